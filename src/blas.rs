@@ -1,0 +1,350 @@
+//! The foreign half: every call into OpenBLAS and every setting of its threads.
+//!
+//! The engine needs one kind of product from BLAS, the weight gradient `C = A^T B` over all rows of a shard
+//! ([`product_tn`]); what runs once per time step is [`crate::packed`]. Each product runs on the thread that calls it:
+//! the shards are the parallelism.
+//!
+//! Which OpenBLAS is loaded is the user's choice at run time (on Debian by `update-alternatives`), so [`library`] asks
+//! the library itself:
+//!
+//! | flavour | what it needs |
+//! |---|---|
+//! | pthread | one thread, set once for the process ([`OneThread`]) |
+//! | OpenMP | the same, and again in every worker thread, which OpenMP does not own ([`prepare_worker`]) |
+//! | serial | Debian builds it without locks and two products at a time give wrong numbers: calls take turns |
+//!
+//! OpenBLAS picks its kernels for the processor when it is loaded. A release older than the processor picks too low
+//! ([`better_core`]); nothing but the environment of a new process can change that, which is the program's business.
+#![allow(unsafe_code)]
+
+use crate::Scalar;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+// The crate that carries the link to the library itself.
+extern crate openblas_src as _;
+
+unsafe extern "C" {
+    fn openblas_get_config() -> *const c_char;
+    fn openblas_get_corename() -> *const c_char;
+    fn openblas_get_parallel() -> c_int;
+    fn openblas_get_num_threads() -> c_int;
+    fn openblas_set_num_threads(n: c_int);
+}
+
+/// How an OpenBLAS was built to run in parallel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// No threads of its own and, as Debian builds it, no locks either.
+    Serial,
+    /// Its own pool of POSIX threads.
+    Pthread,
+    /// The threads of OpenMP.
+    OpenMp,
+}
+
+/// The OpenBLAS this process runs on.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// How it was built to run in parallel.
+    pub flavour: Flavour,
+    /// The processor family its kernels are written for, such as `Haswell` or `SkylakeX`.
+    pub core: String,
+    /// Version and build options, as the library prints them.
+    pub config: String,
+    /// The file it was loaded from; `None` where it is linked statically.
+    pub path: Option<String>,
+    /// The most threads that may call it at once: half of its table of packing buffers.
+    pub max_workers: usize,
+}
+
+/// Asks OpenBLAS what it is, once.
+pub fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        // SAFETY: both return a pointer to a NUL-terminated string that lives as long as the library.
+        let (config, core) =
+            unsafe { (text(openblas_get_config()), text(openblas_get_corename())) };
+        // SAFETY: reads a constant.
+        let flavour = match unsafe { openblas_get_parallel() } {
+            0 => Flavour::Serial,
+            1 => Flavour::Pthread,
+            _ => Flavour::OpenMp,
+        };
+        // The table has 2 MAX_THREADS buffers. A serial build names no MAX_THREADS; its calls take turns anyway.
+        let max_workers = config
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("MAX_THREADS=")?.parse().ok())
+            .unwrap_or(64);
+        Library {
+            flavour,
+            core,
+            config,
+            path: loaded_from(),
+            max_workers,
+        }
+    })
+}
+
+impl std::fmt::Display for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let version = self
+            .config
+            .split_whitespace()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let flavour = match self.flavour {
+            Flavour::Serial => "serial",
+            Flavour::Pthread => "pthread",
+            Flavour::OpenMp => "OpenMP",
+        };
+        write!(f, "{version} ({flavour}, {} kernels)", self.core)
+    }
+}
+
+/// The name to give in `OPENBLAS_CORETYPE` where OpenBLAS took kernels below what the processor can do.
+///
+/// OpenBLAS 0.3.21 (Debian 12) knows no AMD family 26 and runs it on AVX2 kernels, at half the speed of its own
+/// AVX-512 ones; releases from 0.3.26 on choose as this function does. `None` where its choice stands.
+pub fn better_core() -> Option<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx512 = ["SkylakeX", "Cooperlake", "SapphireRapids"];
+        let supported = std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512dq")
+            && std::is_x86_feature_detected!("avx512vl")
+            && std::is_x86_feature_detected!("avx512cd");
+        let library = library();
+        let dynamic = library.config.contains("DYNAMIC_ARCH");
+        if dynamic
+            && supported
+            && !avx512
+                .iter()
+                .any(|name| library.core.eq_ignore_ascii_case(name))
+        {
+            return Some(avx512[0]);
+        }
+    }
+    None
+}
+
+/// OpenBLAS runs each product on the calling thread for as long as one of these lives.
+///
+/// The setting is global to the process. The first one remembers what it was, the last one restores it.
+#[derive(Debug)]
+pub struct OneThread(());
+
+/// How many [`OneThread`] live, and the setting to restore after the last.
+static ONE_THREAD: Mutex<(usize, c_int)> = Mutex::new((0, 0));
+
+impl OneThread {
+    /// Sets OpenBLAS to one thread.
+    pub fn new() -> Self {
+        let mut users = lock(&ONE_THREAD);
+        if users.0 == 0 {
+            // SAFETY: both take or return plain integers; the lock orders them among ourselves.
+            unsafe {
+                users.1 = openblas_get_num_threads();
+                openblas_set_num_threads(1);
+            }
+        }
+        users.0 += 1;
+        prepare_worker();
+        OneThread(())
+    }
+}
+
+impl Default for OneThread {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OneThread {
+    fn drop(&mut self) {
+        let mut users = lock(&ONE_THREAD);
+        users.0 -= 1;
+        if users.0 == 0 {
+            // SAFETY: as in `new`.
+            unsafe { openblas_set_num_threads(users.1) }
+        }
+    }
+}
+
+/// How many threads OpenBLAS would use for a product now.
+pub fn num_threads() -> usize {
+    // SAFETY: reads an integer.
+    usize::try_from(unsafe { openblas_get_num_threads() }).unwrap_or(1)
+}
+
+/// To be called first on every thread that will run products.
+///
+/// An OpenMP build takes the number of threads from OpenMP, which keeps one for each thread it does not own; here it is
+/// set to one. The others need nothing.
+pub fn prepare_worker() {
+    if library().flavour != Flavour::OpenMp {
+        return;
+    }
+    // SAFETY: looks a name up in the objects already loaded; the name is NUL-terminated.
+    let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"omp_set_num_threads".as_ptr()) };
+    if !symbol.is_null() {
+        // SAFETY: the OpenMP standard gives this function this signature.
+        let set: extern "C" fn(c_int) =
+            unsafe { std::mem::transmute::<*mut c_void, extern "C" fn(c_int)>(symbol) };
+        set(1);
+    }
+}
+
+/// Runs `f` while no other thread is inside a serial, unlocked OpenBLAS; with the other flavours, just runs it.
+///
+/// For calls that reach the library by another way than this file (LAPACK through `ndarray-linalg`).
+pub fn exclusive<R>(f: impl FnOnce() -> R) -> R {
+    let _turn = turn();
+    f()
+}
+
+/// Held around each call into a library that two threads may not enter at once.
+fn turn() -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    (library().flavour == Flavour::Serial).then(|| lock(&TURN))
+}
+
+/// `c [m, n] = a^T b + beta c` with `a [k, m]` and `b [k, n]`, all row-major and contiguous.
+///
+/// # Panics
+/// If a slice's length is not the product of its dimensions.
+pub fn product_tn<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], [m, n, k]: [usize; 3]) {
+    assert_eq!(a.len(), k * m, "a is [{k}, {m}]");
+    assert_eq!(b.len(), k * n, "b is [{k}, {n}]");
+    assert_eq!(c.len(), m * n, "c is [{m}, {n}]");
+    T::gemm(Gemm {
+        a,
+        b,
+        beta,
+        c,
+        m,
+        n,
+        k,
+    });
+}
+
+/// A product whose lengths [`product_tn`] has checked.
+#[doc(hidden)]
+pub struct Gemm<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+    beta: T,
+    c: &'a mut [T],
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+macro_rules! gemm {
+    ($method:ident, $foreign:ident, $t:ty) => {
+        impl Gemm<'_, $t> {
+            pub(crate) fn $method(self) {
+                let int = |x: usize| {
+                    c_int::try_from(x).expect("a matrix dimension fits into BLAS's 32-bit integer")
+                };
+                let (m, n, k) = (int(self.m), int(self.n), int(self.k));
+                let _turn = turn();
+                #[cfg(test)]
+                tests::CALLS.with(|calls| calls.set(calls.get() + 1));
+                // SAFETY: `product_tn` has checked that the slices hold [k, m], [k, n] and [m, n] elements, the leading
+                // dimensions say that the rows are contiguous, and `c` is borrowed exclusively.
+                unsafe {
+                    cblas_sys::$foreign(
+                        cblas_sys::CblasRowMajor,
+                        cblas_sys::CblasTrans,
+                        cblas_sys::CblasNoTrans,
+                        m,
+                        n,
+                        k,
+                        1.0,
+                        self.a.as_ptr(),
+                        m.max(1),
+                        self.b.as_ptr(),
+                        n.max(1),
+                        self.beta,
+                        self.c.as_mut_ptr(),
+                        n.max(1),
+                    );
+                }
+            }
+        }
+    };
+}
+gemm!(sgemm, cblas_sgemm, f32);
+gemm!(dgemm, cblas_dgemm, f64);
+
+/// The file that `cblas_sgemm` was loaded from.
+fn loaded_from() -> Option<String> {
+    // SAFETY: `info` is plain data that dladdr fills in; the address is that of a function.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        let found = libc::dladdr(cblas_sys::cblas_sgemm as *const c_void, &mut info);
+        (found != 0 && !info.dli_fname.is_null())
+            .then(|| text(info.dli_fname))
+            .filter(|path| path.contains("blas"))
+    }
+}
+
+/// # Safety
+/// `s` is null or points to a NUL-terminated string.
+unsafe fn text(s: *const c_char) -> String {
+    if s.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(s) }.to_string_lossy().into_owned()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Products run by this thread.
+        pub static CALLS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn product_tn_by_hand() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [3, 2]
+        let b = [1.0, 0.0, 1.0, 1.0, 1.0, -1.0, 2.0, 0.0, 0.5, 0.0, 1.0, 1.0]; // [3, 4]
+        let mut c = [f64::NAN; 8];
+        product_tn(&a, &b, 0.0, &mut c, [2, 4, 3]);
+        let expected = [6.5, -3.0, 12.0, 6.0, 9.0, -4.0, 16.0, 8.0];
+        assert_eq!(c, expected);
+        product_tn(&a, &b, 1.0, &mut c, [2, 4, 3]);
+        assert_eq!(c, expected.map(|x| 2.0 * x));
+    }
+
+    #[test]
+    fn the_library_is_openblas() {
+        let library = library();
+        assert!(library.config.starts_with("OpenBLAS "), "{library:?}");
+        assert!(
+            !library.core.is_empty() && library.max_workers >= 1,
+            "{library:?}"
+        );
+    }
+
+    #[test]
+    fn one_thread_nests_and_restores() {
+        let outer = OneThread::new();
+        let inner = OneThread::new();
+        assert_eq!(num_threads(), 1);
+        drop(outer);
+        assert_eq!(num_threads(), 1);
+        drop(inner);
+    }
+}

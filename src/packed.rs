@@ -1,0 +1,292 @@
+//! Products with weights packed once per pass: what runs at every time step.
+//!
+//! ```text
+//! out [n, m] = finish( start [n, m] + sum_s rows_s [n, k_s] B_s [k_s, m] )
+//! ```
+//!
+//! A time step multiplies a few rows (one shard's sequences) with weights that stay the same for the whole pass. A
+//! general product packs the weights again at each call; here [`Packed`] does it once, and [`product`] runs any number
+//! of sources into one set of accumulators, started from a bias and finished by the activation, so that the sum
+//! `wx x_t + wh h_{t-1} + bh` is never written before it has become `h_t`.
+//!
+//! `B` is stored as panels of `NR` columns, `NR` two vectors wide, each panel row after row:
+//!
+//! ```text
+//! B [k, m]  ->  [panel][k][NR]    the last panel one vector wide if that is enough, padded with zeros
+//! ```
+//!
+//! A tile of up to 12 rows by `NR` columns lives in registers while it runs down a panel (the scheme of Goto and van de
+//! Geijn, "Anatomy of high-performance matrix multiplication", 2008, with the packing of `A` left out: the rows are
+//! few and already contiguous). An element is summed in the order of its sources and of `k`, whatever tile it falls in:
+//! its bits do not depend on the number of rows, hence not on the batch or the shard.
+//!
+//! The code is safe and generic over the vector width. Measured on Zen 5, one core, f32, against OpenBLAS 0.3.21 on its
+//! AVX-512 kernels: 255 against 130 GFLOP/s at 5 rows and k = 100, 269 against 112 at 16 rows and k = 256, 270 against
+//! 194 at 64 rows and k = 512; the same ratio to OpenBLAS's AVX2 kernels under AVX2.
+
+use crate::Scalar;
+use crate::activation::{MAX_LANES, load, store, tanh_vector};
+use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
+use ndarray::ArrayView2;
+
+/// Rows handled before the next panel is fetched: the rows (`256 * k` elements) then come from the second-level cache.
+/// Not tuned finely: 128 to 512 measure the same.
+const ROW_BLOCK: usize = 240;
+
+/// A matrix `[k, m]` in panels, for [`product`].
+#[derive(Clone, Debug, Default)]
+pub struct Packed<T> {
+    k: usize,
+    m: usize,
+    /// Elements of one vector, as it was when packing.
+    lanes: usize,
+    data: Vec<T>,
+}
+
+impl<T: Scalar> Packed<T> {
+    /// How many elements a matrix `[k, m]` takes when packed.
+    pub fn len(level: Level, k: usize, m: usize) -> usize {
+        k * m.next_multiple_of(lanes::<T>(level))
+    }
+
+    /// Packs `b [k, m]`, any strides; allocates only if it is larger than any packed here before.
+    pub fn pack(&mut self, level: Level, b: ArrayView2<T>) {
+        let (k, m) = b.dim();
+        let lanes = lanes::<T>(level);
+        (self.k, self.m, self.lanes) = (k, m, lanes);
+        self.data.resize(Self::len(level, k, m), T::zero());
+        let mut rest = &mut self.data[..];
+        for first in (0..m).step_by(2 * lanes) {
+            let columns = (m - first).min(2 * lanes);
+            let width = columns.next_multiple_of(lanes);
+            let (panel, later) = rest.split_at_mut(k * width);
+            rest = later;
+            if columns < width {
+                panel.fill(T::zero());
+            }
+            let source = b.slice(ndarray::s![.., first..first + columns]);
+            if source.strides()[0] == 1 {
+                // A transposed matrix: read along its rows, which are our columns.
+                for (j, column) in source.columns().into_iter().enumerate() {
+                    let column = column.to_slice().expect("unit stride");
+                    for (row, &value) in panel.chunks_exact_mut(width).zip(column) {
+                        row[j] = value;
+                    }
+                }
+            } else {
+                for (row, values) in panel.chunks_exact_mut(width).zip(source.rows()) {
+                    for (to, &value) in row.iter_mut().zip(values) {
+                        *to = value;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The panel that begins at column `first`, `width` columns wide.
+    #[inline(always)]
+    fn panel(&self, first: usize, width: usize) -> &[T] {
+        &self.data[first * self.k..][..self.k * width]
+    }
+}
+
+/// Elements in one vector at `level`.
+fn lanes<T: Scalar>(level: Level) -> usize {
+    #[inline(always)]
+    fn of<T: Scalar, S: Simd>(_: S) -> usize {
+        T::Vector::<S>::LEN
+    }
+    dispatch!(level, simd => of::<T, _>(simd))
+}
+
+/// What the sum starts from.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, T> {
+    /// Zero.
+    Zero,
+    /// The same row `[m]` for every row of the output: a bias.
+    Bias(&'a [T]),
+    /// Row `ids[i]` of a table `[_, m]` for row `i` of the output: what a one-hot row times a matrix comes to.
+    Rows {
+        /// The table, row-major.
+        table: &'a [T],
+        /// One row number for each row of the output.
+        ids: &'a [u32],
+    },
+}
+
+/// One summand: `rows [n, k]`, contiguous, times packed weights `[k, m]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a, T> {
+    /// `[n, k]`, row-major.
+    pub rows: &'a [T],
+    /// `[k, m]`.
+    pub weights: &'a Packed<T>,
+}
+
+/// What becomes of a sum `z` before it is stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Finish<'a, T> {
+    /// `z`.
+    Store,
+    /// `tanh(z)`.
+    Tanh,
+    /// `z (1 - h^2)` with `h [n, m]`: back through a tanh whose value was `h`.
+    TanhDerivative(&'a [T]),
+}
+
+/// `out [n, m] = finish(start + sum of sources)`.
+///
+/// # Panics
+/// If a source's weights have not `m` columns or were packed for another level, a slice's length is not the product of
+/// its dimensions, or an id lies outside the table.
+pub fn product<T: Scalar>(
+    level: Level,
+    start: Start<'_, T>,
+    sources: &[Source<'_, T>],
+    finish: Finish<'_, T>,
+    out: &mut [T],
+    m: usize,
+) {
+    let n = out.len() / m;
+    assert_eq!(out.len(), n * m, "out is [{n}, {m}]");
+    for Source { rows, weights } in sources {
+        assert_eq!(rows.len(), n * weights.k, "rows are [{n}, {}]", weights.k);
+        assert_eq!(
+            (weights.m, weights.lanes),
+            (m, lanes::<T>(level)),
+            "weights packed for {m} columns at this level"
+        );
+    }
+    match start {
+        Start::Bias(bias) => assert_eq!(bias.len(), m, "bias is [{m}]"),
+        Start::Rows { ids, .. } => assert_eq!(ids.len(), n, "ids are [{n}]"),
+        Start::Zero => {}
+    }
+    if let Finish::TanhDerivative(h) = finish {
+        assert_eq!(h.len(), n * m, "h is [{n}, {m}]");
+    }
+    dispatch!(level, simd => Job { start, sources, finish, m }.run(simd, out, n));
+}
+
+/// The arguments of one product that every tile needs.
+#[derive(Clone, Copy)]
+struct Job<'a, T> {
+    start: Start<'a, T>,
+    sources: &'a [Source<'a, T>],
+    finish: Finish<'a, T>,
+    m: usize,
+}
+
+impl<T: Scalar> Job<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, out: &mut [T], n: usize) {
+        let lanes = T::Vector::<S>::LEN;
+        for block in (0..n).step_by(ROW_BLOCK) {
+            let rows = (n - block).min(ROW_BLOCK);
+            for first in (0..self.m).step_by(2 * lanes) {
+                if self.m - first > lanes {
+                    self.panel::<S, 2>(simd, out, block, rows, first);
+                } else {
+                    self.panel::<S, 1>(simd, out, block, rows, first);
+                }
+            }
+        }
+    }
+
+    /// All rows of a block against one panel of `NV` vectors, in tiles of nearly equal height.
+    #[inline(always)]
+    fn panel<S: Simd, const NV: usize>(
+        self,
+        simd: S,
+        out: &mut [T],
+        block: usize,
+        rows: usize,
+        first: usize,
+    ) {
+        // Accumulators, the panel's vectors and a broadcast must fit the registers: 32 with AVX-512, else 16.
+        let tallest = if size_of::<T::Vector<S>>() == 64 {
+            12
+        } else {
+            6
+        };
+        let tiles = rows.div_ceil(tallest);
+        let (mut row, end) = (block, block + rows);
+        for left in (1..=tiles).rev() {
+            let height = (end - row).div_ceil(left);
+            macro_rules! tile_of {
+                ($($h:literal)*) => {
+                    match height {
+                        $($h => simd.vectorize(#[inline(always)] || self.tile::<S, $h, NV>(simd, out, row, first)),)*
+                        _ => unreachable!("a tile has 1 to 12 rows"),
+                    }
+                };
+            }
+            tile_of!(1 2 3 4 5 6 7 8 9 10 11 12);
+            row += height;
+        }
+    }
+
+    /// `MR` rows by `NV` vectors, summed in registers.
+    #[inline(always)]
+    fn tile<S: Simd, const MR: usize, const NV: usize>(
+        self,
+        simd: S,
+        out: &mut [T],
+        row: usize,
+        first: usize,
+    ) {
+        let lanes = T::Vector::<S>::LEN;
+        let zero = T::Vector::<S>::splat(simd, T::zero());
+        let columns = (self.m - first).min(NV * lanes);
+        // The columns of vector `v`, short or empty at the right edge.
+        let span = |v: usize| (v * lanes).min(columns)..((v + 1) * lanes).min(columns);
+
+        let mut sum = [[zero; NV]; MR];
+        for r in 0..MR {
+            let from = match self.start {
+                Start::Zero => continue,
+                Start::Bias(bias) => &bias[first..first + columns],
+                Start::Rows { table, ids } => {
+                    &table[ids[row + r] as usize * self.m + first..][..columns]
+                }
+            };
+            for v in 0..NV {
+                sum[r][v] = load::<T, S>(simd, &from[span(v)], T::zero());
+            }
+        }
+        for source in self.sources {
+            let k = source.weights.k;
+            let rows: [&[T]; MR] = std::array::from_fn(|r| &source.rows[(row + r) * k..][..k]);
+            let panel = source.weights.panel(first, NV * lanes);
+            for (i, b) in panel.chunks_exact(NV * lanes).enumerate() {
+                let b: [T::Vector<S>; NV] = std::array::from_fn(|v| {
+                    T::Vector::<S>::from_slice(simd, &b[v * lanes..][..lanes])
+                });
+                for r in 0..MR {
+                    let a = T::Vector::<S>::splat(simd, rows[r][i]);
+                    for v in 0..NV {
+                        sum[r][v] = a.mul_add(b[v], sum[r][v]);
+                    }
+                }
+            }
+        }
+        for r in 0..MR {
+            let at = (row + r) * self.m + first;
+            for v in 0..NV {
+                let z = sum[r][v];
+                let value = match self.finish {
+                    Finish::Store => z,
+                    Finish::Tanh => tanh_vector::<T, S>(simd, z),
+                    Finish::TanhDerivative(h) => {
+                        let h = load::<T, S>(simd, &h[at..][span(v)], T::zero());
+                        z * (T::Vector::<S>::splat(simd, T::one()) - h * h)
+                    }
+                };
+                store::<T, S>(value, &mut out[at..][span(v)]);
+            }
+        }
+    }
+}
+
+const _: () = assert!(MAX_LANES >= 16, "a padded load holds the widest vector");

@@ -1,0 +1,3 @@
+//! Training loops, built on the engine.
+
+pub mod plot;
