@@ -162,3 +162,86 @@ pub fn cross_entropy<'a, T: Scalar>(
     ws.u = logits.permuted_axes([1, 0, 2]).iter().copied().collect();
     Ok(softmax_cross_entropy(&mut ws, &answers, 0..n, T::one()).mean_loss())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dims;
+    use crate::activation::levels;
+    use ndarray::{Array3, array};
+
+    /// Two sequences of two steps and three classes; time-major in the workspace.
+    fn workspace(level: fearless_simd::Level, logits: &Array3<f64>) -> Workspace<f64> {
+        let mut ws = Workspace::at(level, Dims::new(1, 1, 3).unwrap());
+        (ws.n, ws.t) = (logits.dim().0, logits.dim().1);
+        ws.u = logits
+            .view()
+            .permuted_axes([1, 0, 2])
+            .iter()
+            .copied()
+            .collect();
+        ws
+    }
+
+    #[test]
+    fn loss_gradient_and_counts_by_hand() {
+        let (a, b) = (2f64.ln(), 3f64.ln());
+        // Probabilities (1, 2, 3)/6, (1, 1, 1)/3, (1, 1, 2)/4, masked.
+        let logits = array![
+            [[0.0, a, b], [7.0, 7.0, 7.0]],
+            [[0.0, 0.0, a], [9.0, f64::NAN, -9.0]]
+        ];
+        let classes = array![[2u32, 0], [1, 0]];
+        let mask = array![[true, true], [true, false]];
+        for level in levels() {
+            let mut ws = workspace(level, &logits);
+            let answers = Answers {
+                targets: Targets::from(&classes),
+                mask: Some(mask.view()),
+            };
+            let tally = softmax_cross_entropy(&mut ws, &answers, 0..2, 0.1);
+            let expected = 2f64.ln() + 3f64.ln() + 4f64.ln();
+            assert!((tally.loss - expected).abs() < 1e-14, "{level:?}");
+            // Right: class 2 of the first; class 0 of the second, the first of equals.
+            assert_eq!((tally.counted, tally.correct), (3, 2));
+            let du = [
+                [1.0 / 6.0, 2.0 / 6.0, -0.5],
+                [0.25, -0.75, 0.5],
+                [1.0 / 3.0 - 1.0, 1.0 / 3.0, 1.0 / 3.0],
+                [0.0; 3],
+            ];
+            for (du, expected) in ws.u.iter().zip(du.as_flattened()) {
+                assert!((du - 0.1 * expected).abs() < 1e-15, "{level:?}: {du}");
+            }
+        }
+    }
+
+    #[test]
+    fn distributions_need_not_sum_to_one() {
+        let logits = array![[[0.0, 2f64.ln(), 3f64.ln()]]];
+        let weights = array![[[0.5, 0.0, 1.0]]];
+        let mut ws = workspace(fearless_simd::Level::new(), &logits);
+        let answers = Answers {
+            targets: Targets::from(&weights),
+            mask: None,
+        };
+        let tally = softmax_cross_entropy(&mut ws, &answers, 0..1, 1.0);
+        assert!((tally.loss - (0.5 * 6f64.ln() + 2f64.ln())).abs() < 1e-15);
+        assert_eq!(tally.correct, 1);
+        for (du, expected) in ws.u.iter().zip([0.25 - 0.5, 0.5, 0.75 - 1.0]) {
+            assert!((du - expected).abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn exact_where_the_probability_underflows() {
+        let logits = array![[[1e4f32, -1e4, f32::NEG_INFINITY]]];
+        assert_eq!(cross_entropy(logits.view(), &array![[1u32]]).unwrap(), 2e4);
+        assert_eq!(
+            cross_entropy(logits.view(), &array![[[1.0f32, 0.0, 0.0]]]).unwrap(),
+            0.0
+        );
+        assert!(cross_entropy(logits.view(), &array![[3u32]]).is_err());
+        assert!(cross_entropy(logits.view(), &array![[0u32, 1]]).is_err());
+    }
+}

@@ -290,3 +290,146 @@ impl<T: Scalar> Job<'_, T> {
 }
 
 const _: () = assert!(MAX_LANES >= 16, "a padded load holds the widest vector");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::levels;
+    use ndarray::Array2;
+
+    /// Errors of a sum of 200 products of numbers below 1, in units of the type's epsilon.
+    const EPSILONS: f64 = 100.0;
+
+    fn numbers<T: Scalar>(len: usize, salt: usize) -> Vec<T> {
+        (0..len)
+            .map(|i| T::from_f64(((i * 7919 + salt * 104_729) % 1999) as f64 / 1000.0 - 1.0))
+            .collect()
+    }
+
+    /// One product of two sources, a bias and each finish, against plain loops, into dirty memory.
+    fn check<T: Scalar>(level: Level, n: usize, [k1, k2]: [usize; 2], m: usize) {
+        let (x1, x2) = (numbers::<T>(n * k1, 1), numbers::<T>(n * k2, 2));
+        let (b1, b2) = (numbers::<T>(k1 * m, 3), numbers::<T>(k2 * m, 4));
+        let (bias, h) = (numbers::<T>(m, 5), numbers::<T>(n * m, 6));
+        let (mut p1, mut p2) = (Packed::default(), Packed::default());
+        p1.pack(level, ArrayView2::from_shape((k1, m), &b1).unwrap());
+        // The second from a transposed matrix, and over a larger one packed before.
+        p2.pack(level, Array2::from_elem((k2 + 3, m + 40), T::nan()).view());
+        let transposed = Array2::from_shape_fn((m, k2), |(j, i)| b2[i * m + j]);
+        p2.pack(level, transposed.t());
+        let sources = [
+            Source {
+                rows: &x1,
+                weights: &p1,
+            },
+            Source {
+                rows: &x2,
+                weights: &p2,
+            },
+        ];
+        for finish in [Finish::Store, Finish::Tanh, Finish::TanhDerivative(&h)] {
+            let mut out = vec![T::nan(); n * m];
+            product(level, Start::Bias(&bias), &sources, finish, &mut out, m);
+            for (i, out) in out.iter().enumerate() {
+                let (r, c) = (i / m, i % m);
+                let dot = |x: &[T], b: &[T], k: usize| -> f64 {
+                    (0..k)
+                        .map(|q| x[r * k + q].as_f64() * b[q * m + c].as_f64())
+                        .sum()
+                };
+                let z = bias[c].as_f64() + dot(&x1, &b1, k1) + dot(&x2, &b2, k2);
+                let expected = match finish {
+                    Finish::Store => z,
+                    Finish::Tanh => z.tanh(),
+                    Finish::TanhDerivative(h) => z * (1.0 - h[i].as_f64() * h[i].as_f64()),
+                };
+                let error = (out.as_f64() - expected).abs();
+                assert!(
+                    error <= EPSILONS * T::epsilon().as_f64(),
+                    "{level:?} {n} {k1} {k2} {m} {finish:?} at {r}, {c}: {out} against {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn equals_plain_loops_on_every_instruction_set() {
+        for level in levels() {
+            for m in [1, 3, 8, 16, 17, 31, 32, 33, 48, 65] {
+                check::<f32>(level, 7, [3, 11], m);
+                check::<f64>(level, 7, [3, 11], m);
+            }
+            for n in (1..=13).chain([25, 241]) {
+                check::<f32>(level, n, [100, 5], 40);
+                check::<f64>(level, n, [1, 100], 20);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_a_table_and_zero() {
+        for level in levels() {
+            let table = numbers::<f32>(5 * 19, 1);
+            let ids = [4, 0, 4];
+            let mut out = [f32::NAN; 3 * 19];
+            product(
+                level,
+                Start::Rows {
+                    table: &table,
+                    ids: &ids,
+                },
+                &[],
+                Finish::Store,
+                &mut out,
+                19,
+            );
+            for (row, id) in out.chunks(19).zip(ids) {
+                assert_eq!(row, &table[id as usize * 19..][..19]);
+            }
+            product(level, Start::<f32>::Zero, &[], Finish::Store, &mut out, 19);
+            assert_eq!(out, [0.0; 3 * 19]);
+        }
+    }
+
+    #[test]
+    fn a_rows_bits_do_not_depend_on_the_rows_beside_it() {
+        let (k, m) = (70, 50);
+        let (x, b) = (numbers::<f32>(29 * k, 1), numbers::<f32>(k * m, 2));
+        for level in levels() {
+            let mut packed = Packed::default();
+            packed.pack(level, ArrayView2::from_shape((k, m), &b).unwrap());
+            let run = |rows: &[f32]| {
+                let mut out = vec![0.0; rows.len() / k * m];
+                let source = [Source {
+                    rows,
+                    weights: &packed,
+                }];
+                product(level, Start::Zero, &source, Finish::Tanh, &mut out, m);
+                out
+            };
+            let all = run(&x);
+            for n in 1..29 {
+                assert_eq!(run(&x[..n * k]), all[..n * m], "{level:?} {n}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "rows are [2, 3]")]
+    fn a_source_of_another_size_is_refused() {
+        let mut packed = Packed::<f32>::default();
+        packed.pack(Level::new(), Array2::zeros((3, 4)).view());
+        let source = [Source {
+            rows: &[0.0; 5],
+            weights: &packed,
+        }];
+        product(
+            Level::new(),
+            Start::Zero,
+            &source,
+            Finish::Store,
+            &mut [0.0; 8],
+            4,
+        );
+    }
+}
