@@ -98,7 +98,7 @@ fn forward_cost_and_backward(fixture: &mut Fixture) -> Result {
     println!("loss: {loss}");
 
     println!("\n1.5 - Backpropagation\n");
-    let gradients = pass.backward(&Batch::new(&x, &targets).answers)?;
+    let gradients = pass.backward(&targets)?;
     let dwx = gradients.parameters.wx();
     println!("grads['dWx'].shape: {}", tuple(dwx.shape()));
     println!("grads['dWx']: {}", numpy(&dwx));
@@ -144,7 +144,6 @@ fn training(fixture: &mut Fixture, path: &Path) -> Result {
     let mut rnn = Rnn::from_parameters(fixture.parameters("training_")?);
     let x: Array3<f64> = fixture.array("training_x")?;
     let targets: Array3<f64> = fixture.array("training_targets")?;
-    let answers = Batch::new(&x, &targets).answers;
     let (mut swapped, mut losses) = (Vec::new(), Vec::new());
     for i in 0..ITERATIONS {
         let pass = rnn.forward(&x, None)?;
@@ -156,7 +155,7 @@ fn training(fixture: &mut Fixture, path: &Path) -> Result {
             println!("Iteration {i}: Loss = {cost}");
             println!("    true cross-entropy: {loss}");
         }
-        let gradients = pass.backward(&answers)?;
+        let gradients = pass.backward(&targets)?;
         gradient_descent_step(rnn.parameters_mut(), &gradients.parameters, LEARNING_RATE);
     }
     println!(

@@ -59,7 +59,7 @@ pub struct ExpConstants<T: 'static> {
 impl ExpConstants<f32> {
     pub(crate) const F32: Self = Self {
         log2_e: std::f32::consts::LOG2_E,
-        ln2_hi: 0.693_359_375,
+        ln2_hi: 355.0 / 512.0, // exact, with nine significant bits: n * ln2_hi rounds nothing
         ln2_lo: -2.121_944_4e-4,
         magic: 12_582_912.0 + 127.0,
         mantissa_bits: 23,

@@ -50,7 +50,7 @@ pub(crate) fn backward<T: Scalar>(p: &Parameters<T>, ws: &mut Workspace<T>, g: &
 
     // STEP 3: the weights' gradients, each one product over all rows, states shifted by a step for dWh.
     let g = g.views_mut();
-    let [mut wx, wh, wy, bh, by] = [
+    let [wx, wh, wy, bh, by] = [
         g.wx.into_slice(),
         g.wh.into_slice(),
         g.wy.into_slice(),
@@ -63,7 +63,7 @@ pub(crate) fn backward<T: Scalar>(p: &Parameters<T>, ws: &mut Workspace<T>, g: &
     product_tn(dz, &ws.h[..rows * n_h], T::zero(), wh, [n_h, n_h, rows]);
     match &ws.inputs {
         ShardInputs::Dense(x) => product_tn(dz, x, T::zero(), wx, [n_h, n_x, rows]),
-        ShardInputs::Tokens(ids) => scatter(dz, ids, &mut ws.forward.table, &mut wx, n_h),
+        ShardInputs::Tokens(ids) => scatter(dz, ids, &mut ws.forward.table, wx, n_h),
     }
     sum_rows(ws, dz, bh);
     sum_rows(ws, &ws.u, by);

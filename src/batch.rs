@@ -71,18 +71,16 @@ impl<T: Scalar> Inputs<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, dims: Dims) -> Result<()> {
         let (n, t) = self.sequences();
-        let expected = format!("[N, T, {}] with N and T at least 1", dims.n_x);
+        let misfit = |shape: &[usize]| {
+            Err(Error::Shape {
+                what: "inputs",
+                found: shape.to_vec(),
+                expected: format!("[N, T, {}] with N and T at least 1", dims.n_x),
+            })
+        };
         match self {
-            Inputs::Dense(x) if n == 0 || t == 0 || x.dim().2 != dims.n_x => Err(Error::Shape {
-                what: "inputs",
-                found: x.shape().to_vec(),
-                expected,
-            }),
-            Inputs::Tokens(ids) if n == 0 || t == 0 => Err(Error::Shape {
-                what: "inputs",
-                found: ids.shape().to_vec(),
-                expected,
-            }),
+            Inputs::Dense(x) if n == 0 || t == 0 || x.dim().2 != dims.n_x => misfit(x.shape()),
+            Inputs::Tokens(ids) if n == 0 || t == 0 => misfit(ids.shape()),
             Inputs::Dense(_) => Ok(()),
             Inputs::Tokens(ids) => check_ids("inputs", ids, dims.n_x),
         }
@@ -132,6 +130,16 @@ pub struct Answers<'a, T> {
     pub targets: Targets<'a, T>,
     /// `[N, T]`, `true` where a step counts in the loss; all of them where there is none.
     pub mask: Option<ArrayView2<'a, bool>>,
+}
+
+/// Every step counts.
+impl<'a, T, A: Into<Targets<'a, T>>> From<A> for Answers<'a, T> {
+    fn from(targets: A) -> Self {
+        Answers {
+            targets: targets.into(),
+            mask: None,
+        }
+    }
 }
 
 impl<T: Scalar> Answers<'_, T> {
@@ -188,10 +196,7 @@ impl<'a, T: Scalar> Batch<'a, T> {
     pub fn new(inputs: impl Into<Inputs<'a, T>>, targets: impl Into<Targets<'a, T>>) -> Self {
         Batch {
             inputs: inputs.into(),
-            answers: Answers {
-                targets: targets.into(),
-                mask: None,
-            },
+            answers: targets.into().into(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! one time step after another.
 
 use crate::batch::Answers;
+use crate::blas::OneThread;
 use crate::forward::{forward, hidden_step};
 use crate::loss::softmax_cross_entropy;
 use crate::packed::Finish;
@@ -126,7 +127,7 @@ impl<T: Scalar> Rnn<T> {
     /// # Errors
     /// As [`Batch::check`].
     pub fn backward(&self, batch: &Batch<'_, T>) -> Result<Gradients<T>> {
-        self.forward(batch.inputs, None)?.backward(&batch.answers)
+        self.forward(batch.inputs, None)?.backward(batch.answers)
     }
 
     /// Probabilities `[N, T, n_y]`, from a zero initial state.
@@ -199,15 +200,17 @@ impl<T: Scalar> Forward<'_, T> {
         crate::loss::cross_entropy(self.logits().view(), targets)
     }
 
-    /// The gradients of the mean loss over the steps that count. Consumes the pass: its logits become their gradients.
+    /// The gradients of the mean loss over the steps that count. Consumes the pass: its logits
+    /// become their gradients.
     ///
     /// # Errors
     /// As [`Answers::check`].
-    pub fn backward(mut self, answers: &Answers<'_, T>) -> Result<Gradients<T>> {
-        let ws = &mut self.ws;
+    pub fn backward<'a>(mut self, answers: impl Into<Answers<'a, T>>) -> Result<Gradients<T>> {
+        let (ws, answers) = (&mut self.ws, answers.into());
+        let _one_thread = OneThread::new();
         answers.check(ws.dims, (ws.n, ws.t))?;
         let scale = T::from_f64(1.0 / answers.counted((ws.n, ws.t)) as f64);
-        softmax_cross_entropy(ws, answers, 0..ws.n, scale);
+        softmax_cross_entropy(ws, &answers, 0..ws.n, scale);
         let mut parameters = Parameters::zeros(ws.dims);
         backward::backward(&self.rnn.parameters, ws, &mut parameters);
         Ok(Gradients {

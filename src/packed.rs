@@ -271,10 +271,9 @@ impl<T: Scalar> Job<'_, T> {
                 }
             }
         }
-        for r in 0..MR {
+        for (r, sum) in sum.into_iter().enumerate() {
             let at = (row + r) * self.m + first;
-            for v in 0..NV {
-                let z = sum[r][v];
+            for (v, z) in sum.into_iter().enumerate() {
                 let value = match self.finish {
                     Finish::Store => z,
                     Finish::Tanh => tanh_vector::<T, S>(simd, z),

@@ -8,6 +8,8 @@
 //! u_t = wy h_t + by                   y_t = softmax(u_t)
 //! L   = -(1/sum of weights) sum_{n,t} weight_{n,t} sum_k target_k log y_k
 //! ```
+// Indices, as the equations have them.
+#![allow(clippy::needless_range_loop)]
 
 use crate::{Parameters, Scalar};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};

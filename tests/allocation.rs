@@ -41,8 +41,8 @@ fn a_step_allocates_nothing_after_the_first() {
     .unwrap();
     let ids = Array2::from_shape_fn((10, 15), |(i, t)| ((i * 3 + t * 7) % 20) as u32);
     let batch = Batch::new(&ids, &ids);
-    let mut state = Array2::zeros((10, 70));
     let mut steps = |count: usize, batch: &Batch<'_, f32>| {
+        let mut state = Array2::zeros((batch.inputs.sequences().0, 70));
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         for _ in 0..count {
             engine

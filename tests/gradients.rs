@@ -63,7 +63,7 @@ fn the_network_equals_central_differences() {
         let pass = rnn
             .forward(problem.inputs(), Some(problem.state.view()))
             .unwrap();
-        let gradients = pass.backward(&problem.batch().answers).unwrap();
+        let gradients = pass.backward(problem.batch().answers).unwrap();
 
         // The loss by the fast path too: forward and backward must belong together.
         let loss = |rnn: &Rnn<f64>, state: &ndarray::Array2<f64>| {
@@ -134,7 +134,7 @@ fn the_network_equals_the_reference() {
                     "{name}: {error:e} ({form:?}, {dims:?})"
                 );
             }
-            let fast = pass.backward(&problem.batch().answers).unwrap();
+            let fast = pass.backward(problem.batch().answers).unwrap();
             let (slow, slow_state) = problem.reference_gradients();
             assert_close(&fast.parameters, &slow, DOUBLE_TOLERANCE);
             let error = relative(fast.initial_state, slow_state);
@@ -155,7 +155,7 @@ fn single_precision_equals_double() {
         let pass = rnn
             .forward(single.inputs(), Some(single.state.view()))
             .unwrap();
-        let fast = pass.backward(&single.batch().answers).unwrap();
+        let fast = pass.backward(single.batch().answers).unwrap();
         let (slow, slow_state) = problem.reference_gradients();
         assert_close(&fast.parameters, &slow, SINGLE_TOLERANCE);
         let error = relative(fast.initial_state, slow_state);

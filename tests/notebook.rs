@@ -563,14 +563,13 @@ impl Training {
     /// Gradient descent from `p` with [`Rnn`].
     fn run_rnn(&self, p: Parameters<f64>, iterations: usize) -> Curves {
         let mut rnn = Rnn::from_parameters(p);
-        let answers = Batch::new(&self.x, &self.targets).answers;
         let mut curves = Curves::default();
         for _ in 0..iterations {
             let pass = rnn.forward(&self.x, None).unwrap();
             let cost = swapped_cost(&pass.probabilities(), &self.targets);
             curves.swapped.push(cost);
             curves.cross_entropy.push(pass.loss(&self.targets).unwrap());
-            let gradients = pass.backward(&answers).unwrap();
+            let gradients = pass.backward(&self.targets).unwrap();
             gradient_descent_step(rnn.parameters_mut(), &gradients.parameters, LEARNING_RATE);
         }
         curves
