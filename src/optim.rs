@@ -1,0 +1,410 @@
+//! One update of the weights from one gradient: [`Optimizer`], and plain [`gradient_descent_step`].
+//!
+//! With gradient `g`, learning rate `a`, and all operations element by element:
+//!
+//! | algorithm | update | source |
+//! |---|---|---|
+//! | gd | `w -= a g` | |
+//! | momentum | `v = m v + g; w -= a v` | Polyak 1964, as PyTorch's SGD |
+//! | nesterov | `v = m v + g; w -= a (g + m v)` | Sutskever et al. 2013, as PyTorch's SGD |
+//! | rmsprop | `s = b2 s + (1 - b2) g²; w -= a g / (sqrt(s) + eps)` | Hinton 2012 |
+//! | adam | `m = b1 m + (1 - b1) g; s = b2 s + (1 - b2) g²; w -= a m' / (sqrt(s') + eps)` | Kingma & Ba 2015 |
+//! | adamw | the same, and `w -= a decay w` before it | Loshchilov & Hutter 2019 |
+//!
+//! where `m' = m / (1 - b1^t)` and `s' = s / (1 - b2^t)` at update `t`. For all but adamw, weight decay is `g += decay w`.
+//! Knows nothing of losses, batches or schedules.
+
+use crate::engine::REDUCTION_SLICE;
+use crate::{Dims, Error, Parameters, Result, Scalar};
+use rayon::prelude::*;
+
+/// The shared update: `p -= lr g`.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn gradient_descent_step<T: Scalar>(p: &mut Parameters<T>, g: &Parameters<T>, lr: f64) {
+    assert_eq!(p.dims(), g.dims(), "gradients of the same network");
+    let lr = T::from_f64(lr);
+    for (w, &g) in p.as_mut_slice().iter_mut().zip(g.as_slice()) {
+        *w -= lr * g;
+    }
+}
+
+/// How gradients become updates; the module has the equations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// Gradient descent.
+    Gd,
+    /// Gradient descent with momentum.
+    Momentum,
+    /// The same with Nesterov's look ahead.
+    Nesterov,
+    /// Divided by a running root mean square.
+    RmsProp,
+    /// Momentum and root mean square, both corrected for their start at zero.
+    Adam,
+    /// Adam with decoupled weight decay.
+    AdamW,
+}
+
+impl Algorithm {
+    /// How many values beside each weight it keeps from update to update.
+    pub fn moments(self) -> usize {
+        match self {
+            Algorithm::Gd => 0,
+            Algorithm::Momentum | Algorithm::Nesterov | Algorithm::RmsProp => 1,
+            Algorithm::Adam | Algorithm::AdamW => 2,
+        }
+    }
+}
+
+/// An algorithm and its constants.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct OptimizerOptions {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// `m` of momentum and Nesterov, `b1` of Adam.
+    pub momentum: f64,
+    /// `b2` of RMSprop and Adam.
+    pub beta2: f64,
+    /// `eps`, which keeps the division from exploding.
+    pub epsilon: f64,
+    /// Weight decay, for weights and biases alike.
+    pub weight_decay: f64,
+}
+
+impl Default for OptimizerOptions {
+    fn default() -> Self {
+        OptimizerOptions {
+            algorithm: Algorithm::Adam,
+            momentum: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl OptimizerOptions {
+    /// Whether every constant is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the one that is not.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |name, value: f64, expected| {
+            Err(Error::Option {
+                name,
+                value: value.to_string(),
+                expected,
+            })
+        };
+        if !(0.0..1.0).contains(&self.momentum) {
+            return wrong("momentum", self.momentum, "at least 0 and less than 1");
+        }
+        if !(0.0..1.0).contains(&self.beta2) {
+            return wrong("beta2", self.beta2, "at least 0 and less than 1");
+        }
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            return wrong("epsilon", self.epsilon, "a positive number");
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return wrong("weight decay", self.weight_decay, "a number from 0 up");
+        }
+        Ok(())
+    }
+}
+
+/// Bounds on a gradient before it is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Clip {
+    /// The whole gradient is scaled down to this Euclidean norm (Pascanu et al. 2013).
+    pub norm: Option<f64>,
+    /// After that, each element is limited to this size.
+    pub value: Option<f64>,
+}
+
+/// What one update takes beside the gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// The learning rate.
+    pub lr: f64,
+    /// The Euclidean norm of the gradient, as [`crate::engine::Gradient`] has it.
+    pub norm: f64,
+    /// Bounds.
+    pub clip: Clip,
+}
+
+/// An algorithm with what it remembers.
+///
+/// ```
+/// use bptt::optim::{Clip, Optimizer, OptimizerOptions, Update};
+/// use bptt::{Dims, Parameters};
+///
+/// let dims = Dims::new(1, 1, 1)?;
+/// let mut p = Parameters::from_vec(dims, vec![1.0; 5])?;
+/// let g = Parameters::from_vec(dims, vec![3.0, -4.0, 0.0, 0.0, 0.0])?;
+/// let mut adam = Optimizer::<f64>::new(dims, OptimizerOptions::default())?;
+/// adam.step(&mut p, &g, Update { lr: 0.1, norm: g.norm(), clip: Clip::default() });
+/// assert!((p.as_slice()[0] - 0.9).abs() < 1e-8); // Adam's first step is the learning rate
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer<T> {
+    options: OptimizerOptions,
+    /// Updates so far.
+    steps: u64,
+    /// As many as [`Algorithm::moments`] says: velocity or mean first, then mean square.
+    moments: Vec<Parameters<T>>,
+}
+
+impl<T: Scalar> Optimizer<T> {
+    /// One that has seen nothing yet.
+    ///
+    /// # Errors
+    /// As [`OptimizerOptions::check`].
+    pub fn new(dims: Dims, options: OptimizerOptions) -> Result<Self> {
+        let moments = vec![Parameters::zeros(dims); options.algorithm.moments()];
+        Self::resume(options, 0, moments)
+    }
+
+    /// One that goes on after `steps` updates with the moments it had.
+    ///
+    /// # Errors
+    /// As [`OptimizerOptions::check`]; [`Error::Shape`] for another number of moments than the algorithm's.
+    pub fn resume(
+        options: OptimizerOptions,
+        steps: u64,
+        moments: Vec<Parameters<T>>,
+    ) -> Result<Self> {
+        options.check()?;
+        let expected = options.algorithm.moments();
+        if moments.len() != expected {
+            return Err(Error::Shape {
+                what: "optimizer moments",
+                found: vec![moments.len()],
+                expected: format!("{expected} for {:?}", options.algorithm),
+            });
+        }
+        Ok(Optimizer {
+            options,
+            steps,
+            moments,
+        })
+    }
+
+    /// The algorithm and its constants.
+    pub fn options(&self) -> OptimizerOptions {
+        self.options
+    }
+
+    /// Updates so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What it remembers, in the order of [`Optimizer`].
+    pub fn moments(&self) -> &[Parameters<T>] {
+        &self.moments
+    }
+
+    /// Updates `p` by `g`, on the threads of the rayon pool it is called in ([`crate::Engine::install`]); the bits do
+    /// not depend on them.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub fn step(&mut self, p: &mut Parameters<T>, g: &Parameters<T>, update: Update) {
+        assert_eq!(p.dims(), g.dims(), "gradients of the same network");
+        self.steps += 1;
+        let rule = Rule::new(&self.options, self.steps, update);
+        let weights = p.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
+        let slices = weights.zip(g.as_slice().par_chunks(REDUCTION_SLICE));
+        let algorithm = self.options.algorithm;
+        match &mut self.moments[..] {
+            [] => slices.for_each(|(w, g)| {
+                w.iter_mut()
+                    .zip(g)
+                    .for_each(|(w, &g)| rule.descend(w, rule.bounded(g, *w)));
+            }),
+            [first] => {
+                let first = first.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
+                slices.zip(first).for_each(|((w, g), m)| {
+                    for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
+                        let g = rule.bounded(g, *w);
+                        match algorithm {
+                            Algorithm::RmsProp => rule.root_mean_square(w, g, m),
+                            Algorithm::Nesterov => rule.nesterov(w, g, m),
+                            _ => rule.momentum(w, g, m),
+                        }
+                    }
+                });
+            }
+            [first, second, ..] => {
+                let first = first.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
+                let second = second.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
+                slices.zip(first).zip(second).for_each(|(((w, g), m), s)| {
+                    for (((w, &g), m), s) in w.iter_mut().zip(g).zip(m).zip(s) {
+                        let g = rule.bounded(g, *w);
+                        rule.adam(w, g, m, s);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The constants of one update, in the precision of the weights.
+struct Rule<T> {
+    lr: T,
+    /// What the gradient is multiplied with to clip its norm.
+    scale: T,
+    limit: T,
+    /// Decay that joins the gradient, and decay that does not.
+    coupled: T,
+    decoupled: T,
+    momentum: T,
+    beta2: T,
+    epsilon: T,
+    /// `1 / (1 - b1^t)` and `1 / (1 - b2^t)`.
+    corrections: [T; 2],
+}
+
+impl<T: Scalar> Rule<T> {
+    fn new(options: &OptimizerOptions, steps: u64, update: Update) -> Self {
+        let scale = match update.clip.norm {
+            Some(limit) if update.norm > limit => limit / update.norm,
+            _ => 1.0,
+        };
+        let decoupled = options.algorithm == Algorithm::AdamW;
+        let decay = options.weight_decay;
+        let exponent = i32::try_from(steps).unwrap_or(i32::MAX);
+        let correction = |beta: f64| T::from_f64(1.0 / (1.0 - beta.powi(exponent)));
+        Rule {
+            lr: T::from_f64(update.lr),
+            scale: T::from_f64(scale),
+            limit: T::from_f64(update.clip.value.unwrap_or(f64::INFINITY)),
+            coupled: T::from_f64(if decoupled { 0.0 } else { decay }),
+            decoupled: T::from_f64(if decoupled { update.lr * decay } else { 0.0 }),
+            momentum: T::from_f64(options.momentum),
+            beta2: T::from_f64(options.beta2),
+            epsilon: T::from_f64(options.epsilon),
+            corrections: [correction(options.momentum), correction(options.beta2)],
+        }
+    }
+
+    /// The gradient within its bounds, and the decay that joins it.
+    fn bounded(&self, g: T, w: T) -> T {
+        (g * self.scale).max(-self.limit).min(self.limit) + self.coupled * w
+    }
+
+    fn descend(&self, w: &mut T, g: T) {
+        *w -= self.lr * g;
+    }
+
+    fn momentum(&self, w: &mut T, g: T, v: &mut T) {
+        *v = self.momentum * *v + g;
+        *w -= self.lr * *v;
+    }
+
+    fn nesterov(&self, w: &mut T, g: T, v: &mut T) {
+        *v = self.momentum * *v + g;
+        *w -= self.lr * (g + self.momentum * *v);
+    }
+
+    fn root_mean_square(&self, w: &mut T, g: T, s: &mut T) {
+        *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
+        *w -= self.lr * g / (s.sqrt() + self.epsilon);
+    }
+
+    fn adam(&self, w: &mut T, g: T, m: &mut T, s: &mut T) {
+        *m = self.momentum * *m + (T::one() - self.momentum) * g;
+        *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
+        let [m, s] = [*m * self.corrections[0], *s * self.corrections[1]];
+        *w -= self.decoupled * *w;
+        *w -= self.lr * m / (s.sqrt() + self.epsilon);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Update = Update {
+        lr: 0.1,
+        norm: 0.0,
+        clip: Clip {
+            norm: None,
+            value: None,
+        },
+    };
+
+    /// The first weight after each of three updates with gradients 1, -2 and 0.5, from weight 1.
+    fn path(algorithm: Algorithm, weight_decay: f64) -> Vec<f64> {
+        let dims = Dims::new(1, 1, 1).unwrap();
+        let options = OptimizerOptions {
+            algorithm,
+            weight_decay,
+            ..OptimizerOptions::default()
+        };
+        let mut optimizer = Optimizer::<f64>::new(dims, options).unwrap();
+        let mut p = Parameters::from_vec(dims, vec![1.0; 5]).unwrap();
+        [1.0, -2.0, 0.5]
+            .map(|g| {
+                let g = Parameters::from_vec(dims, vec![g; 5]).unwrap();
+                optimizer.step(&mut p, &g, PLAIN);
+                p.as_slice()[0]
+            })
+            .to_vec()
+    }
+
+    /// `tests/fixtures/optimizers.py` wrote these from the equations, with NumPy.
+    #[test]
+    fn three_steps_of_each_as_numpy_computes_them() {
+        let expected = include!("../tests/fixtures/optimizers.in");
+        for (algorithm, decay, expected) in expected {
+            for (found, expected) in path(algorithm, decay).iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-14,
+                    "{algorithm:?}: {found} {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn clipping_scales_then_limits() {
+        let dims = Dims::new(1, 1, 1).unwrap();
+        let mut p = Parameters::<f64>::zeros(dims);
+        let g = Parameters::from_vec(dims, vec![3.0, -4.0, 0.0, 0.0, 0.0]).unwrap();
+        let options = OptimizerOptions {
+            algorithm: Algorithm::Gd,
+            ..OptimizerOptions::default()
+        };
+        let mut gd = Optimizer::new(dims, options).unwrap();
+        let clip = Clip {
+            norm: Some(1.0),
+            value: Some(0.7),
+        };
+        let update = Update {
+            lr: 1.0,
+            norm: g.norm(),
+            clip,
+        };
+        gd.step(&mut p, &g, update);
+        assert_eq!(p.as_slice()[..3], [-3.0 * (1.0 / 5.0), 0.7, 0.0]);
+    }
+
+    #[test]
+    fn a_wrong_constant_is_named() {
+        let dims = Dims::new(1, 1, 1).unwrap();
+        let options = OptimizerOptions {
+            beta2: 1.0,
+            ..OptimizerOptions::default()
+        };
+        let error = Optimizer::<f32>::new(dims, options)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("beta2: 1"), "{error}");
+        assert!(Optimizer::<f32>::resume(OptimizerOptions::default(), 3, vec![]).is_err());
+    }
+}
