@@ -12,9 +12,6 @@
 //! | pthread | one thread, set once for the process ([`OneThread`]) |
 //! | OpenMP | the same, and again in every worker thread, which OpenMP does not own ([`prepare_worker`]) |
 //! | serial | Debian builds it without locks and two products at a time give wrong numbers: calls take turns |
-//!
-//! OpenBLAS picks its kernels for the processor when it is loaded. A release older than the processor picks too low
-//! ([`better_core`]); nothing but the environment of a new process can change that, which is the program's business.
 #![allow(unsafe_code)]
 
 use crate::Scalar;
@@ -101,33 +98,6 @@ impl std::fmt::Display for Library {
         };
         write!(f, "{version} ({flavour}, {} kernels)", self.core)
     }
-}
-
-/// The name to give in `OPENBLAS_CORETYPE` where OpenBLAS took kernels below what the processor can do.
-///
-/// OpenBLAS 0.3.21 (Debian 12) knows no AMD family 26 and runs it on AVX2 kernels, at half the speed of its own
-/// AVX-512 ones; releases from 0.3.26 on choose as this function does. `None` where its choice stands.
-pub fn better_core() -> Option<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let avx512 = ["SkylakeX", "Cooperlake", "SapphireRapids"];
-        let supported = std::is_x86_feature_detected!("avx512f")
-            && std::is_x86_feature_detected!("avx512bw")
-            && std::is_x86_feature_detected!("avx512dq")
-            && std::is_x86_feature_detected!("avx512vl")
-            && std::is_x86_feature_detected!("avx512cd");
-        let library = library();
-        let dynamic = library.config.contains("DYNAMIC_ARCH");
-        if dynamic
-            && supported
-            && !avx512
-                .iter()
-                .any(|name| library.core.eq_ignore_ascii_case(name))
-        {
-            return Some(avx512[0]);
-        }
-    }
-    None
 }
 
 /// OpenBLAS runs each product on the calling thread for as long as one of these lives.

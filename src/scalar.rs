@@ -9,7 +9,9 @@ use fearless_simd::{Simd, SimdFloat, SimdFloatElement};
 /// A real number type a network can be computed in: `f32` (the default everywhere) or `f64`.
 ///
 /// Sealed: the foreign products and the accuracy bounds of the kernels exist for these two only.
-pub trait Scalar: ndarray::NdFloat + SimdFloatElement + Default + sealed::Sealed {
+pub trait Scalar:
+    ndarray::NdFloat + SimdFloatElement + num_traits::ToBytes + Default + sealed::Sealed
+{
     /// As many of them as one instruction of `S` takes.
     type Vector<S: Simd>: SimdFloat<S, Element = Self>;
 

@@ -1,3 +1,579 @@
-//! Training loops, built on the engine.
+//! The training loop: windows in, updates, reports and checkpoints out.
+//!
+//! ```text
+//! for each window:    gradient (engine) -> finite? -> rate (schedule) -> update (optimiser)
+//! every so often:     validation loss -> the best so far? a plateau? -> report
+//! ```
+//!
+//! [`Trainer`] holds a run and takes its steps; an [`Observer`] sees every step and report, saves what it wants saved and
+//! may end the run; [`Trainer::run`] says why it stopped. Everything a run depends on is in its [`Checkpoint`], so a run
+//! that was interrupted ends in the bits of one that was not.
+//!
+//! A step whose loss or gradient is not finite never reaches the weights: the run goes back to its last report with half
+//! the learning rate, and gives up after [`DIVERGENCES`] of those.
 
+mod checkpoint;
 pub mod plot;
+mod schedule;
+
+pub use checkpoint::{Checkpoint, Progress};
+pub use schedule::Schedule;
+
+use crate::data::Loader;
+use crate::loss::Tally;
+use crate::optim::{Clip, Optimizer, OptimizerOptions, Update};
+use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
+use ndarray::Array2;
+use std::time::{Duration, Instant};
+
+/// After so many steps that were not finite a run gives up: the rate is a thousandth of what was asked for.
+pub const DIVERGENCES: u32 = 10;
+
+/// Reports without a better validation loss before [`Schedule::HalveOnPlateau`] halves the rate.
+pub const PLATEAU: u32 = 3;
+
+/// How a network is to be trained.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TrainOptions {
+    /// Updates in all.
+    pub steps: u64,
+    /// The learning rate.
+    pub lr: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// Updates over which the rate rises to its full size.
+    pub warmup: u64,
+    /// Bounds on the gradient.
+    pub clip: Clip,
+    /// Updates from report to report.
+    pub report_every: u64,
+    /// The run ends after so many reports without a better validation loss; never, if zero.
+    pub patience: u32,
+    /// Every window starts from a zero state.
+    pub reset_state: bool,
+}
+
+impl TrainOptions {
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("lr", Some(self.lr)),
+            ("clip-norm", self.clip.norm),
+            ("clip-value", self.clip.value),
+        ];
+        for (name, value) in positive {
+            if let Some(value) = value.filter(|&v| !(v > 0.0 && v.is_finite())) {
+                return Err(Error::Option {
+                    name,
+                    value: value.to_string(),
+                    expected: "a positive number",
+                });
+            }
+        }
+        if self.report_every == 0 {
+            return Err(Error::Option {
+                name: "report-every",
+                value: "0".into(),
+                expected: "at least 1",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Why a run stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// All steps are done.
+    Finished,
+    /// The validation loss has not fallen for as many reports as [`TrainOptions::patience`] says.
+    NoImprovement,
+    /// The observer said so.
+    Interrupted,
+    /// Losses or gradients were not finite, again and again.
+    Diverged,
+}
+
+/// One update, as an observer sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// The update, counted from 1.
+    pub step: u64,
+    /// Epochs so far, with a fraction.
+    pub epoch: f64,
+    /// The loss before the update, in nats.
+    pub loss: f64,
+    /// Counted tokens of this step.
+    pub tokens: u64,
+}
+
+/// A line of the history.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// Updates so far.
+    pub step: u64,
+    /// Epochs so far, with a fraction.
+    pub epoch: f64,
+    /// Counted tokens so far.
+    pub tokens: u64,
+    /// The mean loss of a token since the report before, in nats.
+    pub train_loss: f64,
+    /// The mean loss of a token of the validation data, in nats; `None` without such data.
+    pub valid_loss: Option<f64>,
+    /// The learning rate of the last update.
+    pub lr: f64,
+    /// The mean norm of the gradient since the report before, before clipping.
+    pub grad_norm: f64,
+    /// Steps so far that were dropped because they were not finite.
+    pub divergences: u32,
+    /// Training speed since the report before, validation left out.
+    pub tokens_per_second: f64,
+}
+
+/// What the observer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The next step.
+    Continue,
+    /// No more steps.
+    Stop,
+}
+
+/// Sees a run as it goes.
+pub trait Observer<T: Scalar> {
+    /// After every update, and after its report if there was one.
+    ///
+    /// # Errors
+    /// End the run.
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        let _ = (run, step);
+        Ok(Control::Continue)
+    }
+
+    /// After every report. `best` says that no validation loss so far was as low (always, without validation data):
+    /// [`Trainer::best`] has just become the present weights.
+    ///
+    /// # Errors
+    /// End the run.
+    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+        let _ = (run, report, best);
+        Ok(())
+    }
+
+    /// After a step was dropped because its loss or gradient was not finite, and the run went back to its last report.
+    ///
+    /// # Errors
+    /// End the run.
+    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
+        let _ = (run, what);
+        Ok(())
+    }
+}
+
+/// Watches nothing.
+impl<T: Scalar> Observer<T> for () {}
+
+/// A training run.
+///
+/// ```
+/// use bptt::data::{Corpus, Loader, Vocabulary};
+/// use bptt::optim::OptimizerOptions;
+/// use bptt::train::{StopReason, TrainOptions, Trainer};
+/// use bptt::{Dims, EngineOptions, Init, Rnn};
+///
+/// let text = "so it goes. ".repeat(50);
+/// let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text))?;
+/// let n = corpus.vocabulary().len();
+/// let rnn = Rnn::<f32>::new(Dims::new(n, 16, n)?, Init::Orthogonal, 0)?;
+/// let mut run = Trainer::new(
+///     rnn,
+///     Loader::text(corpus, 4, 12)?,
+///     None,
+///     EngineOptions::default(),
+///     OptimizerOptions::default(),
+///     TrainOptions { steps: 100, lr: 0.02, ..TrainOptions::default() },
+/// )?;
+/// assert_eq!(run.run(&mut ())?, StopReason::Finished);
+/// assert!(run.history().last().unwrap().train_loss < 0.5);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+pub struct Trainer<T: Scalar> {
+    rnn: Rnn<T>,
+    engine: Engine<T>,
+    optimizer: Optimizer<T>,
+    loader: Loader<T>,
+    validation: Option<Loader<T>>,
+    options: TrainOptions,
+    state: Array2<T>,
+    best: Parameters<T>,
+    progress: Progress,
+    history: Vec<Report>,
+    /// Where to go back to.
+    good: Checkpoint<T>,
+    /// Training time since the last report.
+    clock: Duration,
+    counted_since: u64,
+}
+
+impl Default for TrainOptions {
+    /// 10,000 steps at a constant rate of 0.002, norms clipped at 1, a report every 100 steps.
+    fn default() -> Self {
+        TrainOptions {
+            steps: 10_000,
+            lr: 2e-3,
+            schedule: Schedule::Constant,
+            warmup: 0,
+            clip: Clip {
+                norm: Some(1.0),
+                value: None,
+            },
+            report_every: 100,
+            patience: 0,
+            reset_state: false,
+        }
+    }
+}
+
+impl<T: Scalar> Trainer<T> {
+    /// A run from these weights, with data to train on and, perhaps, data to validate with.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a setting out of range; as [`Engine::new`].
+    pub fn new(
+        rnn: Rnn<T>,
+        loader: Loader<T>,
+        validation: Option<Loader<T>>,
+        engine: EngineOptions,
+        optimizer: OptimizerOptions,
+        options: TrainOptions,
+    ) -> Result<Self> {
+        options.check()?;
+        let dims = rnn.dims();
+        let optimizer = Optimizer::new(dims, optimizer)?;
+        let state = Array2::zeros((0, dims.n_h));
+        let best = rnn.parameters().clone();
+        let progress = Progress::default();
+        let good = Checkpoint {
+            parameters: best.clone(),
+            best: best.clone(),
+            moments: optimizer.moments().to_vec(),
+            state: state.clone(),
+            progress: progress.clone(),
+        };
+        Ok(Trainer {
+            engine: Engine::new(dims, engine)?,
+            rnn,
+            optimizer,
+            loader,
+            validation,
+            options,
+            state,
+            best,
+            progress,
+            history: Vec::new(),
+            good,
+            clock: Duration::ZERO,
+            counted_since: 0,
+        })
+    }
+
+    /// Goes to where `checkpoint` was taken, with the reports up to there.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is of another network or optimiser; [`Error::Option`] if its position is not in the data.
+    pub fn restore(&mut self, checkpoint: Checkpoint<T>, history: Vec<Report>) -> Result<()> {
+        for p in [&checkpoint.parameters, &checkpoint.best] {
+            if p.dims() != self.rnn.dims() {
+                return Err(Error::Shape {
+                    what: "checkpoint",
+                    found: vec![p.dims().n_x, p.dims().n_h, p.dims().n_y],
+                    expected: format!("the sizes of the network, {:?}", self.rnn.dims()),
+                });
+            }
+        }
+        self.optimizer = Optimizer::resume(
+            self.optimizer.options(),
+            checkpoint.progress.optimizer_steps,
+            checkpoint.moments.clone(),
+        )?;
+        self.loader.seek(checkpoint.progress.position)?;
+        self.rnn = Rnn::from_parameters(checkpoint.parameters.clone());
+        self.best = checkpoint.best.clone();
+        self.state = checkpoint.state.clone();
+        self.progress = checkpoint.progress.clone();
+        self.history = history;
+        self.good = checkpoint;
+        Ok(())
+    }
+
+    /// All that is needed to go on from here.
+    pub fn checkpoint(&self) -> Checkpoint<T> {
+        Checkpoint {
+            parameters: self.rnn.parameters().clone(),
+            best: self.best.clone(),
+            moments: self.optimizer.moments().to_vec(),
+            state: self.state.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// The network as it is.
+    pub fn rnn(&self) -> &Rnn<T> {
+        &self.rnn
+    }
+
+    /// The weights of the lowest validation loss at a report; without validation data, of the last report.
+    pub fn best(&self) -> &Parameters<T> {
+        &self.best
+    }
+
+    /// Where the run is.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// All reports so far.
+    pub fn history(&self) -> &[Report] {
+        &self.history
+    }
+
+    /// The engine it runs on.
+    pub fn engine(&self) -> &Engine<T> {
+        &self.engine
+    }
+
+    /// How it is trained.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// Takes steps until there is a reason to stop.
+    ///
+    /// # Errors
+    /// What the observer returns; what data and engine find wrong with each other.
+    pub fn run(&mut self, observer: &mut impl Observer<T>) -> Result<StopReason> {
+        while self.progress.step < self.options.steps {
+            let step = match self.step()? {
+                Ok(step) => step,
+                Err(what) => {
+                    if self.progress.divergences >= DIVERGENCES {
+                        return Ok(StopReason::Diverged);
+                    }
+                    observer.diverged(self, &what)?;
+                    continue;
+                }
+            };
+            if step.step.is_multiple_of(self.options.report_every) {
+                let (report, best) = self.report()?;
+                if self.options.schedule == Schedule::HalveOnPlateau {
+                    self.halve_on_plateau()?;
+                }
+                self.good = self.checkpoint();
+                observer.report(self, &report, best)?;
+            }
+            if observer.step(self, &step)? == Control::Stop {
+                return Ok(StopReason::Interrupted);
+            }
+            if self.options.patience > 0 && self.progress.since_best >= self.options.patience {
+                return Ok(StopReason::NoImprovement);
+            }
+        }
+        Ok(StopReason::Finished)
+    }
+
+    /// One update; or what was not finite, and then the run is where it was at its last report, at half the rate.
+    fn step(&mut self) -> Result<std::result::Result<StepReport, Error>> {
+        let begin = Instant::now();
+        let (tally, norm, ends) = loop {
+            let window = self.loader.next();
+            let rows = window.batch.inputs.sequences().0;
+            if window.fresh || self.options.reset_state || self.state.nrows() != rows {
+                reset(&mut self.state, rows);
+            }
+            let state = Some(&mut self.state);
+            if window.counted == 0 {
+                // Nothing to learn, but the state has to pass through.
+                self.engine
+                    .predict(self.rnn.parameters(), window.batch.inputs, state)?;
+                continue;
+            }
+            let found = self
+                .engine
+                .gradient(self.rnn.parameters(), &window.batch, state)?;
+            break (found.tally, found.norm, self.loader.position());
+        };
+        let loss = tally.mean_loss();
+        let next = self.progress.step + 1;
+        for (what, value) in [("loss", loss), ("gradient norm", norm)] {
+            if !value.is_finite() {
+                self.back_off()?;
+                return Ok(Err(Error::Diverged {
+                    step: next,
+                    what,
+                    value,
+                }));
+            }
+        }
+        let lr = self.lr(next);
+        let update = Update {
+            lr,
+            norm,
+            clip: self.options.clip,
+        };
+        let (p, g) = (self.rnn.parameters_mut(), self.engine.gradients());
+        self.engine.install(|| self.optimizer.step(p, g, update));
+
+        let progress = &mut self.progress;
+        progress.step = next;
+        progress.optimizer_steps = self.optimizer.steps();
+        progress.position = ends;
+        progress.tokens += tally.counted;
+        progress.lr = lr;
+        progress.pending.add(&tally, norm);
+        self.clock += begin.elapsed();
+        self.counted_since += tally.counted;
+        Ok(Ok(StepReport {
+            step: next,
+            epoch: self.epoch(),
+            loss,
+            tokens: tally.counted,
+        }))
+    }
+
+    /// The learning rate of an update.
+    fn lr(&self, step: u64) -> f64 {
+        let options = &self.options;
+        let factor = options.schedule.factor(step, options.steps, options.warmup);
+        options.lr * factor * self.progress.lr_factor
+    }
+
+    /// Epochs so far.
+    pub fn epoch(&self) -> f64 {
+        let position = self.progress.position;
+        position.epoch as f64 + position.window as f64 / self.loader.windows_per_epoch() as f64
+    }
+
+    /// Back to the last report, at half the rate.
+    fn back_off(&mut self) -> Result<()> {
+        let (divergences, factor) = (self.progress.divergences + 1, self.progress.lr_factor / 2.0);
+        let history = std::mem::take(&mut self.history);
+        self.restore(self.good.clone(), history)?;
+        (self.progress.divergences, self.progress.lr_factor) = (divergences, factor);
+        self.good.progress = self.progress.clone();
+        (self.clock, self.counted_since) = (Duration::ZERO, 0);
+        Ok(())
+    }
+
+    /// Ends the interval since the last report: validates, and keeps the weights if they are the best so far.
+    ///
+    /// [`Trainer::run`] does this at its steps; a program calls it once more where a run ends between two of them, *after*
+    /// taking its checkpoint: such a report is not part of the run.
+    ///
+    /// # Errors
+    /// As [`Engine::evaluate`].
+    pub fn report(&mut self) -> Result<(Report, bool)> {
+        let valid_loss = self.validate()?;
+        let progress = &mut self.progress;
+        // A loss that is not a number is never the best.
+        let best = match valid_loss {
+            Some(loss) => progress.best_loss.is_none_or(|best| loss < best) && loss.is_finite(),
+            None => true,
+        };
+        if best {
+            self.best
+                .as_mut_slice()
+                .copy_from_slice(self.rnn.parameters().as_slice());
+            (progress.best_loss, progress.best_step) = (valid_loss, progress.step);
+            (progress.since_best, progress.plateau) = (0, 0);
+        } else {
+            progress.since_best += 1;
+            progress.plateau += 1;
+        }
+        let pending = std::mem::take(&mut progress.pending);
+        progress.reports += 1;
+        let seconds = std::mem::take(&mut self.clock).as_secs_f64();
+        let counted = std::mem::take(&mut self.counted_since);
+        let report = Report {
+            step: self.progress.step,
+            epoch: self.epoch(),
+            tokens: self.progress.tokens,
+            train_loss: pending.mean_loss(),
+            valid_loss,
+            lr: self.progress.lr,
+            grad_norm: pending.mean_norm(),
+            divergences: self.progress.divergences,
+            tokens_per_second: if seconds > 0.0 {
+                counted as f64 / seconds
+            } else {
+                0.0
+            },
+        };
+        self.history.push(report.clone());
+        Ok((report, best))
+    }
+
+    /// The mean loss on the validation data.
+    fn validate(&mut self) -> Result<Option<f64>> {
+        let Some(data) = &mut self.validation else {
+            return Ok(None);
+        };
+        let tally = evaluate(&mut self.engine, self.rnn.parameters(), data, |_| ())?;
+        Ok(Some(tally.mean_loss()))
+    }
+
+    /// Where the validation loss has stopped falling: half the rate, from the best weights.
+    fn halve_on_plateau(&mut self) -> Result<()> {
+        if self.progress.plateau < PLATEAU {
+            return Ok(());
+        }
+        self.progress.plateau = 0;
+        self.progress.lr_factor /= 2.0;
+        let best = self.best.as_slice();
+        self.rnn
+            .parameters_mut()
+            .as_mut_slice()
+            .copy_from_slice(best);
+        Ok(())
+    }
+}
+
+/// Goes once through evaluation data ([`Loader::evaluation_text`], [`Loader::evaluation_sequences`]) at the speed of the
+/// forward pass; `seen` is told the counted tokens of each window.
+///
+/// # Errors
+/// As [`Engine::evaluate`].
+pub fn evaluate<T: Scalar>(
+    engine: &mut Engine<T>,
+    p: &Parameters<T>,
+    data: &mut Loader<T>,
+    mut seen: impl FnMut(u64),
+) -> Result<Tally> {
+    let mut state = Array2::zeros((0, p.dims().n_h));
+    let mut tally = Tally::default();
+    data.seek(crate::data::Position::default())?;
+    loop {
+        let window = data.next();
+        let rows = window.batch.inputs.sequences().0;
+        if window.fresh || state.nrows() != rows {
+            reset(&mut state, rows);
+        }
+        if window.counted == 0 {
+            engine.predict(p, window.batch.inputs, Some(&mut state))?;
+        } else {
+            tally += engine.evaluate(p, &window.batch, Some(&mut state))?;
+        }
+        seen(window.counted);
+        if window.ends_epoch {
+            return Ok(tally);
+        }
+    }
+}
+
+/// A zero state of `rows` sequences, in place where the size allows.
+fn reset<T: Scalar>(state: &mut Array2<T>, rows: usize) {
+    if state.nrows() == rows {
+        state.fill(T::zero());
+    } else {
+        *state = Array2::zeros((rows, state.ncols()));
+    }
+}

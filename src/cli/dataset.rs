@@ -1,0 +1,266 @@
+//! What DATA on the command line means: text, one .npz, or the Reber grammar.
+
+use super::output::Output;
+use super::settings::Settings;
+use anyhow::{Result, bail};
+use bptt::Scalar;
+use bptt::data::{Corpus, Ids, Loader, Sequences, TokenKind, Vocabulary, best_loss, reber};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Steps per window of text where none are given.
+const SEQ_LEN: usize = 64;
+
+/// Strings of the generated task: about 100,000 letters.
+const REBER_STRINGS: usize = 13_000;
+
+/// Data to train on.
+pub struct Dataset<T> {
+    pub train: Loader<T>,
+    pub valid: Option<Loader<T>>,
+    /// Inputs and classes of a network for it.
+    pub n_x: usize,
+    pub n_y: usize,
+    pub vocabulary: Option<Vocabulary>,
+    pub tokens: bool,
+    /// What the best possible predictor would lose on the validation data, where that is known.
+    pub best_loss: Option<f64>,
+    /// A line about it.
+    pub summary: String,
+    pub digest: String,
+    /// Updates from report to report that suit it.
+    pub report_every: u64,
+}
+
+/// Whether DATA is one .npz.
+pub fn is_npz(data: &[PathBuf]) -> Result<bool> {
+    let npz = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("npz"))
+    };
+    match data {
+        [one] => Ok(npz(one)),
+        many if many.iter().any(npz) => {
+            bail!("an .npz must be the only DATA, found {} paths", many.len())
+        }
+        _ => Ok(false),
+    }
+}
+
+impl<T: Scalar> Dataset<T> {
+    pub fn read(settings: &Settings, output: Output) -> Result<Self> {
+        if is_npz(&settings.data)? {
+            return Self::sequences(settings);
+        }
+        let mut best = None;
+        let (corpus, valid, summary) = if settings.data.is_empty() {
+            let text = reber(REBER_STRINGS, settings.seed);
+            let cut = reber_cut(&text, settings.valid_fraction);
+            best = best_loss(&text[cut..]);
+            let whole = Vocabulary::of_chars(&text);
+            let corpus = Corpus::from_text(&text[..cut], &whole)?;
+            let valid = Corpus::from_text(&text[cut..], &whole)?;
+            (
+                corpus,
+                valid,
+                format!("{REBER_STRINGS} strings of the Reber grammar"),
+            )
+        } else {
+            let (corpus, reading) = Corpus::read(&settings.data, settings.tokens)?;
+            if reading.skipped > 0 {
+                output.remark(format_args!(
+                    "{} files are not UTF-8 text and were skipped",
+                    reading.skipped
+                ));
+            }
+            let summary = match reading.files {
+                1 => format!("{}", settings.data[0].display()),
+                n => format!("{n} files"),
+            };
+            if settings.valid.is_empty() {
+                let (corpus, valid) = corpus.split(settings.valid_fraction)?;
+                (corpus, valid, summary)
+            } else {
+                let (valid, _) = Corpus::read_with(&settings.valid, corpus.vocabulary())?;
+                (corpus, valid, summary)
+            }
+        };
+        Self::text(settings, corpus, valid, best, &summary)
+    }
+
+    fn text(
+        settings: &Settings,
+        corpus: Corpus,
+        valid: Corpus,
+        best_loss: Option<f64>,
+        name: &str,
+    ) -> Result<Self> {
+        let vocabulary = corpus.vocabulary().clone();
+        let summary = format!(
+            "{name}: {} {}s to train on, {} to validate with, {} different",
+            group(corpus.len() as u64),
+            kind_name(vocabulary.kind()),
+            group(valid.len() as u64),
+            vocabulary.len()
+        );
+        let mut digest = Xxh3::new();
+        digest.update(vocabulary.to_json().as_bytes());
+        for part in [&corpus, &valid] {
+            digest_ids(&mut digest, part.ids());
+        }
+        let seq_len = settings.seq_len.unwrap_or(SEQ_LEN);
+        let valid_tokens = valid.len();
+        let train = Loader::text(corpus, settings.batch, seq_len)?;
+        let valid = match valid_tokens {
+            0 => None,
+            1 => {
+                bail!("one token to validate with is too few: give more text or --valid-fraction 0")
+            }
+            _ => Some(Loader::evaluation_text(valid)?),
+        };
+        let (rows, steps) = train.shape();
+        Ok(Dataset {
+            report_every: report_every(train.windows_per_epoch(), rows * steps, valid_tokens),
+            train,
+            valid,
+            n_x: vocabulary.len(),
+            n_y: vocabulary.len(),
+            vocabulary: Some(vocabulary),
+            tokens: true,
+            best_loss,
+            summary,
+            digest: format!("{:032x}", digest.digest128()),
+        })
+    }
+
+    fn sequences(settings: &Settings) -> Result<Self> {
+        let path = &settings.data[0];
+        let set = Sequences::<T>::read_npz(path)?;
+        let mut digest = Xxh3::new();
+        digest_file(&mut digest, path)?;
+        let (n_x, n_y) = set.dims();
+        let (train, valid) = match &settings.valid[..] {
+            [] if settings.valid_fraction == 0.0 => (set, None),
+            [] => {
+                let (train, valid) = set.split(settings.valid_fraction, settings.seed)?;
+                (train, Some(valid))
+            }
+            [valid] => {
+                digest_file(&mut digest, valid)?;
+                let valid = Sequences::<T>::read_npz(valid)?;
+                valid.batch().check(bptt::Dims::new(n_x, 1, n_y)?)?;
+                (set, Some(valid))
+            }
+            many => bail!("--valid: one .npz is expected, found {} paths", many.len()),
+        };
+        let tokens = matches!(train.batch().inputs, bptt::Inputs::Tokens(_));
+        let summary = format!(
+            "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} classes",
+            path.display(),
+            group(train.len() as u64),
+            train.steps(),
+            valid.as_ref().map_or(0, Sequences::len),
+            if tokens { "tokens" } else { "features" },
+        );
+        let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
+        let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;
+        let (rows, steps) = train.shape();
+        Ok(Dataset {
+            report_every: report_every(train.windows_per_epoch(), rows * steps, valid_steps),
+            train,
+            valid: valid.map(Loader::evaluation_sequences).transpose()?,
+            n_x,
+            n_y,
+            vocabulary: None,
+            tokens,
+            best_loss: None,
+            summary,
+            digest: format!("{:032x}", digest.digest128()),
+        })
+    }
+}
+
+/// Reports so far apart that validation, at a third of training's cost a token, takes less than a tenth of the time;
+/// at least every 200 updates or every epoch apart from that.
+fn report_every(windows_per_epoch: u64, tokens_per_window: usize, valid_tokens: usize) -> u64 {
+    let affordable = (4 * valid_tokens).div_ceil(tokens_per_window) as u64;
+    affordable.max(windows_per_epoch.min(200)).max(10)
+}
+
+/// Where validation begins in generated text: at the beginning of a string.
+fn reber_cut(text: &str, fraction: f64) -> usize {
+    let cut = ((1.0 - fraction) * text.len() as f64) as usize;
+    text[..cut].rfind('\n').map_or(text.len(), |at| at + 1)
+}
+
+fn digest_ids(digest: &mut Xxh3, ids: &Ids) {
+    let mut block = [0u32; 4096];
+    let mut from = 0;
+    while from < ids.len() {
+        let block = &mut block[..(ids.len() - from).min(4096)];
+        ids.copy_to(from, block);
+        for id in block.iter() {
+            digest.update(&id.to_le_bytes());
+        }
+        from += block.len();
+    }
+    digest.update(&(ids.len() as u64).to_le_bytes());
+}
+
+fn digest_file(digest: &mut Xxh3, path: &Path) -> Result<()> {
+    use std::io::Read;
+    let mut file = fs_err::File::open(path)?;
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(()),
+            n => digest.update(&block[..n]),
+        }
+    }
+}
+
+pub fn kind_name(kind: TokenKind) -> &'static str {
+    match kind {
+        TokenKind::Char => "character",
+        TokenKind::Byte => "byte",
+        TokenKind::Word => "word",
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub fn group(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_in_groups_of_three() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1234567, "1,234,567"),
+        ];
+        for (n, text) in cases {
+            assert_eq!(group(n), text);
+        }
+    }
+
+    #[test]
+    fn reports_are_as_far_apart_as_validation_costs() {
+        assert_eq!(report_every(490, 2048, 111_540), 218);
+        assert_eq!(report_every(1000, 2048, 0), 200);
+        assert_eq!(report_every(3, 2048, 100), 10);
+    }
+}

@@ -1,0 +1,211 @@
+//! Every setting of a training run, resolved: `config.json`.
+//!
+//! [`Settings`] are all that the result depends on, and go into the model file as well; [`Config`] adds what only this
+//! machine needs to know. A resumed run takes its settings from the folder: what is given again must be the same, or be
+//! one that may differ.
+
+use super::args::{Dtype, TrainArgs};
+use anyhow::{Context, Result, bail};
+use bptt::Init;
+use bptt::data::TokenKind;
+use bptt::optim::{Algorithm, Clip, OptimizerOptions};
+use bptt::train::{Schedule, TrainOptions};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Updates of a run that nobody gave a length.
+const STEPS: u64 = 20_000;
+
+/// What the result depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub data: Vec<PathBuf>,
+    /// A fingerprint of the data's content.
+    pub digest: String,
+    pub tokens: TokenKind,
+    pub valid: Vec<PathBuf>,
+    pub valid_fraction: f64,
+    pub batch: usize,
+    pub seq_len: Option<usize>,
+    pub reset_state: bool,
+    pub hidden: usize,
+    pub init: Init,
+    pub dtype: Dtype,
+    pub steps: Option<u64>,
+    pub epochs: Option<u64>,
+    pub optimizer: OptimizerOptions,
+    pub lr: f64,
+    pub schedule: Schedule,
+    pub warmup: u64,
+    pub clip: Clip,
+    pub patience: u32,
+    pub seed: u64,
+    pub shards: usize,
+    /// Found from the data where it is not given.
+    pub report_every: u64,
+}
+
+/// All there is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    pub version: String,
+    #[serde(flatten)]
+    pub settings: Settings,
+    pub threads: usize,
+    pub checkpoint_every: Option<u64>,
+    /// The OpenBLAS that computed, and the kernels it chose: on others the last bits differ.
+    pub blas: String,
+}
+
+impl Config {
+    /// From the command line and the defaults; `digest` and `report_every` are filled in when the data is known.
+    pub fn new(args: &TrainArgs) -> Self {
+        let threads = args.threads.unwrap_or_else(cores);
+        let algorithm = args.optimizer.unwrap_or(Algorithm::Adam);
+        let schedule = args.schedule.unwrap_or(Schedule::HalveOnPlateau);
+        let (lr, decay) = match algorithm {
+            Algorithm::Adam => (2e-3, 0.0),
+            Algorithm::AdamW => (2e-3, 0.01),
+            Algorithm::RmsProp => (1e-3, 0.0),
+            Algorithm::Gd => (0.5, 0.0),
+            Algorithm::Momentum | Algorithm::Nesterov => (0.05, 0.0),
+        };
+        let fraction = if args.valid.is_empty() { 0.1 } else { 0.0 };
+        let settings = Settings {
+            data: args.data.clone(),
+            digest: String::new(),
+            tokens: args.tokens.unwrap_or(TokenKind::Char),
+            valid: args.valid.clone(),
+            valid_fraction: args.valid_fraction.unwrap_or(fraction),
+            batch: args.batch.unwrap_or(32),
+            seq_len: args.seq_len,
+            reset_state: args.reset_state,
+            hidden: args.hidden.unwrap_or(256),
+            init: args.init.unwrap_or_default(),
+            dtype: args.dtype.unwrap_or(Dtype::F32),
+            steps: match (args.steps, args.epochs) {
+                (None, None) => Some(STEPS),
+                (steps, _) => steps,
+            },
+            epochs: args.epochs,
+            optimizer: OptimizerOptions {
+                algorithm,
+                weight_decay: args.weight_decay.unwrap_or(decay),
+                ..OptimizerOptions::default()
+            },
+            lr: args.lr.unwrap_or(lr),
+            schedule,
+            warmup: args.warmup.unwrap_or(match schedule {
+                Schedule::Cosine => 100,
+                _ => 0,
+            }),
+            clip: Clip {
+                norm: Some(args.clip_norm.unwrap_or(1.0)),
+                value: args.clip_value,
+            },
+            patience: args.patience.unwrap_or(0),
+            seed: args.seed.unwrap_or(0),
+            shards: args.shards.unwrap_or(threads),
+            report_every: args.report_every.unwrap_or(0),
+        };
+        Config {
+            version: env!("CARGO_PKG_VERSION").into(),
+            settings,
+            threads,
+            checkpoint_every: args.checkpoint_every,
+            blas: bptt::blas::library().to_string(),
+        }
+    }
+
+    /// The settings of the run in `folder`, with what the command line may change.
+    pub fn resume(folder: &Path, args: &TrainArgs) -> Result<Self> {
+        let path = folder.join("config.json");
+        let text = fs_err::read_to_string(&path)
+            .with_context(|| format!("--resume {}: no run to go on with", folder.display()))?;
+        let mut config: Config = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
+        let given = Config::new(args);
+        let (old, new) = (&mut config.settings, given.settings);
+
+        // What is part of the result must be what it was.
+        macro_rules! same {
+            ($($flag:literal, $given:expr, $($field:ident).+;)*) => {$(
+                if $given && old.$($field).+ != new.$($field).+ {
+                    bail!(
+                        "{} {:?} differs from the run in {}, which has {:?}: leave it out to go on, or start another run",
+                        $flag, new.$($field).+, folder.display(), old.$($field).+
+                    );
+                }
+            )*};
+        }
+        same! {
+            "--tokens", args.tokens.is_some(), tokens;
+            "--valid", !args.valid.is_empty(), valid;
+            "--valid-fraction", args.valid_fraction.is_some(), valid_fraction;
+            "--batch", args.batch.is_some(), batch;
+            "--seq-len", args.seq_len.is_some(), seq_len;
+            "--reset-state", args.reset_state, reset_state;
+            "--hidden", args.hidden.is_some(), hidden;
+            "--init", args.init.is_some(), init;
+            "--dtype", args.dtype.is_some(), dtype;
+            "--optimizer", args.optimizer.is_some(), optimizer.algorithm;
+            "--weight-decay", args.weight_decay.is_some(), optimizer.weight_decay;
+            "--lr", args.lr.is_some(), lr;
+            "--schedule", args.schedule.is_some(), schedule;
+            "--warmup", args.warmup.is_some(), warmup;
+            "--clip-norm", args.clip_norm.is_some(), clip.norm;
+            "--clip-value", args.clip_value.is_some(), clip.value;
+            "--patience", args.patience.is_some(), patience;
+            "--seed", args.seed.is_some(), seed;
+            "--shards", args.shards.is_some(), shards;
+            "--report-every", args.report_every.is_some(), report_every;
+        }
+        // The data may lie elsewhere now; its fingerprint is compared when it is read.
+        if !args.data.is_empty() {
+            old.data = new.data;
+        }
+        // A run may become longer.
+        let bound = |flag: &str, old: &mut Option<u64>, given: Option<u64>| {
+            if let (Some(before), Some(now)) = (*old, given)
+                && now < before
+            {
+                bail!("{flag} {now}: the run already has {before}; more is possible, less is not");
+            }
+            if given.is_some() {
+                *old = given;
+            }
+            Ok(())
+        };
+        bound("--steps", &mut old.steps, args.steps)?;
+        bound("--epochs", &mut old.epochs, args.epochs)?;
+        if args.threads.is_some() {
+            config.threads = given.threads;
+        }
+        if args.checkpoint_every.is_some() {
+            config.checkpoint_every = given.checkpoint_every;
+        }
+        config.blas = given.blas;
+        Ok(config)
+    }
+}
+
+impl Settings {
+    /// How the trainer is to train, for a run of `steps` updates.
+    pub fn train_options(&self, steps: u64) -> TrainOptions {
+        TrainOptions {
+            steps,
+            lr: self.lr,
+            schedule: self.schedule,
+            warmup: self.warmup,
+            clip: self.clip,
+            report_every: self.report_every,
+            patience: self.patience,
+            reset_state: self.reset_state,
+        }
+    }
+}
+
+/// The processor cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,469 @@
+//! `bptt train`.
+
+use super::Done;
+use super::args::{Dtype, TrainArgs};
+use super::dataset::{Dataset, group};
+use super::interrupt::Interrupt;
+use super::output::Output;
+use super::run_folder::RunFolder;
+use super::sample::generate;
+use super::settings::Config;
+use anyhow::{Result, bail};
+use bptt::model::{About, Model};
+use bptt::sample::SampleOptions;
+use bptt::train::plot::{self, Curve, Labels};
+use bptt::train::{Checkpoint, Control, Observer, Report, StepReport, StopReason, Trainer};
+use bptt::{Dims, EngineOptions, Error, Rnn, Scalar};
+use indicatif::ProgressBar;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+pub fn run(args: &TrainArgs, output: Output) -> Result<Done> {
+    let config = match &args.resume {
+        Some(folder) => Config::resume(folder, args)?,
+        None => Config::new(args),
+    };
+    match config.settings.dtype {
+        Dtype::F32 => train::<f32>(args, config, output),
+        Dtype::F64 => train::<f64>(args, config, output),
+    }
+}
+
+fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Result<Done> {
+    // STEP 1: the data, and what it decides.
+    let data = Dataset::<T>::read(&config.settings, output)?;
+    let settings = &mut config.settings;
+    if args.resume.is_some() && settings.digest != data.digest {
+        bail!(
+            "the data is not what the run was started with ({:?}, fingerprint {} instead of {}): give the same DATA, or \
+             start another run",
+            settings.data,
+            data.digest,
+            settings.digest
+        );
+    }
+    settings.digest.clone_from(&data.digest);
+    if settings.report_every == 0 {
+        settings.report_every = data.report_every;
+    }
+    let epochs = settings
+        .epochs
+        .map(|n| n.saturating_mul(data.train.windows_per_epoch()));
+    let steps = [settings.steps, epochs].into_iter().flatten().min();
+    let steps = steps.expect("a run has a length");
+    let about = About {
+        vocabulary: data.vocabulary,
+        tokens: Some(data.tokens),
+        config: serde_json::to_value(&*settings)?,
+    };
+
+    // STEP 2: the network and its trainer.
+    let dims = Dims::new(data.n_x, settings.hidden, data.n_y)?;
+    let rnn = Rnn::<T>::new(dims, settings.init, settings.seed)?;
+    let engine = EngineOptions {
+        threads: config.threads,
+        shards: settings.shards,
+    };
+    let options = settings.train_options(steps);
+    let mut trainer = Trainer::new(
+        rnn,
+        data.train,
+        data.valid,
+        engine,
+        settings.optimizer,
+        options,
+    )?;
+
+    // STEP 3: the run folder, new or as it was left.
+    let interrupt = Interrupt::listen()?;
+    let folder = match &args.resume {
+        None => RunFolder::create(args.out.as_deref(), &run_name(args))?,
+        Some(path) => {
+            let mut folder = RunFolder::resume(path)?;
+            // A run that was stopped before its first checkpoint begins again.
+            if folder.last().exists() {
+                let (checkpoint, _) = Checkpoint::<T>::read(&folder.last())?;
+                let history = folder.history(checkpoint.progress.reports)?;
+                if checkpoint.progress.reports > 0 {
+                    write_model(&checkpoint.best, &about, &folder)?;
+                }
+                trainer.restore(checkpoint, history)?;
+            } else {
+                folder.history(0)?;
+            }
+            folder
+        }
+    };
+    folder.write_config(&config)?;
+    announce(&trainer, &config, &folder, &data.summary, output)?;
+
+    // STEP 4: train.
+    let bar = output.bar(
+        steps,
+        "{elapsed} {bar:30.cyan/blue} {human_pos}/{human_len} {msg} {eta} left",
+    );
+    bar.set_position(trainer.progress().step);
+    bar.reset_eta();
+    let started = Instant::now();
+    let before = trainer.progress().tokens;
+    let mut watch = Watch {
+        folder,
+        about,
+        output,
+        bar,
+        interrupt,
+        checkpoint_every: config.checkpoint_every,
+        shown: Instant::now(),
+        tokens: 0,
+        loss: f64::NAN,
+    };
+    let reason = trainer.run(&mut watch)?;
+    let seconds = started.elapsed().as_secs_f64();
+    watch.bar.finish_and_clear();
+
+    // STEP 5: the checkpoint, then what a reader wants to see. The last report of a run that ends between two is no
+    // part of it.
+    watch.checkpoint(&trainer)?;
+    if trainer.progress().has_pending() {
+        let (report, best) = trainer.report()?;
+        watch.report(&trainer, &report, best)?;
+    }
+    let speed = (trainer.progress().tokens - before) as f64 / seconds;
+    finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
+    Ok(match reason {
+        StopReason::Finished | StopReason::NoImprovement => Done::Finished,
+        StopReason::Interrupted => Done::Interrupted,
+        StopReason::Diverged => Done::Failed,
+    })
+}
+
+/// What a run folder is called after: its data.
+fn run_name(args: &TrainArgs) -> String {
+    let stem = |path: &std::path::PathBuf| {
+        let path = fs_err::canonicalize(path).ok()?;
+        Some(path.file_stem()?.to_string_lossy().into_owned())
+    };
+    match args.data.first() {
+        None => "reber".into(),
+        Some(path) => stem(path).unwrap_or_else(|| "run".into()),
+    }
+}
+
+fn announce<T: Scalar>(
+    trainer: &Trainer<T>,
+    config: &Config,
+    folder: &RunFolder,
+    summary: &str,
+    output: Output,
+) -> Result<()> {
+    let (engine, settings, dims) = (trainer.engine(), &config.settings, trainer.rnn().dims());
+    output.event(
+        "start",
+        &json!({ "folder": folder.path(), "config": config }),
+    )?;
+    output.remark(summary);
+    output.remark(format_args!(
+        "{} hidden units, {} parameters, {} on {} of {} threads, {}",
+        dims.n_h,
+        group(dims.len() as u64),
+        T::NAME,
+        plural(engine.shards(), "shard"),
+        engine.threads(),
+        config.blas
+    ));
+    if engine.threads() < config.threads.min(settings.shards) {
+        output.remark(format_args!(
+            "--threads {}: this OpenBLAS has buffers for {} callers, so {} threads are used",
+            config.threads,
+            bptt::blas::library().max_workers,
+            engine.threads()
+        ));
+    }
+    if bptt::blas::library().flavour == bptt::blas::Flavour::Serial {
+        output.remark(
+            "this OpenBLAS is built without locks: its products take turns, which costs speed (install its pthread \
+             build, on Debian libopenblas0-pthread)",
+        );
+    }
+    if trainer.progress().step > 0 {
+        output.remark(format_args!(
+            "going on after step {}",
+            group(trainer.progress().step)
+        ));
+    }
+    Ok(())
+}
+
+fn plural(n: usize, word: &str) -> String {
+    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
+}
+
+fn write_model<T: Scalar>(
+    weights: &bptt::Parameters<T>,
+    about: &About,
+    folder: &RunFolder,
+) -> Result<()> {
+    let model = Model {
+        rnn: Rnn::from_parameters(weights.clone()),
+        about: about.clone(),
+    };
+    Ok(model.write(&folder.model())?)
+}
+
+/// Shows and saves a run as it goes.
+struct Watch {
+    folder: RunFolder,
+    about: About,
+    output: Output,
+    bar: ProgressBar,
+    interrupt: Interrupt,
+    checkpoint_every: Option<u64>,
+    /// When the bar was last brought up to date, and what has come since.
+    shown: Instant,
+    tokens: u64,
+    loss: f64,
+}
+
+/// From one look of the bar to the next.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How much of the smoothed loss is the newest step's.
+const NEWEST: f64 = 0.02;
+
+impl Watch {
+    fn checkpoint<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
+        // The history first: a checkpoint never knows of lines that are not on the disk.
+        self.folder.sync_history()?;
+        Ok(run.checkpoint().write(&self.folder.last(), &self.about)?)
+    }
+
+    fn report<T: Scalar>(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+        self.folder.append(report)?;
+        if best {
+            write_model(run.best(), &self.about, &self.folder)?;
+        }
+        draw(run.history(), &self.folder)?;
+        self.output.event("report", report)?;
+        if self.output.plain_progress() {
+            let valid = report
+                .valid_loss
+                .map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            self.output.remark(format_args!(
+                "step {:>7}  epoch {:.2}  train {:.4}{valid}  lr {:.2e}  {} tokens/s",
+                group(report.step),
+                report.epoch,
+                report.train_loss,
+                report.lr,
+                si(report.tokens_per_second)
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<T: Scalar> Observer<T> for Watch {
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> bptt::Result<Control> {
+        self.tokens += step.tokens;
+        self.loss = if self.loss.is_nan() {
+            step.loss
+        } else {
+            self.loss + NEWEST * (step.loss - self.loss)
+        };
+        let since = self.shown.elapsed();
+        if since >= LOOK {
+            let valid = run.history().last().and_then(|report| report.valid_loss);
+            let valid = valid.map_or(String::new(), |loss| format!(" valid {loss:.3}"));
+            let speed = self.tokens as f64 / since.as_secs_f64();
+            self.bar.set_position(step.step);
+            self.bar.set_message(format!(
+                "epoch {:.1} loss {:.3}{valid} {} tokens/s",
+                step.epoch,
+                self.loss,
+                si(speed)
+            ));
+            (self.shown, self.tokens) = (Instant::now(), 0);
+        }
+        if self
+            .checkpoint_every
+            .is_some_and(|every| step.step.is_multiple_of(every))
+        {
+            self.checkpoint(run).map_err(into_library)?;
+        }
+        Ok(if self.interrupt.wanted() {
+            Control::Stop
+        } else {
+            Control::Continue
+        })
+    }
+
+    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {
+        Watch::report(self, run, report, best).map_err(into_library)?;
+        if self.checkpoint_every.is_none() {
+            self.checkpoint(run).map_err(into_library)?;
+        }
+        Ok(())
+    }
+
+    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> bptt::Result<()> {
+        let progress = run.progress();
+        let text = format!(
+            "{what}; back at step {}, from now on with {} of the learning rate",
+            group(progress.step),
+            progress.lr_factor
+        );
+        self.bar.suspend(|| self.output.remark(text));
+        Ok(())
+    }
+}
+
+/// Observers return the library's error.
+fn into_library(error: anyhow::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => std::io::Error::other(format!("{error:#}")).into(),
+        },
+    }
+}
+
+fn draw(history: &[Report], folder: &RunFolder) -> Result<()> {
+    let curve = |loss: &dyn Fn(&Report) -> Option<f64>| -> Vec<(f64, f64)> {
+        history
+            .iter()
+            .filter_map(|report| Some((report.step as f64, loss(report)?)))
+            .collect()
+    };
+    let train = curve(&|report| Some(report.train_loss));
+    let valid = curve(&|report| report.valid_loss);
+    let mut curves = vec![Curve {
+        name: "training",
+        points: &train,
+    }];
+    if !valid.is_empty() {
+        curves.push(Curve {
+            name: "validation",
+            points: &valid,
+        });
+    }
+    let name = folder.path().file_name().unwrap_or_default();
+    let labels = Labels {
+        title: &name.to_string_lossy(),
+        x: "updates",
+        y: "loss (nats per token)",
+    };
+    Ok(plot::draw(&folder.plot(), labels, &curves)?)
+}
+
+fn finish<T: Scalar>(
+    trainer: &Trainer<T>,
+    watch: &Watch,
+    reason: StopReason,
+    best_loss: Option<f64>,
+    speed: f64,
+    seconds: f64,
+) -> Result<()> {
+    let (output, progress) = (watch.output, trainer.progress());
+    let last = trainer.history().last();
+    output.event(
+        "done",
+        &json!({
+            "stop_reason": reason,
+            "steps": progress.step,
+            "epochs": trainer.epoch(),
+            "tokens": progress.tokens,
+            "train_loss": last.map(|report| report.train_loss),
+            "valid_loss": progress.best_loss,
+            "best_step": progress.best_step,
+            "best_possible_loss": best_loss,
+            "divergences": progress.divergences,
+            "tokens_per_second": speed,
+            "seconds": seconds,
+            "model": watch.folder.model(),
+        }),
+    )?;
+    match reason {
+        StopReason::Finished => {}
+        StopReason::NoImprovement => output.remark("stopped: the validation loss falls no more"),
+        StopReason::Interrupted => output.remark(format_args!(
+            "interrupted at step {}; go on with: bptt train --resume {}",
+            group(progress.step),
+            watch.folder.path().display()
+        )),
+        StopReason::Diverged => output.remark(format_args!(
+            "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
+            progress.divergences
+        )),
+    }
+    if output.json {
+        return Ok(());
+    }
+    if let Some(report) = last {
+        output.text(format_args!(
+            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training loss {:.4}",
+            group(progress.step),
+            trainer.epoch(),
+            si(speed),
+            report.train_loss
+        ))?;
+    }
+    if let Some(loss) = progress.best_loss {
+        output.text(format_args!(
+            "validation loss {loss:.4} nats per token (perplexity {:.3}, {:.3} bits) at step {}",
+            loss.exp(),
+            loss / std::f64::consts::LN_2,
+            group(progress.best_step)
+        ))?;
+    }
+    if let Some(loss) = best_loss {
+        output.text(format_args!("best possible   {loss:.4}"))?;
+    }
+    if let (Some(vocabulary), true) = (&watch.about.vocabulary, last.is_some()) {
+        output.text("\nsample:")?;
+        let rnn = Rnn::from_parameters(trainer.best().clone());
+        let mut text = Vec::new();
+        let options = SampleOptions {
+            temperature: 0.7,
+            ..SampleOptions::default()
+        };
+        generate(&rnn, vocabulary, "", 400, options, |bytes| {
+            text.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        let text = String::from_utf8_lossy(&text);
+        for line in text.lines() {
+            output.text(format_args!("    {line}"))?;
+        }
+    }
+    output.text(format_args!("\nmodel  {}", watch.folder.model().display()))?;
+    if last.is_some() {
+        output.text(format_args!("plot   {}", watch.folder.plot().display()))?;
+    }
+    Ok(())
+}
+
+/// `812345` as `812k`.
+pub fn si(x: f64) -> String {
+    match x {
+        x if x >= 1e7 => format!("{:.0}M", x / 1e6),
+        x if x >= 1e6 => format!("{:.1}M", x / 1e6),
+        x if x >= 1e4 => format!("{:.0}k", x / 1e3),
+        x if x >= 1e3 => format!("{:.1}k", x / 1e3),
+        x => format!("{x:.0}"),
+    }
+}
+
+/// Reads the model that `bptt train` or PyTorch left, and runs `$work` in its precision.
+macro_rules! with_model {
+    ($path:expr, |$model:ident| $work:expr) => {{
+        let path = $crate::cli::run_folder::model_path($path);
+        if bptt::model::precision(&path)? == "f64" {
+            let $model = bptt::model::Model::<f64>::read(&path)?;
+            $work
+        } else {
+            let $model = bptt::model::Model::<f32>::read(&path)?;
+            $work
+        }
+    }};
+}
+pub(super) use with_model;

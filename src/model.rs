@@ -1,0 +1,353 @@
+//! The model file: safetensors with PyTorch's names.
+//!
+//! | tensor | shape | here |
+//! |---|---|---|
+//! | `rnn.weight_ih_l0` | `[n_h, n_x]` | `wx` |
+//! | `rnn.weight_hh_l0` | `[n_h, n_h]` | `wh` |
+//! | `rnn.bias_ih_l0` | `[n_h]` | `bh` |
+//! | `rnn.bias_hh_l0` | `[n_h]` | zero when written, added to `bh` when read |
+//! | `decoder.weight` | `[n_y, n_h]` | `wy` |
+//! | `decoder.bias` | `[n_y]` | `by` |
+//!
+//! so that a file loads into a `torch.nn.Module` of an `nn.RNN` called `rnn` and an `nn.Linear` called `decoder` as it
+//! is, and back. What else there is to know about a model ([`About`]) is JSON under the one metadata key `bptt`: one, for
+//! the library writes several keys in no fixed order, and equal models are to be equal files.
+//!
+//! A checkpoint is a model file with more tensors, `training.*`, and `progress` beside the rest.
+
+use crate::data::Vocabulary;
+use crate::train::{Checkpoint, Progress};
+use crate::{Dims, Error, Parameters, Result, Rnn, Scalar, file};
+use ndarray::Array2;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const WX: &str = "rnn.weight_ih_l0";
+const WH: &str = "rnn.weight_hh_l0";
+const BH: &str = "rnn.bias_ih_l0";
+const BH2: &str = "rnn.bias_hh_l0";
+const WY: &str = "decoder.weight";
+const BY: &str = "decoder.bias";
+
+/// What tensors of a checkpoint that are no weights begin with.
+const TRAINING: &str = "training.";
+
+/// The metadata key.
+const KEY: &str = "bptt";
+
+/// What there is to know about a model beside its weights.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// What its token ids stand for; `None` for a model of numbers.
+    pub vocabulary: Option<Vocabulary>,
+    /// Whether it reads token ids, not features; `None` where the file does not say.
+    pub tokens: Option<bool>,
+    /// How it was trained, as the program records it; `null` where the file does not say.
+    pub config: Value,
+}
+
+/// A network and what there is to know about it.
+///
+/// ```
+/// use bptt::model::{About, Model};
+/// use bptt::{Dims, Init, Rnn};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let rnn = Rnn::<f32>::new(Dims::new(4, 8, 3)?, Init::Glorot, 0)?;
+/// let model = Model { rnn, about: About::default() };
+/// model.write(&path)?;
+/// assert_eq!(Model::<f32>::read(&path)?, model);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model<T: Scalar> {
+    /// The network.
+    pub rnn: Rnn<T>,
+    /// The rest.
+    pub about: About,
+}
+
+impl<T: Scalar> Model<T> {
+    /// Writes the file, all or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write(path, self.rnn.parameters(), &self.about, Vec::new(), None)
+    }
+
+    /// Reads a file, in this precision whatever the file's is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`], naming the file and what is wrong with it; [`Error::NotFinite`] for a weight that
+    /// is not a number.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs_err::read(path)?;
+        let file = File::parse(path, &bytes)?;
+        Ok(Model {
+            rnn: Rnn::from_parameters(file.parameters()?),
+            about: file.about()?,
+        })
+    }
+}
+
+/// The precision of a model file's weights: `"f32"` or `"f64"`.
+///
+/// # Errors
+/// As [`Model::read`].
+pub fn precision(path: &Path) -> Result<&'static str> {
+    let bytes = fs_err::read(path)?;
+    let file = File::parse(path, &bytes)?;
+    let tensor = file.tensor(WX)?;
+    Ok(if tensor.dtype() == Dtype::F64 {
+        f64::NAME
+    } else {
+        f32::NAME
+    })
+}
+
+impl<T: Scalar> Checkpoint<T> {
+    /// Writes the file, all or not at all: a model file with all that training needs to go on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write(&self, path: &Path, about: &About) -> Result<()> {
+        let flat = |p: &Parameters<T>| (vec![p.as_slice().len()], bytes_of(p.as_slice()));
+        let mut tensors = vec![(format!("{TRAINING}best"), flat(&self.best))];
+        for (i, moment) in self.moments.iter().enumerate() {
+            tensors.push((format!("{TRAINING}moment.{i}"), flat(moment)));
+        }
+        let state = self.state.as_slice().expect("standard layout");
+        tensors.push((
+            format!("{TRAINING}state"),
+            (self.state.shape().to_vec(), bytes_of(state)),
+        ));
+        write(path, &self.parameters, about, tensors, Some(&self.progress))
+    }
+
+    /// Reads such a file.
+    ///
+    /// # Errors
+    /// As [`Model::read`]; [`Error::File`] if it is a model and no checkpoint.
+    pub fn read(path: &Path) -> Result<(Self, About)> {
+        let bytes = fs_err::read(path)?;
+        let file = File::parse(path, &bytes)?;
+        let parameters: Parameters<T> = file.parameters()?;
+        let dims = parameters.dims();
+        let progress = file.meta.get("progress").cloned().unwrap_or_default();
+        let progress = serde_json::from_value(progress)
+            .map_err(|e| file.wrong(format!("is no checkpoint of a run ({e})")))?;
+        let flat = |name: &str| Parameters::from_vec(dims, file.values(name, &[dims.len()])?);
+        let moments = (0..)
+            .map(|i| format!("{TRAINING}moment.{i}"))
+            .take_while(|name| file.tensors.tensor(name).is_ok())
+            .map(|name| flat(&name))
+            .collect::<Result<_>>()?;
+        let name = format!("{TRAINING}state");
+        let rows = file.tensor(&name)?.shape().first().copied().unwrap_or(0);
+        let state = file.values(&name, &[rows, dims.n_h])?;
+        let checkpoint = Checkpoint {
+            best: flat(&format!("{TRAINING}best"))?,
+            moments,
+            state: Array2::from_shape_vec((rows, dims.n_h), state).expect("checked above"),
+            parameters,
+            progress,
+        };
+        Ok((checkpoint, file.about()?))
+    }
+}
+
+type Tensor = (Vec<usize>, Vec<u8>);
+
+fn write<T: Scalar>(
+    path: &Path,
+    p: &Parameters<T>,
+    about: &About,
+    mut tensors: Vec<(String, Tensor)>,
+    progress: Option<&Progress>,
+) -> Result<()> {
+    for (name, shape, values) in p.iter() {
+        let name = match name {
+            "wx" => WX,
+            "wh" => WH,
+            "wy" => WY,
+            "bh" => BH,
+            _ => BY,
+        };
+        tensors.push((name.into(), (shape, bytes_of(values))));
+    }
+    let zeros = vec![T::zero(); p.dims().n_h];
+    tensors.push((BH2.into(), (vec![zeros.len()], bytes_of(&zeros))));
+
+    let mut meta = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": about.config,
+    });
+    if let Some(tokens) = about.tokens {
+        meta["tokens"] = tokens.into();
+    }
+    if let Some(vocabulary) = &about.vocabulary {
+        meta["vocabulary"] = vocabulary.to_json().into();
+    }
+    if let Some(progress) = progress {
+        meta["progress"] = serde_json::to_value(progress).expect("numbers alone");
+    }
+    let dtype = match T::NAME {
+        "f64" => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    let views = tensors.iter().map(|(name, (shape, bytes))| {
+        let view = TensorView::new(dtype, shape.clone(), bytes);
+        (name, view.expect("as many bytes as the shape says"))
+    });
+    let metadata = [(KEY.to_string(), meta.to_string())].into();
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+    file::write_atomically(path, &bytes)
+}
+
+fn bytes_of<T: Scalar>(values: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of_val(values));
+    for value in values {
+        bytes.extend_from_slice(value.to_le_bytes().as_ref());
+    }
+    bytes
+}
+
+/// A file that has been taken apart, not yet interpreted.
+struct File<'a> {
+    path: PathBuf,
+    tensors: SafeTensors<'a>,
+    meta: Value,
+}
+
+impl<'a> File<'a> {
+    fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
+        let broken = |e: safetensors::SafeTensorError| {
+            let problem = format!(
+                "is not a whole safetensors file ({e}): is it a model, and was it copied completely?"
+            );
+            Error::file(path, problem)
+        };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+        let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
+        let meta = match text {
+            None => Value::Null,
+            Some(text) => serde_json::from_str(text)
+                .map_err(|e| Error::file(path, format!("metadata `{KEY}` is not JSON: {e}")))?,
+        };
+        Ok(File {
+            path: path.into(),
+            tensors,
+            meta,
+        })
+    }
+
+    fn wrong(&self, problem: impl Into<String>) -> Error {
+        Error::file(&self.path, problem)
+    }
+
+    fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
+        self.tensors.tensor(name).map_err(|_| {
+            let mut names = self.tensors.names();
+            names.sort_unstable();
+            names.truncate(8);
+            self.wrong(format!(
+                "has no tensor `{name}` (it has {}): expected a model of `bptt train`, or of an nn.RNN named `rnn` and an \
+                 nn.Linear named `decoder`",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// The values of a tensor of this shape.
+    fn values<T: Scalar>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+        let tensor = self.tensor(name)?;
+        if tensor.shape() != shape {
+            let found = tensor.shape();
+            return Err(self.wrong(format!(
+                "tensor `{name}` has the shape {found:?}, expected {shape:?}"
+            )));
+        }
+        let data = tensor.data();
+        let values: Vec<T> = match tensor.dtype() {
+            Dtype::F32 => {
+                let (values, _) = data.as_chunks();
+                values
+                    .iter()
+                    .map(|&x| T::from_f64(f32::from_le_bytes(x).into()))
+                    .collect()
+            }
+            Dtype::F64 => {
+                let (values, _) = data.as_chunks();
+                values
+                    .iter()
+                    .map(|&x| T::from_f64(f64::from_le_bytes(x)))
+                    .collect()
+            }
+            other => {
+                return Err(self.wrong(format!(
+                    "tensor `{name}` holds {other:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
+                )));
+            }
+        };
+        match values.iter().position(|x| !x.is_finite()) {
+            None => Ok(values),
+            Some(i) => Err(Error::NotFinite {
+                what: format!("{}: tensor `{name}`", self.path.display()),
+                value: values[i].as_f64(),
+                position: vec![i],
+            }),
+        }
+    }
+
+    fn parameters<T: Scalar>(&self) -> Result<Parameters<T>> {
+        let (&[n_h, n_x], &[n_y, _]) = (self.tensor(WX)?.shape(), self.tensor(WY)?.shape()) else {
+            return Err(self.wrong(format!("`{WX}` and `{WY}` must be matrices")));
+        };
+        if self.tensors.tensor("rnn.weight_ih_l1").is_ok() {
+            return Err(self.wrong("is a network of several layers, expected one"));
+        }
+        let dims = Dims::new(n_x, n_h, n_y).map_err(|e| self.wrong(e.to_string()))?;
+        let mut data: Vec<T> = Vec::with_capacity(dims.len());
+        data.extend(self.values::<T>(WX, &[n_h, n_x])?);
+        data.extend(self.values::<T>(WH, &[n_h, n_h])?);
+        data.extend(self.values::<T>(WY, &[n_y, n_h])?);
+        let mut bh: Vec<T> = self.values(BH, &[n_h])?;
+        if self.tensors.tensor(BH2).is_ok() {
+            let second: Vec<T> = self.values(BH2, &[n_h])?;
+            bh.iter_mut().zip(second).for_each(|(b, c)| *b += c);
+        }
+        data.extend(bh);
+        data.extend(self.values::<T>(BY, &[n_y])?);
+        Parameters::from_vec(dims, data)
+    }
+
+    fn about(&self) -> Result<About> {
+        let vocabulary = match self.meta.get("vocabulary") {
+            None => None,
+            Some(text) => {
+                let vocabulary = Vocabulary::from_json(text.as_str().unwrap_or_default())
+                    .map_err(|e| self.wrong(format!("vocabulary: {e}")))?;
+                for (name, axis) in [(WX, 1), (WY, 0)] {
+                    let size = self.tensor(name)?.shape()[axis];
+                    if size != vocabulary.len() {
+                        let symbols = vocabulary.len();
+                        return Err(self.wrong(format!(
+                            "`{name}` is for {size} tokens, its vocabulary has {symbols}"
+                        )));
+                    }
+                }
+                Some(vocabulary)
+            }
+        };
+        Ok(About {
+            vocabulary,
+            tokens: self.meta.get("tokens").and_then(Value::as_bool),
+            config: self.meta.get("config").cloned().unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Choosing the next token from the probabilities of all: [`Sampler`].
+//!
+//! ```text
+//! q_k = p_k^(1/temperature) / sum over the top_k likeliest, 0 elsewhere
+//! ```
+
+use crate::{Error, Result, Scalar};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// How tokens are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleOptions {
+    /// 1 as the network says, less to play safe, 0 for always the likeliest.
+    pub temperature: f64,
+    /// Only so many of the likeliest are chosen from.
+    pub top_k: Option<usize>,
+    /// The same seed gives the same tokens.
+    pub seed: u64,
+}
+
+impl Default for SampleOptions {
+    /// As the network says, from all.
+    fn default() -> Self {
+        SampleOptions {
+            temperature: 1.0,
+            top_k: None,
+            seed: 0,
+        }
+    }
+}
+
+/// A seeded choice of tokens.
+///
+/// ```
+/// use bptt::sample::{SampleOptions, Sampler};
+///
+/// let greedy = SampleOptions { temperature: 0.0, ..SampleOptions::default() };
+/// assert_eq!(Sampler::new(greedy)?.choose(&[0.2, 0.5, 0.3]), 1);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    options: SampleOptions,
+    rng: ChaCha8Rng,
+    /// Weight and token, kept to be used again.
+    candidates: Vec<(f64, u32)>,
+}
+
+impl Sampler {
+    /// A sampler at the start of its random numbers.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a temperature that is negative or not finite, or a `top_k` of zero.
+    pub fn new(options: SampleOptions) -> Result<Self> {
+        if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
+            return Err(Error::Option {
+                name: "temperature",
+                value: options.temperature.to_string(),
+                expected: "a number from 0 up",
+            });
+        }
+        if options.top_k == Some(0) {
+            return Err(Error::Option {
+                name: "top-k",
+                value: "0".into(),
+                expected: "at least 1",
+            });
+        }
+        Ok(Sampler {
+            options,
+            rng: ChaCha8Rng::seed_from_u64(options.seed),
+            candidates: Vec::new(),
+        })
+    }
+
+    /// A token, given the probabilities of all.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn choose<T: Scalar>(&mut self, probabilities: &[T]) -> u32 {
+        assert!(!probabilities.is_empty(), "a token to choose");
+        let SampleOptions {
+            temperature, top_k, ..
+        } = self.options;
+        let list = &mut self.candidates;
+        list.clear();
+        list.extend(probabilities.iter().map(|p| p.as_f64()).zip(0..));
+        // The likeliest first; of equals the first.
+        let order = |a: &(f64, u32), b: &(f64, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        let keep = match top_k {
+            _ if temperature == 0.0 => 1,
+            Some(k) => k.min(list.len()),
+            None => list.len(),
+        };
+        if keep < list.len() {
+            list.select_nth_unstable_by(keep - 1, order);
+            list.truncate(keep);
+            list.sort_unstable_by(order);
+        }
+        let largest = list.iter().fold(0.0f64, |max, &(p, _)| max.max(p));
+        if keep == 1 || largest <= 0.0 {
+            return list[0].1;
+        }
+        for (p, _) in list.iter_mut() {
+            *p = (*p / largest).powf(1.0 / temperature);
+        }
+        let mut left = self.rng.random::<f64>() * list.iter().map(|&(w, _)| w).sum::<f64>();
+        for &(weight, token) in list.iter() {
+            left -= weight;
+            if left < 0.0 {
+                return token;
+            }
+        }
+        // Rounding has used up the sum: the last that could have been chosen.
+        let last = list.iter().rev().find(|&&(weight, _)| weight > 0.0);
+        last.map_or(0, |&(_, token)| token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(options: SampleOptions, p: &[f64]) -> Vec<usize> {
+        let mut sampler = Sampler::new(options).unwrap();
+        let mut counts = vec![0; p.len()];
+        for _ in 0..20_000 {
+            counts[sampler.choose(p) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn frequencies_follow_the_formula() {
+        let p = [0.5, 0.0, 0.3, 0.2];
+        for (temperature, top_k) in [(1.0, None), (0.5, None), (2.0, Some(2))] {
+            let options = SampleOptions {
+                temperature,
+                top_k,
+                seed: 7,
+            };
+            let mut q = p.map(|p: f64| p.powf(1.0 / temperature));
+            if top_k == Some(2) {
+                q[3] = 0.0;
+            }
+            let sum: f64 = q.iter().sum();
+            for (count, q) in counts(options, &p).into_iter().zip(q) {
+                // Four standard deviations of a count are at most 283.
+                assert!((count as f64 - 20_000.0 * q / sum).abs() < 283.0);
+                assert!(q > 0.0 || count == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn zero_temperature_and_seeds_are_deterministic() {
+        let greedy = SampleOptions {
+            temperature: 0.0,
+            ..SampleOptions::default()
+        };
+        assert_eq!(counts(greedy, &[0.3, 0.4, 0.3]), [0, 20_000, 0]);
+        let seeded = SampleOptions {
+            seed: 3,
+            ..SampleOptions::default()
+        };
+        let p = [0.3, 0.4, 0.3];
+        assert_eq!(counts(seeded, &p), counts(seeded, &p));
+        for (temperature, top_k) in [(f64::NAN, None), (-1.0, None), (1.0, Some(0))] {
+            let options = SampleOptions {
+                temperature,
+                top_k,
+                seed: 0,
+            };
+            assert!(Sampler::new(options).is_err());
+        }
+    }
+}

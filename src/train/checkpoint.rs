@@ -1,0 +1,105 @@
+//! All that a run depends on: [`Checkpoint`].
+
+use crate::Parameters;
+use crate::data::Position;
+use crate::loss::Tally;
+use ndarray::Array2;
+
+/// A run at one moment, between two updates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint<T> {
+    /// The weights.
+    pub parameters: Parameters<T>,
+    /// The best weights so far.
+    pub best: Parameters<T>,
+    /// What the optimiser remembers.
+    pub moments: Vec<Parameters<T>>,
+    /// The state carried into the next window, `[N, n_h]`.
+    pub state: Array2<T>,
+    /// Counters.
+    pub progress: Progress,
+}
+
+/// Where a run is: every number of it that is not a tensor.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// Updates so far.
+    pub step: u64,
+    /// Updates the optimiser has made (fewer after its moments were reset).
+    pub optimizer_steps: u64,
+    /// Counted tokens so far.
+    pub tokens: u64,
+    /// The next window.
+    pub position: Position,
+    /// The learning rate of the last update.
+    pub lr: f64,
+    /// What halving has made of the learning rate, as a factor.
+    pub lr_factor: f64,
+    /// Steps dropped because they were not finite.
+    pub divergences: u32,
+    /// The lowest validation loss at a report.
+    pub best_loss: Option<f64>,
+    /// The step of that report.
+    pub best_step: u64,
+    /// Reports since then.
+    pub since_best: u32,
+    /// Reports since then or since the rate was halved.
+    pub plateau: u32,
+    /// Reports so far.
+    pub reports: u64,
+    /// Sums since the last report.
+    pub pending: Pending,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress {
+            step: 0,
+            optimizer_steps: 0,
+            tokens: 0,
+            position: Position::default(),
+            lr: 0.0,
+            lr_factor: 1.0,
+            divergences: 0,
+            best_loss: None,
+            best_step: 0,
+            since_best: 0,
+            plateau: 0,
+            reports: 0,
+            pending: Pending::default(),
+        }
+    }
+}
+
+impl Progress {
+    /// Whether steps were taken since the last report.
+    pub fn has_pending(&self) -> bool {
+        self.pending.steps > 0
+    }
+}
+
+/// Sums over the steps since the last report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Pending {
+    steps: u64,
+    loss: f64,
+    counted: u64,
+    norm: f64,
+}
+
+impl Pending {
+    pub(crate) fn add(&mut self, tally: &Tally, norm: f64) {
+        self.steps += 1;
+        self.loss += tally.loss;
+        self.counted += tally.counted;
+        self.norm += norm;
+    }
+
+    pub(crate) fn mean_loss(&self) -> f64 {
+        self.loss / self.counted as f64
+    }
+
+    pub(crate) fn mean_norm(&self) -> f64 {
+        self.norm / self.steps as f64
+    }
+}
