@@ -67,6 +67,15 @@ pub enum Error {
         problem: String,
     },
 
+    /// A text or a description is not what it should be, wherever it came from.
+    #[error("{what}: {problem}")]
+    Invalid {
+        /// What was read: `"text"`, `"vocabulary"`.
+        what: &'static str,
+        /// What is wrong, and what to do about it.
+        problem: String,
+    },
+
     /// The operating system refused; the message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),

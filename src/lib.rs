@@ -4,6 +4,7 @@ pub mod activation;
 mod backward;
 pub mod batch;
 pub mod blas;
+pub mod data;
 pub mod engine;
 mod error;
 pub mod file;

@@ -1,0 +1,197 @@
+//! A text read once: ids in the order of first appearance, then the vocabulary and the map to its ids.
+//!
+//! ```text
+//! "banana"  ->  b=0 a=1 n=2, ids 0 1 2 1 2 1  ->  a b n, map 0->1 1->0 2->2
+//! ```
+//!
+//! So no text has to be held, or read again, until its vocabulary is known.
+
+use super::corpus::Ids;
+use super::vocabulary::{
+    CharIds, END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, WordIds, for_each_word,
+    utf8,
+};
+use crate::{Error, Result};
+
+/// Which words of a text become part of the vocabulary; the rest is `<unk>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WordLimits {
+    /// A word must occur at least this often.
+    pub min_count: u64,
+    /// At most this many symbols, `<unk>` and `<eos>` among them, the frequent ones first.
+    pub vocab_size: Option<usize>,
+}
+
+impl WordLimits {
+    /// # Errors
+    /// [`Error::Option`] for a vocabulary that has no room for a word.
+    pub(super) fn check(self) -> Result<()> {
+        match self.vocab_size {
+            Some(size @ ..=2) => Err(Error::Option {
+                name: "--vocab-size",
+                value: size.to_string(),
+                expected: "at least 3: `<unk>`, `<eos>` and a word",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The symbols met so far.
+pub(super) enum Interner {
+    Bytes,
+    Chars(CharIds),
+    Words { ids: WordIds, counts: Vec<u64> },
+}
+
+impl Interner {
+    pub fn new(kind: TokenKind) -> Self {
+        match kind {
+            TokenKind::Byte => Interner::Bytes,
+            TokenKind::Char => Interner::Chars(CharIds::default()),
+            TokenKind::Word => {
+                let mut ids = WordIds::default();
+                ids.intern(UNKNOWN);
+                ids.intern(END_OF_LINE);
+                Interner::Words {
+                    ids,
+                    counts: vec![0; 2],
+                }
+            }
+        }
+    }
+
+    /// Appends a whole text; its last line ends even without a line feed.
+    pub fn push(&mut self, text: &[u8], out: &mut Ids) -> Result<(), String> {
+        match self {
+            Interner::Bytes => out.extend_from_bytes(text),
+            Interner::Chars(ids) => {
+                let text = utf8(text)?;
+                out.reserve(text.chars().count());
+                text.chars().for_each(|c| out.push(ids.intern(c)));
+            }
+            Interner::Words { ids, counts } => {
+                let mut push = |id: u32| {
+                    match counts.get_mut(id as usize) {
+                        Some(count) => *count += 1,
+                        None => counts.push(1),
+                    }
+                    out.push(id);
+                };
+                for_each_word(utf8(text)?, |word| push(ids.intern(word)));
+                if lacks_end_of_line(text) {
+                    push(END_OF_LINE_ID);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The vocabulary, and for each id given so far the vocabulary's.
+    pub fn finish(self, limits: WordLimits) -> (Vocabulary, Vec<u32>) {
+        match self {
+            Interner::Bytes => (Vocabulary::bytes(), (0..256).collect()),
+            Interner::Chars(ids) => {
+                let mut order: Vec<usize> = (0..ids.list.len()).collect();
+                order.sort_unstable_by_key(|&i| ids.list[i]);
+                let chars = order.iter().map(|&i| ids.list[i]).collect();
+                (
+                    Vocabulary::from_distinct_chars(chars),
+                    inverse(&order, ids.list.len()),
+                )
+            }
+            Interner::Words { ids, counts } => {
+                let words = &ids.list;
+                let mut order: Vec<usize> = (2..words.len())
+                    .filter(|&i| counts[i] >= limits.min_count)
+                    .collect();
+                order.sort_unstable_by(|&a, &b| {
+                    counts[b]
+                        .cmp(&counts[a])
+                        .then_with(|| words[a].cmp(&words[b]))
+                });
+                order.truncate(limits.vocab_size.map_or(usize::MAX, |size| size - 2));
+                order.splice(0..0, [0, 1]);
+                let kept = order.iter().map(|&i| words[i].clone());
+                (
+                    Vocabulary::from_distinct_words(kept),
+                    inverse(&order, words.len()),
+                )
+            }
+        }
+    }
+}
+
+/// Whether the last line of a text of words is still open.
+pub(super) fn lacks_end_of_line(text: &[u8]) -> bool {
+    !text.is_empty() && !text.ends_with(b"\n")
+}
+
+/// `map[order[i]] = i`; 0 for what is not in `order`.
+fn inverse(order: &[usize], len: usize) -> Vec<u32> {
+    let mut map = vec![0; len];
+    for (new, &old) in order.iter().enumerate() {
+        map[old] = new as u32;
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: TokenKind, limits: WordLimits, texts: &[&str]) -> (Vocabulary, Vec<u32>) {
+        let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
+        for text in texts {
+            interner.push(text.as_bytes(), &mut ids).unwrap();
+        }
+        let (vocabulary, map) = interner.finish(limits);
+        let ids = (0..ids.len()).map(|i| map[ids.get(i) as usize]).collect();
+        (vocabulary, ids)
+    }
+
+    #[test]
+    fn reading_once_is_as_reading_twice() {
+        let text = "banana\n\u{1F600}brea é";
+        let (vocabulary, ids) = read(TokenKind::Char, WordLimits::default(), &[text]);
+        assert_eq!(vocabulary, Vocabulary::of_chars(text));
+        assert_eq!(ids, vocabulary.encode(text.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn words_are_ordered_by_frequency_then_spelling() {
+        let limits = WordLimits::default();
+        let (vocabulary, ids) = read(TokenKind::Word, limits, &["b a c\nc", "d\n"]);
+        let expected = ["<unk>", "<eos>", "c", "a", "b", "d"].map(Box::from);
+        assert_eq!(vocabulary, Vocabulary::from_distinct_words(expected));
+        assert_eq!(ids, [4, 3, 2, 1, 2, 1, 5, 1]);
+    }
+
+    #[test]
+    fn limits_send_the_rest_to_unk() {
+        let text = ["x y y z z z <unk> w w w w\n"];
+        let limits = WordLimits {
+            min_count: 2,
+            vocab_size: Some(4),
+        };
+        let (vocabulary, ids) = read(TokenKind::Word, limits, &text);
+        assert_eq!(vocabulary.len(), 4);
+        assert_eq!(ids, [0, 0, 0, 3, 3, 3, 0, 2, 2, 2, 2, 1]);
+        let limits = WordLimits {
+            min_count: 3,
+            vocab_size: None,
+        };
+        assert_eq!(read(TokenKind::Word, limits, &text).0.len(), 4);
+        let too_small = WordLimits {
+            min_count: 0,
+            vocab_size: Some(2),
+        };
+        assert!(
+            too_small
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("--vocab-size: 2")
+        );
+    }
+}

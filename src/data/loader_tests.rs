@@ -1,0 +1,226 @@
+use super::super::vocabulary::Vocabulary;
+use super::*;
+use ndarray::{Array2, Array3};
+use proptest::prelude::*;
+
+/// A text of `len` tokens in which every token is its own position, as far as 256 bytes go.
+fn corpus(len: usize) -> Corpus {
+    let text: String = (0..len)
+        .filter_map(|i| char::from_u32(0x4e00 + i as u32))
+        .collect();
+    Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap()
+}
+
+/// Sequences whose inputs tell their row and step.
+fn set(n: usize, t: usize, mask: Option<Array2<bool>>) -> Sequences<f64> {
+    let x = Array3::from_shape_fn((n, t, 2), |(i, j, k)| (100 * i + 10 * j + k) as f64);
+    let y = Array2::from_shape_fn((n, t), |(i, j)| (10 * i + j) as u32);
+    Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), mask).unwrap()
+}
+
+fn classes<T>(window: &Window<'_, T>) -> Array2<u32> {
+    match window.batch.answers.targets {
+        Targets::Classes(ids) => ids.to_owned(),
+        Targets::Distributions(_) => unreachable!(),
+    }
+}
+
+fn tokens<T>(window: &Window<'_, T>) -> Array2<u32> {
+    match window.batch.inputs {
+        Inputs::Tokens(ids) => ids.to_owned(),
+        Inputs::Dense(_) => unreachable!(),
+    }
+}
+
+/// Counted targets of an epoch of text, each checked to follow its input; whether windows continue each other too.
+fn predicted(loader: &mut Loader<f32>) -> Vec<u32> {
+    let mut predicted = Vec::new();
+    let mut next: Option<Vec<u32>> = None;
+    let before = loader.position();
+    for k in 0..loader.windows_per_epoch() {
+        let window = loader.next();
+        let (x, y) = (tokens(&window), classes(&window));
+        assert_eq!((window.fresh, window.position.window), (k == 0, k));
+        if let Some(next) = next {
+            assert_eq!(x.column(0).to_vec()[..], next);
+        }
+        let counts = |at| window.batch.answers.mask.is_none_or(|mask| mask[at]);
+        let here: Vec<u32> = y
+            .indexed_iter()
+            .filter(|&(at, _)| counts(at))
+            .map(|e| *e.1)
+            .collect();
+        assert!(
+            x.indexed_iter()
+                .all(|(at, &x)| !counts(at) || y[at] == x + 1)
+        );
+        assert_eq!(window.counted, here.len() as u64);
+        assert!(window.counted > 0);
+        predicted.extend(here);
+        next = (!window.ends_epoch).then(|| y.column(y.ncols() - 1).to_vec());
+    }
+    assert!(next.is_none());
+    assert_eq!(
+        (loader.position().epoch, loader.position().window),
+        (before.epoch + 1, 0)
+    );
+    assert_eq!(loader.counted_per_epoch(), predicted.len() as u64);
+    predicted.sort_unstable();
+    predicted
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn training_text_predicts_nearly_all_once(
+        len in 2usize..600, batch in 1usize..40, seq_len in 1usize..70,
+    ) {
+        let seq_len = seq_len.min(len - 1);
+        let mut loader = Loader::<f32>::text(corpus(len), batch, seq_len).unwrap();
+        let mut once = predicted(&mut loader);
+        let left_out = len - 1 - once.len();
+        once.dedup();
+        prop_assert_eq!(left_out, len - 1 - once.len());
+        prop_assert!(left_out < loader.streams());
+        prop_assert_eq!(predicted(&mut loader), once);
+    }
+
+    #[test]
+    fn evaluation_text_predicts_all_but_the_first_once(len in 2usize..16_000) {
+        let mut loader = Loader::<f32>::evaluation_text(corpus(len)).unwrap();
+        prop_assert_eq!(loader.streams(), (len / 4096).clamp(1, 64));
+        prop_assert_eq!(predicted(&mut loader), (1..len as u32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_sequence_comes_once_an_epoch(
+        n in 1usize..20, t in 1usize..9, batch in 1usize..25, seq_len in 0usize..12,
+    ) {
+        let seq_len = (seq_len > 0).then_some(seq_len);
+        let mut loader = Loader::sequences(set(n, t, None), batch, seq_len, 3).unwrap();
+        let mut all = Vec::new();
+        for k in 0..loader.windows_per_epoch() {
+            let window = loader.next();
+            let y = classes(&window);
+            prop_assert_eq!(window.fresh, y[[0, 0]] % 10 == 0);
+            prop_assert_eq!(window.ends_epoch, window.position.window == k && all.len() + y.len() == n * t);
+            let Inputs::Dense(x) = window.batch.inputs else { unreachable!() };
+            prop_assert!(x.indexed_iter().all(|((i, j, k), &x)| x == f64::from(10 * y[[i, j]]) + k as f64));
+            all.extend(y);
+        }
+        all.sort_unstable();
+        let expected = (0..n).flat_map(|i| (0..t).map(move |j| (10 * i + j) as u32));
+        prop_assert_eq!(all, expected.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
+    let new = || Loader::sequences(set(9, 4, None), 4, Some(3), 11).unwrap();
+    let mut loader = new();
+    let windows: Vec<_> = (0..18)
+        .map(|_| {
+            let window = loader.next();
+            (window.position, classes(&window))
+        })
+        .collect();
+    assert_eq!(loader.windows_per_epoch(), 6);
+    assert_ne!(windows[0].1, windows[6].1);
+    for (position, expected) in windows.iter().rev() {
+        let mut resumed = new();
+        resumed.seek(*position).unwrap();
+        assert_eq!(resumed.position(), *position);
+        assert_eq!(classes(&resumed.next()), expected);
+    }
+    let other = Loader::sequences(set(9, 4, None), 4, Some(3), 12)
+        .unwrap()
+        .next()
+        .position;
+    assert_eq!(other, Position::default());
+    let beyond = Position {
+        epoch: 0,
+        window: 6,
+    };
+    assert!(
+        loader
+            .seek(beyond)
+            .unwrap_err()
+            .to_string()
+            .contains("window 6")
+    );
+}
+
+#[test]
+fn masked_windows_say_how_much_counts() {
+    let mask = Array2::from_shape_fn((2, 4), |(i, j)| j < 1 + i);
+    let mut loader = Loader::evaluation_sequences(set(2, 4, Some(mask.clone()))).unwrap();
+    let window = loader.next();
+    assert_eq!((window.counted, window.ends_epoch), (3, true));
+    assert_eq!(window.batch.answers.mask.unwrap(), mask);
+    let mut loader = Loader::sequences(set(2, 4, Some(mask)), 2, Some(2), 0).unwrap();
+    assert_eq!([loader.next().counted, loader.next().counted], [3, 0]);
+    assert_eq!(loader.counted_per_epoch(), 3);
+}
+
+#[test]
+fn evaluation_keeps_the_order_and_cuts_long_sequences() {
+    let ids = Array2::from_shape_fn((70, 300), |(i, j)| (300 * i + j) as u32);
+    let (inputs, targets) = (
+        OwnedInputs::Tokens(ids.clone()),
+        OwnedTargets::Classes(ids.clone()),
+    );
+    let set = Sequences::<f32>::new(inputs, targets, None).unwrap();
+    let mut loader = Loader::evaluation_sequences(set).unwrap();
+    assert_eq!((loader.shape(), loader.windows_per_epoch()), ((64, 256), 4));
+    let expected = [
+        (0..64, 0..256),
+        (0..64, 256..300),
+        (64..70, 0..256),
+        (64..70, 256..300),
+    ];
+    for (i, (rows, steps)) in expected.into_iter().enumerate() {
+        let window = loader.next();
+        assert_eq!(tokens(&window), ids.slice(ndarray::s![rows, steps]));
+        assert_eq!((window.fresh, window.ends_epoch), (i % 2 == 0, i == 3));
+    }
+}
+
+#[test]
+fn buffers_are_used_again() {
+    let mut loader = Loader::<f32>::text(corpus(301), 4, 7).unwrap();
+    let address = |window: &Window<'_, f32>| match window.batch.inputs {
+        Inputs::Tokens(ids) => ids.as_ptr(),
+        Inputs::Dense(_) => unreachable!(),
+    };
+    let first = address(&loader.next());
+    assert!((0..100).all(|_| address(&loader.next()) == first));
+}
+
+#[test]
+fn too_little_text_and_zeros_are_refused() {
+    let error = Loader::<f32>::text(corpus(10), 2, 10)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("10 tokens") && error.contains("--seq-len 9"),
+        "{error}"
+    );
+    assert!(Loader::<f32>::text(corpus(10), 2, usize::MAX).is_err());
+    assert!(Loader::<f32>::text(corpus(1), 2, 1).is_err());
+    assert!(Loader::<f32>::evaluation_text(corpus(1)).is_err());
+    assert!(
+        Loader::<f32>::text(corpus(10), 0, 1)
+            .unwrap_err()
+            .to_string()
+            .contains("--batch: 0")
+    );
+    assert!(Loader::<f32>::text(corpus(10), 1, 0).is_err());
+    assert!(Loader::sequences(set(2, 2, None), 1, Some(0), 0).is_err());
+    assert_eq!(
+        Loader::<f32>::text(corpus(11), usize::MAX, 4)
+            .unwrap()
+            .shape(),
+        (2, 4)
+    );
+}

@@ -1,0 +1,48 @@
+//! From files to batches: what a network is trained and evaluated on.
+//!
+//! | file | from | to |
+//! |---|---|---|
+//! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
+//! | `intern` | a text read once | a vocabulary and the ids |
+//! | `files` | files and folders | texts, one after another |
+//! | `corpus` | text | one long row of ids: [`Corpus`] |
+//! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
+//! | `npz` | those arrays | [`Sequences`], checked |
+//! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
+//! | `reber` | a seed | text of a known best loss: [`reber()`] |
+//! | `streams` | a number of tokens | contiguous streams and their windows |
+//! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
+//!
+//! ```
+//! use bptt::data::{Corpus, Loader, Vocabulary};
+//!
+//! let text = "abracadabra";
+//! let corpus = Corpus::from_text(text, &Vocabulary::of_chars(text))?;
+//! let mut loader = Loader::<f32>::text(corpus, 2, 3)?;
+//! let window = loader.next(); // 2 streams of 5 predictions; the first 3 steps of each
+//! assert_eq!(window.batch.inputs.sequences(), (2, 3));
+//! assert!(window.fresh && !window.ends_epoch);
+//! # Ok::<(), bptt::Error>(())
+//! ```
+//!
+//! Everything here is silent, and no file's content makes it panic: what is wrong comes back as an error that names
+//! the file.
+
+mod corpus;
+mod files;
+mod intern;
+mod loader;
+mod npy;
+mod npz;
+mod reber;
+mod sequences;
+mod streams;
+mod vocabulary;
+
+pub use corpus::{Corpus, Ids};
+pub use files::Reading;
+pub use intern::WordLimits;
+pub use loader::{Loader, Position, Window};
+pub use reber::{best_loss, reber};
+pub use sequences::{OwnedInputs, OwnedTargets, Sequences};
+pub use vocabulary::{TokenKind, Vocabulary};

@@ -1,0 +1,320 @@
+//! Arrays of an `.npz` archive in whatever number type they were saved: [`Archive`], [`Numbers`].
+//!
+//! `ndarray-npy` parses headers and decodes elements (little and big endian, C and Fortran order); here every size is
+//! held against the archive's before anything is allocated for it. Knows nothing of what the arrays mean.
+
+use crate::{Error, Result, Scalar};
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+use ndarray_npy::ReadableElement;
+use ndarray_npy::npy::header::Header;
+use std::fmt::Display;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+/// The longest header that is parsed; NumPy's own limit is 10,000 bytes.
+const LONGEST_HEADER: usize = 10_000;
+/// The deepest nesting of brackets that is parsed; a header of numbers has two levels.
+const DEEPEST_HEADER: usize = 8;
+/// No deflated byte stands for more than so many.
+const MOST_COMPRESSED: u64 = 1032;
+
+/// An open `.npz` file.
+pub(super) struct Archive {
+    path: PathBuf,
+    zip: ZipArchive<BufReader<fs_err::File>>,
+    bytes: u64,
+}
+
+/// The elements of an array in C order.
+pub(super) struct Numbers {
+    pub shape: Vec<usize>,
+    values: Values,
+}
+
+enum Values {
+    Bool(Vec<bool>),
+    I8(Vec<i8>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl Archive {
+    /// # Errors
+    /// [`Error::Io`] if the file is not there; [`Error::File`] if it is no zip archive.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = fs_err::File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let zip = ZipArchive::new(BufReader::new(file)).map_err(|e| {
+            Error::file(
+                path,
+                format!("not an `.npz` archive as `numpy.savez` writes it ({e})"),
+            )
+        })?;
+        Ok(Archive {
+            path: path.to_owned(),
+            zip,
+            bytes,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An [`Error::File`] about this file.
+    pub fn error(&self, problem: impl Into<String>) -> Error {
+        Error::file(&self.path, problem)
+    }
+
+    /// The names of the arrays.
+    pub fn names(&self) -> Vec<String> {
+        let names = self.zip.file_names();
+        names
+            .map(|name| name.strip_suffix(".npy").unwrap_or(name).to_owned())
+            .collect()
+    }
+
+    /// An array, if there is one of this name.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is damaged, is larger than its entry, or holds no numbers.
+    pub fn read(&mut self, name: &str) -> Result<Option<Numbers>> {
+        let result = self.numbers(name);
+        result.map_err(|problem| self.error(format!("array `{name}`: {problem}")))
+    }
+
+    /// An array that must be there.
+    ///
+    /// # Errors
+    /// As [`Archive::read`]; [`Error::File`] listing the arrays that are there.
+    pub fn require(&mut self, name: &str) -> Result<Numbers> {
+        self.read(name)?.ok_or_else(|| {
+            let names = self.names();
+            let found = match names.is_empty() {
+                true => "is empty".to_owned(),
+                false => format!("has `{}`", names.join("`, `")),
+            };
+            self.error(format!("no array `{name}`: the archive {found}"))
+        })
+    }
+
+    fn numbers(&mut self, name: &str) -> Result<Option<Numbers>, String> {
+        let mut entry = match self.zip.by_name(&format!("{name}.npy")) {
+            Ok(entry) => entry,
+            Err(ZipError::FileNotFound) => return Ok(None),
+            Err(e) => return Err(e.to_string()),
+        };
+        let size = entry.size();
+        let most = entry
+            .compressed_size()
+            .min(self.bytes)
+            .saturating_mul(MOST_COMPRESSED);
+        if size > most {
+            return Err(format!(
+                "the archive claims {size} bytes for it, its content can be {most} at most: the file is damaged"
+            ));
+        }
+        let (header, header_len) = read_header(&mut entry)?;
+        let Some(dtype) = header.type_descriptor.as_string().cloned() else {
+            return Err("a record array, expected plain numbers".to_owned());
+        };
+        let item = item_size(&dtype)?;
+        let count = header
+            .shape
+            .iter()
+            .try_fold(1usize, |product, &n| product.checked_mul(n));
+        let needed = count
+            .and_then(|n| n.checked_mul(item))
+            .and_then(|n| u64::try_from(n).ok());
+        let there = size - size.min(header_len as u64);
+        let Some(count) = count.filter(|_| needed == Some(there)) else {
+            return Err(format!(
+                "its header says {:?} elements of {item} bytes, but {there} bytes are there: the file is damaged",
+                header.shape
+            ));
+        };
+        // One byte more, so that an entry longer than it claims is noticed, and one that is not has its checksum checked.
+        let read = entry.take(there + 1);
+        let values = match dtype.trim_start_matches(['<', '>', '|', '=']) {
+            "b1" => Values::Bool(elements(read, &header, count)?),
+            "i1" => Values::I8(elements(read, &header, count)?),
+            "i2" => Values::I16(elements(read, &header, count)?),
+            "i4" => Values::I32(elements(read, &header, count)?),
+            "i8" => Values::I64(elements(read, &header, count)?),
+            "u1" => Values::U8(elements(read, &header, count)?),
+            "u2" => Values::U16(elements(read, &header, count)?),
+            "u4" => Values::U32(elements(read, &header, count)?),
+            "u8" => Values::U64(elements(read, &header, count)?),
+            "f4" => Values::F32(elements(read, &header, count)?),
+            _ => Values::F64(elements(read, &header, count)?),
+        };
+        Ok(Some(Numbers {
+            shape: header.shape,
+            values,
+        }))
+    }
+}
+
+/// The header, and how many bytes it takes.
+fn read_header(entry: &mut impl Read) -> Result<(Header, usize), String> {
+    let damaged = |e: &dyn Display| format!("not an `.npy` array ({e})");
+    let mut bytes = vec![0; 12];
+    entry
+        .read_exact(&mut bytes[..10])
+        .map_err(|e| damaged(&e))?;
+    let length = match bytes[6] {
+        1 => usize::from(u16::from_le_bytes([bytes[8], bytes[9]])) + 10,
+        _ => {
+            entry
+                .read_exact(&mut bytes[10..])
+                .map_err(|e| damaged(&e))?;
+            let length = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+            (length as usize).saturating_add(12)
+        }
+    };
+    if length > LONGEST_HEADER {
+        return Err(damaged(&format!("a header of {length} bytes")));
+    }
+    let start = if bytes[6] == 1 { 10 } else { 12 };
+    bytes.resize(length, 0);
+    entry
+        .read_exact(&mut bytes[start..])
+        .map_err(|e| damaged(&e))?;
+    // The parser of headers recurses.
+    let opened = bytes[start..].iter().filter(|b| b"([{".contains(b)).count();
+    if opened > DEEPEST_HEADER {
+        return Err("a record array or a damaged header, expected plain numbers".to_owned());
+    }
+    let header = Header::from_reader(&mut bytes.as_slice()).map_err(|e| damaged(&e))?;
+    Ok((header, length))
+}
+
+/// Bytes an element takes, of the types that are read.
+fn item_size(dtype: &str) -> Result<usize, String> {
+    match dtype.trim_start_matches(['<', '>', '|', '=']) {
+        "b1" | "i1" | "u1" => Ok(1),
+        "i2" | "u2" => Ok(2),
+        "i4" | "u4" | "f4" => Ok(4),
+        "i8" | "u8" | "f8" => Ok(8),
+        "O" => Err(
+            "Python objects (dtype `object`), expected numbers; make the rows equally long, pad them and give `lengths`"
+                .to_owned(),
+        ),
+        _ => Err(format!(
+            "elements of type `{dtype}`, expected float32, float64, integers or bool; convert with `.astype(...)`"
+        )),
+    }
+}
+
+/// `count` elements in C order.
+fn elements<A: ReadableElement + Clone>(
+    read: impl Read,
+    header: &Header,
+    count: usize,
+) -> Result<Vec<A>, String> {
+    let values = A::read_to_end_exact_vec(BufReader::new(read), &header.type_descriptor, count)
+        .map_err(|e| format!("cannot be read ({e})"))?;
+    if !header.layout.is_fortran() || header.shape.len() < 2 {
+        return Ok(values);
+    }
+    let shape = IxDyn(&header.shape).f();
+    let array = ArrayD::from_shape_vec(shape, values).map_err(|e| e.to_string())?;
+    Ok(array.iter().cloned().collect())
+}
+
+impl Numbers {
+    /// Whether they are floating-point numbers.
+    pub fn is_float(&self) -> bool {
+        matches!(self.values, Values::F32(_) | Values::F64(_))
+    }
+
+    /// Whether they are integers.
+    pub fn is_integer(&self) -> bool {
+        !self.is_float() && !matches!(self.values, Values::Bool(_))
+    }
+
+    /// `"float [2, 3]"` and the like.
+    pub fn describe(&self) -> String {
+        let kind = match self.values {
+            Values::Bool(_) => "bool",
+            Values::F32(_) | Values::F64(_) => "float",
+            _ => "integer",
+        };
+        format!("{kind} {:?}", self.shape)
+    }
+
+    /// As this program's floats, rounded or widened.
+    ///
+    /// # Panics
+    /// If they are not floating-point numbers.
+    pub fn into_floats<T: Scalar>(self) -> Vec<T> {
+        match self.values {
+            Values::F32(v) => v.into_iter().map(|x| T::from_f64(f64::from(x))).collect(),
+            Values::F64(v) => v.into_iter().map(T::from_f64).collect(),
+            _ => unreachable!("asked for floats after `is_float`"),
+        }
+    }
+
+    /// As ids or counts; 0 where `used` is false, whatever is there.
+    ///
+    /// # Errors
+    /// What and where, for a negative or too large number that is used.
+    ///
+    /// # Panics
+    /// If they are floating-point numbers.
+    pub fn into_ids(self, used: Option<&[bool]>) -> Result<Vec<u32>, String> {
+        let shape = &self.shape;
+        match self.values {
+            Values::Bool(v) => Ok(v.into_iter().map(u32::from).collect()),
+            Values::I8(v) => ids(v, shape, used),
+            Values::I16(v) => ids(v, shape, used),
+            Values::I32(v) => ids(v, shape, used),
+            Values::I64(v) => ids(v, shape, used),
+            Values::U8(v) => ids(v, shape, used),
+            Values::U16(v) => ids(v, shape, used),
+            Values::U32(v) => ids(v, shape, used),
+            Values::U64(v) => ids(v, shape, used),
+            Values::F32(_) | Values::F64(_) => unreachable!("asked for ids after `is_float`"),
+        }
+    }
+}
+
+fn ids<A>(values: Vec<A>, shape: &[usize], used: Option<&[bool]>) -> Result<Vec<u32>, String>
+where
+    A: Copy + Display + TryInto<u32>,
+{
+    let convert = |(i, value): (usize, A)| {
+        if used.is_some_and(|used| !used[i]) {
+            return Ok(0);
+        }
+        match value.try_into() {
+            Ok(id) if id < u32::MAX => Ok(id),
+            _ => Err(format!(
+                "{value} at {:?}, expected a number from 0 to {}",
+                position(i, shape),
+                u32::MAX - 1
+            )),
+        }
+    };
+    values.into_iter().enumerate().map(convert).collect()
+}
+
+/// The index of element `i` in C order.
+fn position(mut i: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (at, &n) in index.iter_mut().zip(shape).rev() {
+        *at = i % n;
+        i /= n;
+    }
+    index
+}

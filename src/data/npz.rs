@@ -1,0 +1,215 @@
+//! Sequences from an `.npz` file.
+//!
+//! | array | | |
+//! |---|---|---|
+//! | `inputs` | float `[N, T, n_x]` or integer `[N, T]` | features or token ids |
+//! | `targets` | integer `[N, T]` or float `[N, T, n_y]` | classes or distributions |
+//! | `lengths` | integer `[N]`, optional | steps of each sequence: inputs beyond are zeroed, targets do not count |
+//! | `mask` | bool or 0 and 1 `[N, T]`, instead of `lengths` | where a step counts in the loss |
+//! | `n_x`, `n_y` | integers, optional | sizes where the largest ids do not tell them |
+//!
+//! Padding may be anything: a negative id, a NaN.
+
+use super::npy::{Archive, Numbers};
+use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
+use crate::{Error, Result, Scalar};
+use ndarray::{Array2, Array3};
+use std::path::Path;
+
+impl<T: Scalar> Sequences<T> {
+    /// The sequences of an `.npz` file with `inputs` and `targets`, checked.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it is not there; [`Error::NotFinite`] for a number that is used and is not finite;
+    /// [`Error::File`] for everything else: no archive, an array that is missing, damaged, or not of the forms above.
+    pub fn read_npz(path: &Path) -> Result<Self> {
+        let mut archive = Archive::open(path)?;
+        let (inputs, lengths) = read_inputs(&mut archive)?;
+        let (n, t) = inputs.sequences();
+        let mask = match archive.read("mask")? {
+            Some(_) if lengths.is_some() => {
+                return Err(archive.error("both `lengths` and `mask`, expected one of them"));
+            }
+            Some(mask) => Some(to_mask(&archive, mask, (n, t))?),
+            None => lengths,
+        };
+        let targets = archive.require("targets")?;
+        if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
+            let found = &targets.shape;
+            return Err(archive.error(format!(
+                "array `targets` is {found:?}, expected {n} sequences of {t} steps as `inputs`"
+            )));
+        }
+        let targets = match targets.shape[..] {
+            [n, t] if targets.is_integer() => {
+                let used = mask.as_ref().and_then(|mask| mask.as_slice());
+                let ids = to_ids(&archive, "targets", targets, used)?;
+                OwnedTargets::Classes(shaped2(&archive, (n, t), ids)?)
+            }
+            [n, t, n_y] if targets.is_float() => {
+                let weights = targets.into_floats();
+                OwnedTargets::Distributions(shaped3(&archive, (n, t, n_y), weights)?)
+            }
+            _ => {
+                return Err(archive.error(format!(
+                    "array `targets` is {}, expected integer classes [N, T] or float distributions [N, T, n_y]",
+                    targets.describe()
+                )));
+            }
+        };
+        let n_x = read_size(&mut archive, "n_x")?;
+        let n_y = read_size(&mut archive, "n_y")?;
+        let set = Sequences::new(inputs, targets, mask).map_err(|e| in_file(path, e))?;
+        if (n_x, n_y) == (None, None) {
+            return Ok(set);
+        }
+        let inferred = set.dims();
+        set.with_dims(n_x.unwrap_or(inferred.0), n_y.unwrap_or(inferred.1))
+            .map_err(|e| in_file(path, e))
+    }
+
+    /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there are any.
+    ///
+    /// # Errors
+    /// As [`Sequences::read_npz`].
+    pub fn inputs_only(path: &Path) -> Result<OwnedInputs<T>> {
+        Ok(read_inputs(&mut Archive::open(path)?)?.0)
+    }
+}
+
+/// The inputs, zero beyond the lengths, and where there are lengths, the steps within.
+fn read_inputs<T: Scalar>(archive: &mut Archive) -> Result<(OwnedInputs<T>, Option<Array2<bool>>)> {
+    let numbers = archive.require("inputs")?;
+    let (n, t) = match numbers.shape[..] {
+        [n, t] if numbers.is_integer() => (n, t),
+        [n, t, _] if numbers.is_float() => (n, t),
+        _ => {
+            return Err(archive.error(format!(
+                "array `inputs` is {}, expected float features [N, T, n_x] or integer ids [N, T]",
+                numbers.describe()
+            )));
+        }
+    };
+    let within = match archive.read("lengths")? {
+        Some(lengths) => Some(steps_within(archive, lengths, (n, t))?),
+        None => None,
+    };
+    let used = within.as_ref().and_then(|within| within.as_slice());
+    let inputs = match numbers.shape[..] {
+        [_, _, n_x] => {
+            let mut x = numbers.into_floats();
+            // With n_x of 0 there are no chunks to zero; the check below refuses it.
+            for (x, &used) in x.chunks_mut(n_x.max(1)).zip(used.unwrap_or_default()) {
+                if !used {
+                    x.fill(T::zero());
+                }
+            }
+            OwnedInputs::Dense(shaped3(archive, (n, t, n_x), x)?)
+        }
+        _ => {
+            let ids = to_ids(archive, "inputs", numbers, used)?;
+            OwnedInputs::Tokens(shaped2(archive, (n, t), ids)?)
+        }
+    };
+    let inputs = inputs.checked().map_err(|e| in_file(archive.path(), e))?;
+    Ok((inputs, within))
+}
+
+/// `step < length`, `[N, T]`.
+fn steps_within(
+    archive: &Archive,
+    lengths: Numbers,
+    (n, t): (usize, usize),
+) -> Result<Array2<bool>> {
+    if lengths.shape != [n] || !lengths.is_integer() {
+        return Err(archive.error(format!(
+            "array `lengths` is {}, expected integer [{n}], the steps of each sequence",
+            lengths.describe()
+        )));
+    }
+    let lengths = to_ids(archive, "lengths", lengths, None)?;
+    let outside = |&(_, &length): &(usize, &u32)| length == 0 || length as usize > t;
+    if let Some((i, length)) = lengths.iter().enumerate().find(outside) {
+        return Err(archive.error(format!(
+            "array `lengths`: {length} at [{i}], expected a number from 1 to {t}, the steps of `inputs`"
+        )));
+    }
+    Ok(Array2::from_shape_fn((n, t), |(i, step)| {
+        step < lengths[i] as usize
+    }))
+}
+
+/// Bool, or 0 and 1.
+fn to_mask(archive: &Archive, mask: Numbers, (n, t): (usize, usize)) -> Result<Array2<bool>> {
+    if mask.shape != [n, t] || mask.is_float() {
+        return Err(archive.error(format!(
+            "array `mask` is {}, expected bool [{n}, {t}], true where a step of `inputs` counts",
+            mask.describe()
+        )));
+    }
+    let values = to_ids(archive, "mask", mask, None)?;
+    if let Some(i) = values.iter().position(|&value| value > 1) {
+        return Err(archive.error(format!(
+            "array `mask`: {} at [{}, {}], expected 0 or 1",
+            values[i],
+            i / t,
+            i % t
+        )));
+    }
+    shaped2(
+        archive,
+        (n, t),
+        values.into_iter().map(|value| value == 1).collect(),
+    )
+}
+
+/// One integer, if it is there.
+fn read_size(archive: &mut Archive, name: &str) -> Result<Option<usize>> {
+    let Some(numbers) = archive.read(name)? else {
+        return Ok(None);
+    };
+    if !numbers.is_integer() || numbers.shape.iter().any(|&n| n != 1) {
+        let found = numbers.describe();
+        return Err(archive.error(format!("array `{name}` is {found}, expected one integer")));
+    }
+    let values = to_ids(archive, name, numbers, None)?;
+    Ok(values.first().map(|&value| value as usize))
+}
+
+fn to_ids(
+    archive: &Archive,
+    name: &str,
+    numbers: Numbers,
+    used: Option<&[bool]>,
+) -> Result<Vec<u32>> {
+    let result = numbers.into_ids(used);
+    result.map_err(|problem| archive.error(format!("array `{name}`: {problem}")))
+}
+
+fn shaped2<A>(archive: &Archive, shape: (usize, usize), data: Vec<A>) -> Result<Array2<A>> {
+    Array2::from_shape_vec(shape, data).map_err(|e| archive.error(format!("{shape:?}: {e}")))
+}
+
+fn shaped3<A>(archive: &Archive, shape: (usize, usize, usize), data: Vec<A>) -> Result<Array3<A>> {
+    Array3::from_shape_vec(shape, data).map_err(|e| archive.error(format!("{shape:?}: {e}")))
+}
+
+/// The error with the file's name.
+fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::NotFinite {
+            what,
+            value,
+            position,
+        } => Error::NotFinite {
+            what: format!("{}: array `{what}`", path.display()),
+            value,
+            position,
+        },
+        other => Error::file(path, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[path = "npz_tests.rs"]
+mod tests;

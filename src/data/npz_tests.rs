@@ -1,0 +1,335 @@
+use super::*;
+use ndarray::{Array1, ShapeBuilder, arr0, array};
+use ndarray_npy::{NpzWriter, WriteNpyExt};
+use std::io::Write;
+
+/// A file made by adding arrays to an archive.
+struct Saved {
+    folder: tempfile::TempDir,
+    npz: NpzWriter<std::fs::File>,
+}
+
+impl Saved {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(folder.path().join("set.npz")).unwrap();
+        Saved {
+            folder,
+            npz: NpzWriter::new_compressed(file),
+        }
+    }
+
+    fn with(mut self, name: &str, array: &impl WriteNpyExt) -> Self {
+        self.npz.add_array(name, array).unwrap();
+        self
+    }
+
+    fn read(self) -> Result<Sequences<f32>> {
+        self.npz.finish().unwrap();
+        Sequences::read_npz(&self.folder.path().join("set.npz"))
+    }
+
+    #[track_caller]
+    fn refused(self, expected: &str) {
+        let error = self.read().unwrap_err().to_string();
+        assert!(
+            error.contains("set.npz") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+fn tokens<A: ndarray_npy::WritableElement>(ids: Array2<A>) -> Saved {
+    Saved::new().with("inputs", &ids)
+}
+
+/// An archive whose array `inputs` has these bytes.
+fn raw(header: &str, data: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16 + 1).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.push(b'\n');
+    bytes.extend(data);
+    archive_of("inputs.npy", &bytes)
+}
+
+fn archive_of(entry: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("raw.npz");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    zip.start_file(entry, zip::write::SimpleFileOptions::default())
+        .unwrap();
+    zip.write_all(bytes).unwrap();
+    zip.finish().unwrap();
+    (folder, path)
+}
+
+fn raw_error(header: &str, data: &[u8]) -> String {
+    let (_folder, path) = raw(header, data);
+    Sequences::<f32>::inputs_only(&path)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn every_integer_type_is_ids() {
+    let expected = OwnedInputs::Tokens(array![[0, 1, 2], [3, 4, 5]]);
+    let ids = array![[0u8, 1, 2], [3, 4, 5]];
+    let targets = array![[0u8, 1, 1], [1, 0, 0]];
+    for saved in [
+        tokens(ids.mapv(|x| x as i8)),
+        tokens(ids.mapv(i16::from)),
+        tokens(ids.mapv(i32::from)),
+        tokens(ids.mapv(i64::from)),
+        tokens(ids.mapv(u16::from)),
+        tokens(ids.mapv(u32::from)),
+        tokens(ids.mapv(u64::from)),
+        tokens(ids),
+    ] {
+        let set = saved.with("targets", &targets).read().unwrap();
+        assert_eq!((set.inputs(), set.dims()), (&expected, (6, 2)));
+        assert_eq!((set.len(), set.steps(), set.mask()), (2, 3, None));
+    }
+}
+
+#[test]
+fn floats_of_both_types_and_orders_are_features() {
+    let x = Array3::from_shape_fn((2, 3, 4), |(i, j, k)| (100 * i + 10 * j + k) as f64);
+    let mut fortran = Array3::zeros((2, 3, 4).f());
+    fortran.assign(&x);
+    let y = Array3::from_elem((2, 3, 5), 0.2f32);
+    let expected = OwnedInputs::Dense(x.mapv(|x| x as f32));
+    for saved in [
+        Saved::new().with("inputs", &x),
+        Saved::new().with("inputs", &fortran),
+        Saved::new().with("inputs", &x.mapv(|x| x as f32)),
+    ] {
+        let set = saved.with("targets", &y).read().unwrap();
+        assert_eq!((set.inputs(), set.dims()), (&expected, (4, 5)));
+    }
+    let mut padded = Array2::zeros((2, 3).f());
+    padded.assign(&array![[0i64, 1, 2], [3, 4, -5]]);
+    tokens(padded).refused("array `inputs`: -5 at [1, 2]");
+}
+
+#[test]
+fn big_endian_is_read() {
+    let header = "{'descr': '>i2', 'fortran_order': False, 'shape': (1, 2), }";
+    let (_folder, path) = raw(header, &[0, 7, 1, 0]);
+    let inputs = Sequences::<f32>::inputs_only(&path).unwrap();
+    assert_eq!(inputs, OwnedInputs::Tokens(array![[7, 256]]));
+}
+
+#[test]
+fn padding_beyond_the_lengths_may_be_anything() {
+    let nan = f64::NAN;
+    let set = Saved::new()
+        .with("inputs", &array![[[1.0], [nan]], [[3.0], [4.0]]])
+        .with("targets", &array![[1i64, -100], [0, 1]])
+        .with("lengths", &array![1i32, 2])
+        .read()
+        .unwrap();
+    assert_eq!(
+        set.inputs(),
+        &OwnedInputs::Dense(array![[[1.0], [0.0]], [[3.0], [4.0]]])
+    );
+    assert_eq!(
+        set.targets(),
+        &OwnedTargets::Classes(array![[1, 0], [0, 1]])
+    );
+    assert_eq!(set.mask().unwrap(), array![[true, false], [true, true]]);
+
+    let set = tokens(array![[5i8, -1]])
+        .with("targets", &array![[[0.5f32, 0.5], [9.0, f32::NAN]]])
+        .with("lengths", &array![1u8])
+        .read()
+        .unwrap();
+    assert_eq!(set.inputs(), &OwnedInputs::Tokens(array![[5, 0]]));
+    let expected = array![[[0.5f32, 0.5], [0.0, 0.0]]];
+    assert_eq!(set.targets(), &OwnedTargets::Distributions(expected));
+}
+
+#[test]
+fn a_mask_is_bool_or_zeros_and_ones_and_keeps_the_inputs() {
+    for mask in [
+        Saved::new().with("mask", &array![[false, true]]),
+        Saved::new().with("mask", &array![[0u8, 1]]),
+    ] {
+        let set = mask
+            .with("inputs", &array![[3u8, 4]])
+            .with("targets", &array![[-1i64, 1]])
+            .read()
+            .unwrap();
+        assert_eq!(set.inputs(), &OwnedInputs::Tokens(array![[3, 4]]));
+        assert_eq!(set.targets(), &OwnedTargets::Classes(array![[0, 1]]));
+        assert_eq!(set.mask().unwrap(), array![[false, true]]);
+    }
+}
+
+#[test]
+fn sizes_may_be_stated() {
+    let saved = || tokens(array![[0i64, 1]]).with("targets", &array![[1i64, 0]]);
+    let set = saved().with("n_x", &arr0(10i64)).read().unwrap();
+    assert_eq!(set.dims(), (10, 2));
+    let set = saved().with("n_y", &array![7u8]).read().unwrap();
+    assert_eq!(set.dims(), (2, 7));
+    saved()
+        .with("n_y", &arr0(1i64))
+        .refused("targets [0, 0] is 1, expected less than 1");
+    saved()
+        .with("n_x", &arr0(1.5))
+        .refused("array `n_x` is float []");
+}
+
+#[test]
+fn inputs_suffice_to_predict() {
+    let saved = tokens(array![[2u8, 1]]);
+    saved.npz.finish().unwrap();
+    let path = saved.folder.path().join("set.npz");
+    let inputs = Sequences::<f64>::inputs_only(&path).unwrap();
+    assert_eq!(inputs, OwnedInputs::Tokens(array![[2, 1]]));
+    let error = Sequences::<f64>::read_npz(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("no array `targets`: the archive has `inputs`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let targets = array![[0i64, 1]];
+    let ids = || tokens(array![[0i64, 1]]);
+    let good = || ids().with("targets", &targets);
+    Saved::new()
+        .with("x", &targets)
+        .with("y", &targets)
+        .refused("no array `inputs`: the archive has `x`, `y`");
+    Saved::new().refused("the archive is empty");
+    Saved::new()
+        .with("inputs", &array![[0.5, 1.0]])
+        .refused("float [1, 2], expected float features [N, T, n_x] or");
+    Saved::new()
+        .with("inputs", &array![[[1i64]]])
+        .refused("integer [1, 1, 1], expected");
+    Saved::new()
+        .with("inputs", &array![[true]])
+        .refused("bool [1, 1], expected");
+    Saved::new()
+        .with("inputs", &Array3::<f32>::zeros((2, 0, 3)))
+        .refused("no axis of length 0");
+    Saved::new()
+        .with("inputs", &Array3::<f32>::zeros((2, 3, 0)))
+        .refused("no axis of length 0");
+    Saved::new()
+        .with("inputs", &array![[[0.0, f32::NAN]]])
+        .refused("array `inputs` holds NaN at [0, 0, 1]");
+    tokens(array![[0i64, u32::MAX.into()]]).refused("4294967295 at [0, 1]");
+    ids()
+        .with("targets", &array![[0i64, -100]])
+        .refused("array `targets`: -100 at [0, 1]");
+    ids()
+        .with("targets", &array![[0i64], [1]])
+        .refused("[2, 1], expected 1 sequences of 2 steps");
+    ids()
+        .with("targets", &array![[0.0, 1.0]])
+        .refused("float [1, 2], expected integer classes [N, T] or");
+    ids()
+        .with("targets", &array![0i64])
+        .refused("integer [1], expected");
+    ids()
+        .with("targets", &array![[[0.5], [1.0]]])
+        .refused("targets: [0, 0]: the distribution sums to 0.5");
+    ids()
+        .with("targets", &Array3::<f64>::zeros((1, 2, 0)))
+        .refused("targets");
+    good()
+        .with("lengths", &array![0i64])
+        .refused("0 at [0], expected a number from 1 to 2");
+    good()
+        .with("lengths", &array![3i64])
+        .refused("3 at [0], expected a number from 1 to 2");
+    good()
+        .with("lengths", &array![1.0])
+        .refused("`lengths` is float [1]");
+    good()
+        .with("lengths", &Array1::<i64>::ones(2))
+        .refused("integer [2], expected integer [1]");
+    good()
+        .with("mask", &array![[true]])
+        .refused("bool [1, 1], expected bool [1, 2]");
+    good()
+        .with("mask", &array![[2u8, 0]])
+        .refused("2 at [0, 0], expected 0 or 1");
+    good()
+        .with("mask", &array![[false, false]])
+        .refused("no time step counts");
+    good()
+        .with("mask", &array![[true, true]])
+        .with("lengths", &array![1i64])
+        .refused("both `lengths` and `mask`");
+}
+
+#[test]
+fn damaged_and_foreign_files_are_refused_before_anything_is_allocated() {
+    let int8 =
+        |shape: &str| format!("{{'descr': '|i1', 'fortran_order': False, 'shape': {shape}, }}");
+    let huge = raw_error(&int8("(1, 4000000000000)"), &[0; 4]);
+    assert!(huge.contains("but 4 bytes are there"), "{huge}");
+    let overflowing = raw_error(&int8("(99999999999, 99999999999)"), &[0; 4]);
+    assert!(
+        overflowing.contains("but 4 bytes are there"),
+        "{overflowing}"
+    );
+    assert!(raw_error(&int8("(0, 9223372036854775807)"), &[]).contains("raw.npz"));
+    let object = raw_error(
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2,), }",
+        b"..",
+    );
+    assert!(object.contains("Python objects"), "{object}");
+    let half = raw_error(
+        "{'descr': '<f2', 'fortran_order': False, 'shape': (1, 1, 1), }",
+        b"..",
+    );
+    assert!(half.contains("`<f2`") && half.contains(".astype"), "{half}");
+    let record = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }";
+    assert!(raw_error(record, b"....").contains("record array"));
+    assert!(raw_error(&"(".repeat(9000), b"").contains("damaged header"));
+    assert!(raw_error("{'descr': ", b"").contains("not an `.npy` array"));
+
+    let (_folder, path) = archive_of("inputs.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xffxx");
+    let error = Sequences::<f32>::inputs_only(&path)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("a header of 4294967307 bytes"), "{error}");
+    let (_folder, path) = archive_of("inputs.npy", b"\x93NU");
+    let error = Sequences::<f32>::inputs_only(&path)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("not an `.npy` array"), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.npz");
+    std::fs::write(&text, "not an archive").unwrap();
+    let error = Sequences::<f32>::read_npz(&text).unwrap_err().to_string();
+    assert!(error.contains("text.npz: not an `.npz` archive"), "{error}");
+    let error = Sequences::<f32>::read_npz(&folder.path().join("gone.npz")).unwrap_err();
+    assert!(error.to_string().contains("gone.npz"), "{error}");
+}
+
+#[test]
+fn a_flipped_bit_is_noticed() {
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 64), }";
+    let data: Vec<u8> = (0..64).collect();
+    let (_folder, path) = raw(header, &data);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for i in 0..bytes.len() {
+        bytes[i] ^= 0x40;
+        std::fs::write(&path, &bytes).unwrap();
+        // An error or, where the bit means nothing, the same inputs: no panic, nothing else.
+        if let Ok(inputs) = Sequences::<f32>::inputs_only(&path) {
+            let expected = Array2::from_shape_fn((1, 64), |(_, j)| j as u32);
+            assert_eq!(inputs, OwnedInputs::Tokens(expected), "byte {i}");
+        }
+        bytes[i] ^= 0x40;
+    }
+}

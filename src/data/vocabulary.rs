@@ -1,0 +1,448 @@
+//! What a token is: [`Vocabulary`], symbols to ids and back.
+//!
+//! | kind | symbol | ids |
+//! |---|---|---|
+//! | `byte` | any byte | the byte itself, always 256 |
+//! | `char` | a Unicode character | in the order of code points |
+//! | `word` | what stands between white space | 0 `<unk>`, 1 `<eos>` (the end of a line), then the frequent first |
+//!
+//! Knows nothing of files or of how often a symbol occurs.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// The word that stands for every word the vocabulary lacks.
+pub(super) const UNKNOWN: &str = "<unk>";
+/// The word that ends a line.
+pub(super) const END_OF_LINE: &str = "<eos>";
+/// The id of [`END_OF_LINE`].
+pub(super) const END_OF_LINE_ID: u32 = 1;
+/// The most symbols a network can read, as [`crate::Dims::new`] limits them.
+pub(super) const MOST_SYMBOLS: usize = 1 << 24;
+
+/// What a text is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// Unicode characters.
+    Char,
+    /// Bytes.
+    Byte,
+    /// Words between white space, and the ends of lines.
+    Word,
+}
+
+/// The symbols a model knows, each with its id.
+///
+/// ```
+/// use bptt::data::Vocabulary;
+///
+/// let vocabulary = Vocabulary::of_chars("hello");
+/// assert_eq!(vocabulary.encode(b"hole")?, [1, 3, 2, 0]); // e h l o
+/// let mut text = Vec::new();
+/// vocabulary.push_decoded(3, &mut text);
+/// assert_eq!(text, b"o");
+/// assert!(vocabulary.encode(b"help").is_err());
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    symbols: Symbols,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Symbols {
+    Bytes,
+    Chars(CharIds),
+    Words(WordIds),
+}
+
+/// The form of a vocabulary in a model file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    kind: TokenKind,
+    /// The characters of kind `char`, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chars: Option<String>,
+    /// The words of kind `word`, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    words: Option<Vec<String>>,
+}
+
+impl Vocabulary {
+    /// All 256 bytes.
+    pub fn bytes() -> Self {
+        Vocabulary {
+            symbols: Symbols::Bytes,
+        }
+    }
+
+    /// The distinct characters of a text, in the order of their code points.
+    pub fn of_chars(text: &str) -> Self {
+        let mut ids = CharIds::default();
+        for c in text.chars() {
+            ids.intern(c);
+        }
+        let mut chars = ids.list;
+        chars.sort_unstable();
+        Self::from_distinct_chars(chars)
+    }
+
+    /// Distinct characters, the first with id 0.
+    pub(super) fn from_distinct_chars(chars: Vec<char>) -> Self {
+        let mut ids = CharIds::default();
+        for c in chars {
+            ids.intern(c);
+        }
+        Vocabulary {
+            symbols: Symbols::Chars(ids),
+        }
+    }
+
+    /// Distinct words, the first two `<unk>` and `<eos>`.
+    pub(super) fn from_distinct_words(words: impl IntoIterator<Item = Box<str>>) -> Self {
+        let mut ids = WordIds::default();
+        for word in words {
+            ids.intern(&word);
+        }
+        Vocabulary {
+            symbols: Symbols::Words(ids),
+        }
+    }
+
+    /// What a token is.
+    pub fn kind(&self) -> TokenKind {
+        match self.symbols {
+            Symbols::Bytes => TokenKind::Byte,
+            Symbols::Chars(_) => TokenKind::Char,
+            Symbols::Words(_) => TokenKind::Word,
+        }
+    }
+
+    /// How many symbols there are: `n_x` and `n_y` of a model of this text.
+    pub fn len(&self) -> usize {
+        match &self.symbols {
+            Symbols::Bytes => 256,
+            Symbols::Chars(ids) => ids.list.len(),
+            Symbols::Words(ids) => ids.list.len(),
+        }
+    }
+
+    /// Whether there is no symbol: the characters of an empty text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As a model file's metadata hold it: `{"kind":"char","chars":"\n abc"}`.
+    pub fn to_json(&self) -> String {
+        let (chars, words) = match &self.symbols {
+            Symbols::Bytes => (None, None),
+            Symbols::Chars(ids) => (Some(ids.list.iter().collect()), None),
+            Symbols::Words(ids) => (None, Some(ids.list.iter().map(|w| w.to_string()).collect())),
+        };
+        let stored = Stored {
+            kind: self.kind(),
+            chars,
+            words,
+        };
+        serde_json::to_string(&stored).expect("strings are JSON")
+    }
+
+    /// From what [`Vocabulary::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not such a description, is empty or has a symbol twice.
+    pub fn from_json(json: &str) -> Result<Self> {
+        parse(json).map_err(|problem| Error::Invalid {
+            what: "vocabulary",
+            problem,
+        })
+    }
+
+    /// The ids of a text. Of words, one `<eos>` for every line feed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the first symbol that is not in the vocabulary, its line and column; text that is not
+    /// UTF-8, except of bytes. An unknown word is no error but `<unk>`.
+    pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        self.encode_each(text, |id| ids.push(id))
+            .map_err(|problem| Error::Invalid {
+                what: "text",
+                problem,
+            })?;
+        Ok(ids)
+    }
+
+    /// [`Vocabulary::encode`], one id after another.
+    pub(super) fn encode_each(&self, text: &[u8], mut push: impl FnMut(u32)) -> Result<(), String> {
+        match &self.symbols {
+            Symbols::Bytes => text.iter().for_each(|&byte| push(u32::from(byte))),
+            Symbols::Chars(ids) => {
+                let text = utf8(text)?;
+                for (at, c) in text.char_indices() {
+                    let id = ids.get(c).ok_or_else(|| self.lacks(c, &text[..at]))?;
+                    push(id);
+                }
+            }
+            Symbols::Words(ids) => {
+                for_each_word(utf8(text)?, |word| push(ids.get(word).unwrap_or(0)));
+            }
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, c: char, before: &str) -> String {
+        let line = 1 + before.matches('\n').count();
+        let column = 1 + before.chars().rev().take_while(|&b| b != '\n').count();
+        format!(
+            "line {line}, column {column}: {c:?} (U+{:04X}) is not among the {} characters that the model knows; \
+             remove it, or train with `--tokens byte`",
+            u32::from(c),
+            self.len()
+        )
+    }
+
+    /// Appends a symbol's bytes. A word is followed by a space, `<eos>` is a line feed.
+    ///
+    /// # Panics
+    /// If `id` is not below [`Vocabulary::len`].
+    pub fn push_decoded(&self, id: u32, out: &mut Vec<u8>) {
+        assert!((id as usize) < self.len(), "symbol {id} of {}", self.len());
+        match &self.symbols {
+            Symbols::Bytes => out.push(id as u8),
+            Symbols::Chars(ids) => {
+                let c = ids.list[id as usize];
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            Symbols::Words(_) if id == END_OF_LINE_ID => out.push(b'\n'),
+            Symbols::Words(ids) => {
+                out.extend_from_slice(ids.list[id as usize].as_bytes());
+                out.push(b' ');
+            }
+        }
+    }
+}
+
+/// The words of a text in order, with `<eos>` for every line feed.
+pub(super) fn for_each_word(text: &str, mut act: impl FnMut(&str)) {
+    for line in text.split_inclusive('\n') {
+        line.split_whitespace().for_each(&mut act);
+        if line.ends_with('\n') {
+            act(END_OF_LINE);
+        }
+    }
+}
+
+/// The text, or where it stops being UTF-8.
+pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(text).map_err(|e| {
+        format!(
+            "byte {} (offset {}) is not UTF-8 text; convert the text, or read it as bytes with `--tokens byte`",
+            e.valid_up_to() + 1,
+            e.valid_up_to()
+        )
+    })
+}
+
+fn parse(json: &str) -> Result<Vocabulary, String> {
+    let stored: Stored = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let (vocabulary, found) = match (stored.kind, stored.chars, stored.words) {
+        (TokenKind::Byte, None, None) => (Vocabulary::bytes(), 256),
+        (TokenKind::Char, Some(chars), None) => {
+            let list: Vec<char> = chars.chars().collect();
+            let found = list.len();
+            (Vocabulary::from_distinct_chars(list), found)
+        }
+        (TokenKind::Word, None, Some(words)) => {
+            if !words.starts_with(&[UNKNOWN.to_owned(), END_OF_LINE.to_owned()]) {
+                return Err(format!("words begin with {UNKNOWN} and {END_OF_LINE}"));
+            }
+            let found = words.len();
+            let words = words.into_iter().map(String::into_boxed_str);
+            (Vocabulary::from_distinct_words(words), found)
+        }
+        (kind, ..) => return Err(format!("not the fields of a vocabulary of kind {kind:?}")),
+    };
+    if vocabulary.len() != found {
+        return Err(format!(
+            "{} of {found} symbols are there twice",
+            found - vocabulary.len()
+        ));
+    }
+    if vocabulary.is_empty() || vocabulary.len() > MOST_SYMBOLS {
+        return Err(format!(
+            "{} symbols, expected between 1 and {MOST_SYMBOLS}",
+            vocabulary.len()
+        ));
+    }
+    Ok(vocabulary)
+}
+
+/// No id.
+const ABSENT: u32 = u32::MAX;
+
+/// Characters in the order of their ids, and the way back: a table for ASCII, a hash for the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CharIds {
+    pub list: Vec<char>,
+    ascii: [u32; 128],
+    rest: HashMap<char, u32>,
+}
+
+impl Default for CharIds {
+    fn default() -> Self {
+        CharIds {
+            list: Vec::new(),
+            ascii: [ABSENT; 128],
+            rest: HashMap::new(),
+        }
+    }
+}
+
+impl CharIds {
+    fn get(&self, c: char) -> Option<u32> {
+        match self.ascii.get(c as usize) {
+            Some(&ABSENT) => None,
+            Some(&id) => Some(id),
+            None => self.rest.get(&c).copied(),
+        }
+    }
+
+    /// The id of `c`, the next free one if it is new.
+    pub fn intern(&mut self, c: char) -> u32 {
+        if let Some(id) = self.get(c) {
+            return id;
+        }
+        let id = self.list.len() as u32;
+        self.list.push(c);
+        match self.ascii.get_mut(c as usize) {
+            Some(entry) => *entry = id,
+            None => {
+                self.rest.insert(c, id);
+            }
+        }
+        id
+    }
+}
+
+/// Words in the order of their ids, and the way back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WordIds {
+    pub list: Vec<Box<str>>,
+    ids: HashMap<Box<str>, u32>,
+}
+
+impl WordIds {
+    fn get(&self, word: &str) -> Option<u32> {
+        self.ids.get(word).copied()
+    }
+
+    /// The id of `word`, the next free one if it is new.
+    pub fn intern(&mut self, word: &str) -> u32 {
+        if let Some(id) = self.get(word) {
+            return id;
+        }
+        let id = self.list.len() as u32;
+        self.list.push(word.into());
+        self.ids.insert(word.into(), id);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(vocabulary: &Vocabulary, ids: &[u32]) -> Vec<u8> {
+        let mut out = Vec::new();
+        ids.iter()
+            .for_each(|&id| vocabulary.push_decoded(id, &mut out));
+        out
+    }
+
+    fn words(list: &[&str]) -> Vocabulary {
+        Vocabulary::from_distinct_words(list.iter().map(|&w| w.into()))
+    }
+
+    #[test]
+    fn characters_are_in_the_order_of_code_points_and_come_back() {
+        let text = "zebra\n\u{1F600}éa";
+        let v = Vocabulary::of_chars(text);
+        assert_eq!((v.len(), v.kind()), (8, TokenKind::Char));
+        let ids = v.encode(text.as_bytes()).unwrap();
+        assert_eq!(ids, [5, 3, 2, 4, 1, 0, 7, 6, 1]);
+        assert_eq!(decoded(&v, &ids), text.as_bytes());
+    }
+
+    #[test]
+    fn bytes_are_their_own_ids() {
+        let v = Vocabulary::bytes();
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(v.encode(&all).unwrap()[200], 200);
+        assert_eq!(decoded(&v, &v.encode(&all).unwrap()), all);
+    }
+
+    #[test]
+    fn words_end_lines_and_replace_the_unknown() {
+        let v = words(&["<unk>", "<eos>", "the", "cat"]);
+        let ids = v.encode("the  dog\tcat\n\nthe".as_bytes()).unwrap();
+        assert_eq!(ids, [2, 0, 3, 1, 1, 2]);
+        assert_eq!(decoded(&v, &ids), b"the <unk> cat \n\nthe ");
+    }
+
+    #[test]
+    fn an_unknown_character_is_named_with_its_place() {
+        let v = Vocabulary::of_chars("ab\n");
+        let error = v.encode("ab\naéb".as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("line 2, column 2: 'é' (U+00E9)"), "{error}");
+        assert!(error.contains("3 characters"), "{error}");
+        let error = v.encode(b"ab\xff").unwrap_err().to_string();
+        assert!(
+            error.contains("offset 2") && error.contains("--tokens byte"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn json_comes_back_and_is_compact() {
+        for v in [
+            Vocabulary::bytes(),
+            Vocabulary::of_chars("b\"\\\n\u{0}é\u{1F600}"),
+            words(&["<unk>", "<eos>", "a", "b"]),
+        ] {
+            assert_eq!(Vocabulary::from_json(&v.to_json()).unwrap(), v);
+        }
+        assert_eq!(Vocabulary::bytes().to_json(), r#"{"kind":"byte"}"#);
+        assert_eq!(
+            Vocabulary::of_chars("ba").to_json(),
+            r#"{"kind":"char","chars":"ab"}"#
+        );
+    }
+
+    #[test]
+    fn json_is_checked() {
+        for (json, expected) in [
+            ("", "EOF"),
+            (r#"{"kind":"char","chars":"aba"}"#, "1 of 3 symbols"),
+            (r#"{"kind":"char","chars":""}"#, "0 symbols"),
+            (r#"{"kind":"char"}"#, "Char"),
+            (r#"{"kind":"byte","chars":"a"}"#, "Byte"),
+            (r#"{"kind":"word","words":["a"]}"#, "<unk>"),
+            (
+                r#"{"kind":"word","words":["<unk>","<eos>","<eos>"]}"#,
+                "1 of 3",
+            ),
+            (r#"{"kind":"line"}"#, "line"),
+            (r#"{"kind":"byte","more":1}"#, "more"),
+        ] {
+            let error = Vocabulary::from_json(json).unwrap_err().to_string();
+            assert!(
+                error.starts_with("vocabulary: ") && error.contains(expected),
+                "{json}: {error}"
+            );
+        }
+    }
+}
