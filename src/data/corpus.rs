@@ -52,6 +52,7 @@ impl Ids {
     ///
     /// # Panics
     /// If `i` is not below [`Ids::len`].
+    #[allow(clippy::useless_conversion)] // one of the three is `u32`
     pub fn get(&self, i: usize) -> u32 {
         each!(self, v => u32::from(v[i]))
     }
@@ -60,6 +61,7 @@ impl Ids {
     ///
     /// # Panics
     /// If there are not as many.
+    #[allow(clippy::useless_conversion)] // one of the three is `u32`
     pub fn copy_to(&self, start: usize, out: &mut [u32]) {
         let end = start + out.len();
         each!(self, v => {
@@ -150,14 +152,16 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Text files, and folders read recursively, joined in the order given; the vocabulary is the text's own.
+    /// Text files, and folders read recursively, joined in the order given; the vocabulary is the
+    /// text's own.
     ///
-    /// Folders are sorted by path; their files that are empty or not UTF-8 are skipped and counted, hidden ones
-    /// skipped silently.
+    /// Folders are sorted by path; their files that are empty or not UTF-8 are skipped and counted,
+    /// hidden ones skipped silently.
     ///
     /// # Errors
-    /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is empty or,
-    /// unless tokens are bytes, not UTF-8, and for a folder without text; [`Error::Invalid`] without any path.
+    /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file
+    /// that is empty or, unless tokens are bytes, not UTF-8, and for a folder without text;
+    /// [`Error::Invalid`] without any path.
     pub fn read(paths: &[PathBuf], kind: TokenKind) -> Result<(Self, Reading)> {
         Self::read_own(paths, kind, WordLimits::default())
     }
@@ -183,7 +187,8 @@ impl Corpus {
             return Err(Error::Invalid {
                 what: "text",
                 problem: format!(
-                    "{} distinct words, expected at most {MOST_SYMBOLS}; limit them with `--vocab-size`",
+                    "{} distinct words, expected at most {MOST_SYMBOLS}; \
+                     limit them with `--vocab-size`",
                     vocabulary.len()
                 ),
             });
@@ -201,8 +206,8 @@ impl Corpus {
     /// [`Corpus::read`] with the vocabulary of a model.
     ///
     /// # Errors
-    /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary, its file, line
-    /// and column.
+    /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
+    /// its file, line and column.
     pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
         let any_bytes = vocabulary.kind() == TokenKind::Byte;
         let mut ids = Ids::default();

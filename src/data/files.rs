@@ -1,7 +1,7 @@
 //! Files and folders as texts, one after another, never more than one in memory.
 //!
-//! A file that is named must be there, and be text where text is wanted; a folder may hold anything, and what is
-//! not UTF-8 or is empty is skipped and counted. Knows nothing of tokens.
+//! A file that is named must be there, and be text where text is wanted; a folder may hold
+//! anything, and what is not UTF-8 or is empty is skipped and counted. Knows nothing of tokens.
 
 use super::vocabulary::utf8;
 use crate::{Error, Result};
@@ -20,14 +20,16 @@ pub struct Reading {
     pub bytes: u64,
 }
 
-/// As much of a file as tells text from anything else, so that a huge binary file in a folder is not read.
+/// As much of a file as tells text from anything else, so that a huge binary file in a folder is
+/// not read.
 const SNIFFED: u64 = 1 << 16;
 
 /// Hands every text to `act`, in the order given, folders sorted by path.
 ///
 /// # Errors
-/// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is empty, or not
-/// UTF-8 although not `any_bytes`, and for a folder without text; whatever `act` returns.
+/// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is
+/// empty, or not UTF-8 although not `any_bytes`, and for a folder without text; whatever `act`
+/// returns.
 pub(super) fn for_each_text(
     paths: &[PathBuf],
     any_bytes: bool,
@@ -81,7 +83,8 @@ pub(super) fn for_each_text(
     Ok(reading)
 }
 
-/// The ordinary files below a folder, sorted by path, hidden ones left out; and how many entries are something else.
+/// The ordinary files below a folder, sorted by path, hidden ones left out; and how many entries
+/// are something else.
 ///
 /// Links are followed, each folder is entered once: a loop ends.
 fn files_of(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {

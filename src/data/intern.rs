@@ -1,4 +1,5 @@
-//! A text read once: ids in the order of first appearance, then the vocabulary and the map to its ids.
+//! A text read once: ids in the order of first appearance, then the vocabulary and the map to its
+//! ids.
 //!
 //! ```text
 //! "banana"  ->  b=0 a=1 n=2, ids 0 1 2 1 2 1  ->  a b n, map 0->1 1->0 2->2
@@ -8,10 +9,10 @@
 
 use super::corpus::Ids;
 use super::vocabulary::{
-    CharIds, END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, WordIds, for_each_word,
-    utf8,
+    END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, for_each_word, utf8,
 };
 use crate::{Error, Result};
+use std::collections::HashMap;
 
 /// Which words of a text become part of the vocabulary; the rest is `<unk>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +135,77 @@ fn inverse(order: &[usize], len: usize) -> Vec<u32> {
         map[old] = new as u32;
     }
     map
+}
+
+/// No id.
+const ABSENT: u32 = u32::MAX;
+
+/// Characters in the order of their ids, and the way back: a table for ASCII, a hash for the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CharIds {
+    pub list: Vec<char>,
+    ascii: Box<[u32; 128]>,
+    rest: HashMap<char, u32>,
+}
+
+impl Default for CharIds {
+    fn default() -> Self {
+        CharIds {
+            list: Vec::new(),
+            ascii: Box::new([ABSENT; 128]),
+            rest: HashMap::new(),
+        }
+    }
+}
+
+impl CharIds {
+    pub fn get(&self, c: char) -> Option<u32> {
+        match self.ascii.get(c as usize) {
+            Some(&ABSENT) => None,
+            Some(&id) => Some(id),
+            None => self.rest.get(&c).copied(),
+        }
+    }
+
+    /// The id of `c`, the next free one if it is new.
+    pub fn intern(&mut self, c: char) -> u32 {
+        if let Some(id) = self.get(c) {
+            return id;
+        }
+        let id = self.list.len() as u32;
+        self.list.push(c);
+        match self.ascii.get_mut(c as usize) {
+            Some(entry) => *entry = id,
+            None => {
+                self.rest.insert(c, id);
+            }
+        }
+        id
+    }
+}
+
+/// Words in the order of their ids, and the way back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WordIds {
+    pub list: Vec<Box<str>>,
+    ids: HashMap<Box<str>, u32>,
+}
+
+impl WordIds {
+    pub fn get(&self, word: &str) -> Option<u32> {
+        self.ids.get(word).copied()
+    }
+
+    /// The id of `word`, the next free one if it is new.
+    pub fn intern(&mut self, word: &str) -> u32 {
+        if let Some(id) = self.get(word) {
+            return id;
+        }
+        let id = self.list.len() as u32;
+        self.list.push(word.into());
+        self.ids.insert(word.into(), id);
+        id
+    }
 }
 
 #[cfg(test)]

@@ -1,28 +1,30 @@
 //! One window of data after another, for ever: [`Loader`].
 //!
-//! | data | an epoch | a window | fresh |
-//! |---|---|---|---|
-//! | text | all streams from begin to end | the next `seq_len` steps of every stream | the first of an epoch |
-//! | sequences | all, shuffled by seed and epoch | `batch` of them, whole or the next `seq_len` steps | the first of a batch |
+//! | | text | sequences |
+//! |---|---|---|
+//! | epoch | all streams from begin to end | all, shuffled by seed and epoch |
+//! | window | the next `seq_len` steps of every stream | of `batch` sequences, or all steps |
+//! | fresh | the first window of an epoch | the first window of a batch |
 //!
-//! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run can be resumed.
-//! Knows nothing of networks: who trains carries the state and zeroes it where a window is fresh.
+//! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
+//! can be resumed. Knows nothing of networks: who trains carries the state and zeroes it where a
+//! window is fresh.
 
+use super::buffers::Buffers;
 use super::corpus::Corpus;
-use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
+use super::sequences::Sequences;
 use super::streams::Streams;
-use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
-use ndarray::{ArrayView2, ArrayView3};
+use crate::{Batch, Error, Result, Scalar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
-/// Steps of a window of text in evaluation. Windows carry the state, so this trades memory for the length of the
-/// input product alone; not tuned.
+/// Steps of a window of text in evaluation. Windows carry the state, so this trades memory for the
+/// length of the input product alone; not tuned.
 const EVALUATION_STEPS: usize = 128;
-/// Tokens of text for each stream in evaluation: what a stream's start from a zero state costs is lost in as many.
+/// Tokens of text for each stream in evaluation: what a stream's start from a zero state costs is
+/// lost in as many.
 const EVALUATION_TOKENS: usize = 4096;
 /// The most streams, and sequences at a time, in evaluation: a full matrix product; not tuned.
 const EVALUATION_ROWS: usize = 64;
@@ -42,7 +44,7 @@ pub struct Position {
 ///
 /// ```
 /// use bptt::data::{Corpus, Loader, Vocabulary};
-/// use bptt::{Inputs, Targets};
+/// use bptt::{Batch, Inputs, Targets};
 /// use ndarray::array;
 ///
 /// let text = "0123456789a";
@@ -50,11 +52,9 @@ pub struct Position {
 /// let mut loader = Loader::<f32>::text(corpus, 2, 3)?;
 /// assert_eq!((loader.streams(), loader.windows_per_epoch()), (2, 2));
 /// let window = loader.next();
-/// let (Inputs::Tokens(x), Targets::Classes(y)) = (window.batch.inputs, window.batch.answers.targets) else {
-///     unreachable!()
-/// };
-/// assert_eq!(x, array![[0, 1, 2], [5, 6, 7]]);
-/// assert_eq!(y, array![[1, 2, 3], [6, 7, 8]]);
+/// let Batch { inputs, answers } = window.batch;
+/// assert!(matches!(inputs, Inputs::Tokens(x) if x == array![[0, 1, 2], [5, 6, 7]]));
+/// assert!(matches!(answers.targets, Targets::Classes(y) if y == array![[1, 2, 3], [6, 7, 8]]));
 /// assert!(loader.next().ends_epoch);
 /// # Ok::<(), bptt::Error>(())
 /// ```
@@ -65,6 +65,8 @@ pub struct Loader<T> {
     buffers: Buffers<T>,
 }
 
+// There is one of them in a run.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 enum Source<T> {
     Text {
@@ -83,16 +85,6 @@ enum Source<T> {
     },
 }
 
-/// The arrays of the current window, each used by some sources only.
-#[derive(Clone, Debug, Default)]
-struct Buffers<T> {
-    features: Vec<T>,
-    tokens: Vec<u32>,
-    classes: Vec<u32>,
-    distributions: Vec<T>,
-    mask: Vec<bool>,
-}
-
 /// Some steps of some sequences.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a, T> {
@@ -109,11 +101,12 @@ pub struct Window<'a, T> {
 }
 
 impl<T: Scalar> Loader<T> {
-    /// Text for training: `batch` contiguous streams of equal length, fewer if not each would have a full window. The
-    /// last window of an epoch may be shorter.
+    /// Text for training: `batch` contiguous streams of equal length, fewer if not each would have
+    /// a full window. The last window of an epoch may be shorter.
     ///
     /// # Errors
-    /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len + 1` tokens.
+    /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len + 1`
+    /// tokens.
     pub fn text(corpus: Corpus, batch: usize, seq_len: usize) -> Result<Self> {
         check_positive("--batch", batch)?;
         check_positive("--seq-len", seq_len)?;
@@ -122,11 +115,12 @@ impl<T: Scalar> Loader<T> {
         Ok(Self::new(Source::Text { corpus, streams }))
     }
 
-    /// Sequences for training, shuffled in each epoch by `(seed, epoch)`, `batch` at a time, the last batch of an epoch
-    /// with what is left; whole, or in windows of `seq_len` steps, the last of a batch with what is left.
+    /// Sequences for training, shuffled in each epoch by `(seed, epoch)`, `batch` at a time, the
+    /// last batch of an epoch with what is left; whole, or in windows of `seq_len` steps, the last
+    /// of a batch with what is left.
     ///
     /// # Errors
-    /// [`Error::Option`] for a zero.
+    /// [`Error::Option`] for a zero; [`Error::NothingCounts`] if no step of the set does.
     pub fn sequences(
         set: Sequences<T>,
         batch: usize,
@@ -136,11 +130,12 @@ impl<T: Scalar> Loader<T> {
         check_positive("--batch", batch)?;
         check_positive("--seq-len", seq_len.unwrap_or(1))?;
         let seq_len = seq_len.unwrap_or(set.steps());
-        Ok(Self::over(set, batch, seq_len, Some(seed)))
+        Self::over(set, batch, seq_len, Some(seed))
     }
 
-    /// Text for evaluation, divided by its length alone: up to 64 streams of 4096 tokens or more, in windows of 128 steps.
-    /// Every token but the first is predicted once; streams that are a step shorter are masked there.
+    /// Text for evaluation, divided by its length alone: up to 64 streams of 4096 tokens or more,
+    /// in windows of 128 steps. Every token but the first is predicted once; streams that are a
+    /// step shorter are masked there.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there are fewer than two tokens.
@@ -151,41 +146,34 @@ impl<T: Scalar> Loader<T> {
         Ok(Self::new(Source::Text { corpus, streams }))
     }
 
-    /// Sequences for evaluation: in their order, 64 at a time, in windows of 256 steps where they are longer.
+    /// Sequences for evaluation: in their order, 64 at a time, in windows of 256 steps where they
+    /// are longer.
     ///
     /// # Errors
-    /// None at present.
+    /// [`Error::NothingCounts`] if no step of the set does.
     pub fn evaluation_sequences(set: Sequences<T>) -> Result<Self> {
-        Ok(Self::over(
-            set,
-            EVALUATION_ROWS,
-            EVALUATION_SEQUENCE_STEPS,
-            None,
-        ))
+        Self::over(set, EVALUATION_ROWS, EVALUATION_SEQUENCE_STEPS, None)
     }
 
-    fn over(set: Sequences<T>, batch: usize, seq_len: usize, seed: Option<u64>) -> Self {
-        Self::new(Source::Sequences {
+    fn over(set: Sequences<T>, batch: usize, seq_len: usize, seed: Option<u64>) -> Result<Self> {
+        if set.counted() == 0 {
+            return Err(Error::NothingCounts);
+        }
+        Ok(Self::new(Source::Sequences {
             batch: batch.min(set.len()),
             seq_len: seq_len.min(set.steps()),
             seed,
             order: (0..set.len()).collect(),
             ordered_for: None,
             set,
-        })
+        }))
     }
 
     fn new(source: Source<T>) -> Self {
         Loader {
             source,
             position: Position::default(),
-            buffers: Buffers {
-                features: Vec::new(),
-                tokens: Vec::new(),
-                classes: Vec::new(),
-                distributions: Vec::new(),
-                mask: Vec::new(),
-            },
+            buffers: Buffers::new(),
         }
     }
 
@@ -230,7 +218,8 @@ impl<T: Scalar> Loader<T> {
         self.position
     }
 
-    /// Goes on from a position of an equal loader. Where its window is not fresh, the state belongs to it too.
+    /// Goes on from a position of an equal loader. Where its window is not fresh, the state belongs
+    /// to it too.
     ///
     /// # Errors
     /// [`Error::Invalid`] if an epoch has no such window.
@@ -240,7 +229,8 @@ impl<T: Scalar> Loader<T> {
             return Err(Error::Invalid {
                 what: "position in the data",
                 problem: format!(
-                    "window {}, but an epoch has {windows}; the data or its options are others than before",
+                    "window {}, but an epoch has {windows}: \
+                     the data or its options are others than before",
                     position.window
                 ),
             });
@@ -249,9 +239,11 @@ impl<T: Scalar> Loader<T> {
         Ok(())
     }
 
-    /// The next window; after the last of an epoch the first of the next. Never ends, unlike an iterator.
+    /// The next window; after the last of an epoch the first of the next. Never ends, unlike an
+    /// iterator.
     ///
-    /// Its arrays live in buffers that are used again: nothing is allocated once the first window has been made.
+    /// Its arrays live in buffers that are used again: nothing is allocated once the first window
+    /// has been made.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Window<'_, T> {
         let position = self.position;
@@ -305,106 +297,6 @@ impl<T: Scalar> Loader<T> {
     }
 }
 
-impl<T: Scalar> Buffers<T> {
-    fn text(&mut self, corpus: &Corpus, streams: &Streams, window: usize) -> Batch<'_, T> {
-        let shape = (streams.count, streams.window_steps(window));
-        let steps = shape.1;
-        for ids in [&mut self.tokens, &mut self.classes] {
-            ids.clear();
-            ids.resize(shape.0 * steps, 0);
-        }
-        self.mask.clear();
-        self.mask.resize(shape.0 * steps, true);
-        let mut masked = false;
-        for stream in 0..shape.0 {
-            let (begin, own) = streams.part(stream, window);
-            let row = stream * steps..stream * steps + own;
-            corpus.ids().copy_to(begin, &mut self.tokens[row.clone()]);
-            corpus.ids().copy_to(begin + 1, &mut self.classes[row]);
-            self.mask[stream * steps + own..(stream + 1) * steps].fill(false);
-            masked |= own < steps;
-        }
-        Batch {
-            inputs: Inputs::Tokens(matrix(shape, &self.tokens)),
-            answers: Answers {
-                targets: Targets::Classes(matrix(shape, &self.classes)),
-                mask: masked.then(|| matrix(shape, &self.mask)),
-            },
-        }
-    }
-
-    fn sequences(
-        &mut self,
-        set: &Sequences<T>,
-        rows: &[usize],
-        steps: Range<usize>,
-    ) -> Batch<'_, T> {
-        let part = Part {
-            rows,
-            all_steps: set.steps(),
-            steps,
-        };
-        let shape = (rows.len(), part.steps.len());
-        let inputs = match set.inputs() {
-            OwnedInputs::Dense(x) => {
-                part.gather(x.as_slice(), x.dim().2, &mut self.features);
-                Inputs::Dense(cube(shape, x.dim().2, &self.features))
-            }
-            OwnedInputs::Tokens(ids) => {
-                part.gather(ids.as_slice(), 1, &mut self.tokens);
-                Inputs::Tokens(matrix(shape, &self.tokens))
-            }
-        };
-        let targets = match set.targets() {
-            OwnedTargets::Distributions(y) => {
-                part.gather(y.as_slice(), y.dim().2, &mut self.distributions);
-                Targets::Distributions(cube(shape, y.dim().2, &self.distributions))
-            }
-            OwnedTargets::Classes(ids) => {
-                part.gather(ids.as_slice(), 1, &mut self.classes);
-                Targets::Classes(matrix(shape, &self.classes))
-            }
-        };
-        let mask = set.mask().map(|mask| {
-            part.gather(mask.as_slice(), 1, &mut self.mask);
-            matrix(shape, &self.mask)
-        });
-        Batch {
-            inputs,
-            answers: Answers { targets, mask },
-        }
-    }
-}
-
-/// Some steps of some rows of the arrays `[N, T, width]` of a set.
-struct Part<'a> {
-    rows: &'a [usize],
-    all_steps: usize,
-    steps: Range<usize>,
-}
-
-impl Part<'_> {
-    /// `out [rows, steps, width]`.
-    fn gather<A: Copy>(&self, array: Option<&[A]>, width: usize, out: &mut Vec<A>) {
-        let array = array.expect("the arrays of a set are row-major");
-        out.clear();
-        for row in self.rows {
-            let begin = row * self.all_steps;
-            out.extend_from_slice(
-                &array[(begin + self.steps.start) * width..(begin + self.steps.end) * width],
-            );
-        }
-    }
-}
-
-fn matrix<A>(shape: (usize, usize), data: &[A]) -> ArrayView2<'_, A> {
-    ArrayView2::from_shape(shape, data).expect("as many as were gathered")
-}
-
-fn cube<A>((n, t): (usize, usize), width: usize, data: &[A]) -> ArrayView3<'_, A> {
-    ArrayView3::from_shape((n, t, width), data).expect("as many as were gathered")
-}
-
 /// The order of an epoch: every epoch from the same start, so that none before it has to be drawn.
 fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -430,7 +322,8 @@ fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
         return Ok(());
     }
     let needed = format!(
-        "{tokens} tokens, expected more than {seq_len} for windows of {seq_len} steps and the token after"
+        "{tokens} tokens, expected more than {seq_len} for \
+         windows of {seq_len} steps and the token after"
     );
     Err(Error::Invalid {
         what: "text",

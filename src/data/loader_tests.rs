@@ -1,9 +1,11 @@
+use super::super::sequences::{OwnedInputs, OwnedTargets};
 use super::super::vocabulary::Vocabulary;
 use super::*;
+use crate::{Inputs, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;
 
-/// A text of `len` tokens in which every token is its own position, as far as 256 bytes go.
+/// A text of `len` tokens in which every token is its own position.
 fn corpus(len: usize) -> Corpus {
     let text: String = (0..len)
         .filter_map(|i| char::from_u32(0x4e00 + i as u32))
@@ -32,7 +34,8 @@ fn tokens<T>(window: &Window<'_, T>) -> Array2<u32> {
     }
 }
 
-/// Counted targets of an epoch of text, each checked to follow its input; whether windows continue each other too.
+/// Counted targets of an epoch of text, each checked to follow its input; whether windows continue
+/// each other too.
 fn predicted(loader: &mut Loader<f32>) -> Vec<u32> {
     let mut predicted = Vec::new();
     let mut next: Option<Vec<u32>> = None;
@@ -104,9 +107,11 @@ proptest! {
             let window = loader.next();
             let y = classes(&window);
             prop_assert_eq!(window.fresh, y[[0, 0]] % 10 == 0);
-            prop_assert_eq!(window.ends_epoch, window.position.window == k && all.len() + y.len() == n * t);
+            prop_assert_eq!(window.position.window, k);
+            prop_assert_eq!(window.ends_epoch, all.len() + y.len() == n * t);
             let Inputs::Dense(x) = window.batch.inputs else { unreachable!() };
-            prop_assert!(x.indexed_iter().all(|((i, j, k), &x)| x == f64::from(10 * y[[i, j]]) + k as f64));
+            let expected = |i, j, k| f64::from(10 * y[[i, j]]) + k as f64;
+            prop_assert!(x.indexed_iter().all(|((i, j, k), &x)| x == expected(i, j, k)));
             all.extend(y);
         }
         all.sort_unstable();
@@ -217,6 +222,8 @@ fn too_little_text_and_zeros_are_refused() {
     );
     assert!(Loader::<f32>::text(corpus(10), 1, 0).is_err());
     assert!(Loader::sequences(set(2, 2, None), 1, Some(0), 0).is_err());
+    let nothing = set(2, 2, None).select(&[]);
+    assert!(Loader::evaluation_sequences(nothing).is_err());
     assert_eq!(
         Loader::<f32>::text(corpus(11), usize::MAX, 4)
             .unwrap()

@@ -11,6 +11,7 @@
 //! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `streams` | a number of tokens | contiguous streams and their windows |
+//! | `buffers` | the steps of a window | arrays that are used again |
 //! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
 //!
 //! ```
@@ -25,9 +26,10 @@
 //! # Ok::<(), bptt::Error>(())
 //! ```
 //!
-//! Everything here is silent, and no file's content makes it panic: what is wrong comes back as an error that names
-//! the file.
+//! Everything here is silent, and no file's content makes it panic: what is wrong comes back as an
+//! error that names the file.
 
+mod buffers;
 mod corpus;
 mod files;
 mod intern;

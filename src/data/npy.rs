@@ -1,7 +1,8 @@
 //! Arrays of an `.npz` archive in whatever number type they were saved: [`Archive`], [`Numbers`].
 //!
-//! `ndarray-npy` parses headers and decodes elements (little and big endian, C and Fortran order); here every size is
-//! held against the archive's before anything is allocated for it. Knows nothing of what the arrays mean.
+//! `ndarray-npy` parses headers and decodes elements (little and big endian, C and Fortran order);
+//! here every size is held against the archive's before anything is allocated for it. Knows nothing
+//! of what the arrays mean.
 
 use crate::{Error, Result, Scalar};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
@@ -121,7 +122,8 @@ impl Archive {
             .saturating_mul(MOST_COMPRESSED);
         if size > most {
             return Err(format!(
-                "the archive claims {size} bytes for it, its content can be {most} at most: the file is damaged"
+                "the archive claims {size} bytes for it, \
+                 its content can be {most} at most: the file is damaged"
             ));
         }
         let (header, header_len) = read_header(&mut entry)?;
@@ -139,11 +141,13 @@ impl Archive {
         let there = size - size.min(header_len as u64);
         let Some(count) = count.filter(|_| needed == Some(there)) else {
             return Err(format!(
-                "its header says {:?} elements of {item} bytes, but {there} bytes are there: the file is damaged",
+                "its header says {:?} elements of {item} bytes, \
+                 but {there} bytes are there: the file is damaged",
                 header.shape
             ));
         };
-        // One byte more, so that an entry longer than it claims is noticed, and one that is not has its checksum checked.
+        // One byte more, so that an entry longer than it claims is noticed, and one that is not has
+        // its checksum checked.
         let read = entry.take(there + 1);
         let values = match dtype.trim_start_matches(['<', '>', '|', '=']) {
             "b1" => Values::Bool(elements(read, &header, count)?),
@@ -206,12 +210,12 @@ fn item_size(dtype: &str) -> Result<usize, String> {
         "i2" | "u2" => Ok(2),
         "i4" | "u4" | "f4" => Ok(4),
         "i8" | "u8" | "f8" => Ok(8),
-        "O" => Err(
-            "Python objects (dtype `object`), expected numbers; make the rows equally long, pad them and give `lengths`"
-                .to_owned(),
-        ),
+        "O" => Err("Python objects (dtype `object`), expected numbers; \
+             make the rows equally long, pad them and give `lengths`"
+            .to_owned()),
         _ => Err(format!(
-            "elements of type `{dtype}`, expected float32, float64, integers or bool; convert with `.astype(...)`"
+            "elements of type `{dtype}`, expected float32, float64, integers or bool; \
+             convert with `.astype(...)`"
         )),
     }
 }

@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | `inputs` | float `[N, T, n_x]` or integer `[N, T]` | features or token ids |
 //! | `targets` | integer `[N, T]` or float `[N, T, n_y]` | classes or distributions |
-//! | `lengths` | integer `[N]`, optional | steps of each sequence: inputs beyond are zeroed, targets do not count |
+//! | `lengths` | integer `[N]`, optional | steps of each sequence; padding beyond |
 //! | `mask` | bool or 0 and 1 `[N, T]`, instead of `lengths` | where a step counts in the loss |
 //! | `n_x`, `n_y` | integers, optional | sizes where the largest ids do not tell them |
 //!
-//! Padding may be anything: a negative id, a NaN.
+//! Inputs beyond `lengths` become zero and targets there do not count; targets where a `mask` is
+//! false neither. Such padding may be anything: a negative id, a NaN.
 
 use super::npy::{Archive, Numbers};
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
@@ -20,8 +21,9 @@ impl<T: Scalar> Sequences<T> {
     /// The sequences of an `.npz` file with `inputs` and `targets`, checked.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is not there; [`Error::NotFinite`] for a number that is used and is not finite;
-    /// [`Error::File`] for everything else: no archive, an array that is missing, damaged, or not of the forms above.
+    /// [`Error::Io`] if it is not there; [`Error::NotFinite`] for a number that is used and is not
+    /// finite; [`Error::File`] for everything else: no archive, an array that is missing, damaged,
+    /// or not of the forms above.
     pub fn read_npz(path: &Path) -> Result<Self> {
         let mut archive = Archive::open(path)?;
         let (inputs, lengths) = read_inputs(&mut archive)?;
@@ -52,7 +54,8 @@ impl<T: Scalar> Sequences<T> {
             }
             _ => {
                 return Err(archive.error(format!(
-                    "array `targets` is {}, expected integer classes [N, T] or float distributions [N, T, n_y]",
+                    "array `targets` is {}, \
+                     expected integer classes [N, T] or float distributions [N, T, n_y]",
                     targets.describe()
                 )));
             }
@@ -68,7 +71,8 @@ impl<T: Scalar> Sequences<T> {
             .map_err(|e| in_file(path, e))
     }
 
-    /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there are any.
+    /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there
+    /// are any.
     ///
     /// # Errors
     /// As [`Sequences::read_npz`].
@@ -131,7 +135,8 @@ fn steps_within(
     let outside = |&(_, &length): &(usize, &u32)| length == 0 || length as usize > t;
     if let Some((i, length)) = lengths.iter().enumerate().find(outside) {
         return Err(archive.error(format!(
-            "array `lengths`: {length} at [{i}], expected a number from 1 to {t}, the steps of `inputs`"
+            "array `lengths`: {length} at [{i}], \
+             expected a number from 1 to {t}, the steps of `inputs`"
         )));
     }
     Ok(Array2::from_shape_fn((n, t), |(i, step)| {

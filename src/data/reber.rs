@@ -1,5 +1,5 @@
-//! Text whose best possible loss is known: strings of the Reber grammar (Reber 1967; as drawn in Hochreiter and
-//! Schmidhuber 1997).
+//! Text whose best possible loss is known: strings of the Reber grammar (Reber 1967; as drawn in
+//! Hochreiter and Schmidhuber 1997).
 //!
 //! | state | letters and the states they lead to |
 //! |---|---|
@@ -10,9 +10,10 @@
 //! | 4 | `P` 3, `V` 5 |
 //! | 5 | the end |
 //!
-//! A string is `B`, the letters along a way from state 0 to 5, either letter half of the time, and `E`; a line holds one. Nothing but the choice of one
-//! of two letters is uncertain: `ln 2` where there is a choice, 0 elsewhere, `6 ln 2 / 9 = 0.462` nats a character on
-//! average (a string has 6 choices and 9 characters in the mean, the line feed included).
+//! A string is `B`, the letters along a way from state 0 to 5, either letter half of the time, and
+//! `E`; a line holds one. Nothing but the choice of one of two letters is uncertain: `ln 2` where
+//! there is a choice, 0 elsewhere, `6 ln 2 / 9 = 0.462` nats a character on average (a string has 6
+//! choices and 9 characters in the mean, the line feed included).
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -57,10 +58,11 @@ pub fn reber(strings: usize, seed: u64) -> String {
     text
 }
 
-/// The mean loss, in nats a character, of the best predictor there can be: one that knows the grammar.
+/// The mean loss, in nats a character, of the best predictor there can be: one that knows the
+/// grammar.
 ///
-/// The mean is over all characters but the first, which nothing predicts. `None` if the text leaves the grammar or
-/// has fewer than two characters; it may end within a string but not begin there.
+/// The mean is over all characters but the first, which nothing predicts. `None` if the text leaves
+/// the grammar or has fewer than two characters; it may end within a string but not begin there.
 ///
 /// ```
 /// use bptt::data::best_loss;

@@ -6,7 +6,8 @@
 //! | targets | classes `[N, T]` or distributions `[N, T, n_y]` |
 //! | mask | `[N, T]`, `true` where a step counts in the loss; all count where there is none |
 //!
-//! Targets where no step counts are set to zero, whatever they were. Knows nothing of files or batches.
+//! Targets where no step counts are set to zero, whatever they were. Knows nothing of files or
+//! batches.
 
 use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
@@ -14,7 +15,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not a wrong array.
+/// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not
+/// a wrong array.
 const SUM_TOLERANCE: f64 = 1e-3;
 
 /// The inputs of a set, `Inputs` that own their arrays.
@@ -125,8 +127,9 @@ impl<T: Scalar> Sequences<T> {
     /// Checked arrays; targets of steps that do not count become zero.
     ///
     /// # Errors
-    /// [`Error::Shape`] if they do not fit each other or are empty; [`Error::NotFinite`] for a feature, or a target that
-    /// counts; [`Error::Invalid`] for a target that counts and is no distribution; [`Error::NothingCounts`].
+    /// [`Error::Shape`] if they do not fit each other or are empty; [`Error::NotFinite`] for a
+    /// feature, or a target that counts; [`Error::Invalid`] for a target that counts and is no
+    /// distribution; [`Error::NothingCounts`].
     pub fn new(
         inputs: OwnedInputs<T>,
         targets: OwnedTargets<T>,
@@ -198,7 +201,7 @@ impl<T: Scalar> Sequences<T> {
         self.inputs.sequences().0
     }
 
-    /// Never true.
+    /// Whether nothing was selected.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -260,10 +263,12 @@ impl<T: Scalar> Sequences<T> {
         }
     }
 
-    /// `(train, valid)`: a `fraction` of the sequences, drawn by `seed`, for validation; at least one on each side.
+    /// `(train, valid)`: a `fraction` of the sequences, drawn by `seed`, for validation; at least
+    /// one on each side.
     ///
     /// # Errors
-    /// [`Error::Option`] for a fraction that is not between 0 and 1; [`Error::Invalid`] for fewer than two sequences.
+    /// [`Error::Option`] for a fraction that is not between 0 and 1; [`Error::Invalid`] for fewer
+    /// than two sequences.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::Option {
@@ -349,127 +354,5 @@ fn check_distributions<T: Scalar>(y: &Array3<T>, mask: Option<&Array2<bool>>) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ndarray::array;
-
-    fn numbered(n: usize, t: usize) -> Sequences<f64> {
-        let ids = Array2::from_shape_fn((n, t), |(i, j)| (i * t + j) as u32);
-        Sequences::new(
-            OwnedInputs::Tokens(ids.clone()),
-            OwnedTargets::Classes(ids),
-            None,
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn targets_that_do_not_count_are_zero_and_unchecked() {
-        let inputs = OwnedInputs::Dense(Array3::<f64>::zeros((1, 2, 3)));
-        let targets = OwnedTargets::Distributions(array![[[0.5, 0.5], [f64::NAN, -7.0]]]);
-        assert!(Sequences::new(inputs.clone(), targets.clone(), None).is_err());
-        let set = Sequences::new(inputs, targets, Some(array![[true, false]])).unwrap();
-        let expected = OwnedTargets::Distributions(array![[[0.5, 0.5], [0.0, 0.0]]]);
-        assert_eq!(
-            (set.targets(), set.dims(), set.counted()),
-            (&expected, (3, 2), 1)
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let tokens = || OwnedInputs::<f64>::Tokens(array![[0, 1]]);
-        let refused = |inputs, targets, mask, expected: &str| {
-            let error = Sequences::<f64>::new(inputs, targets, mask)
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(expected), "{error}");
-        };
-        let classes = |ids| OwnedTargets::Classes(ids);
-        let weights = |y| OwnedTargets::Distributions(array![[[1.0, 0.0], y]]);
-        refused(
-            tokens(),
-            classes(array![[0]]),
-            None,
-            "1 sequences of 2 steps",
-        );
-        refused(
-            tokens(),
-            classes(array![[0, 0]]),
-            Some(array![[true]]),
-            "mask",
-        );
-        let none = Some(array![[false, false]]);
-        refused(
-            tokens(),
-            classes(array![[0, 0]]),
-            none,
-            "no time step counts",
-        );
-        refused(
-            tokens(),
-            weights([0.7, 0.2]),
-            None,
-            "targets: [0, 1]: the distribution sums to 0.",
-        );
-        refused(tokens(), weights([1.5, -0.5]), None, "[0, 1]: -0.5");
-        refused(
-            tokens(),
-            weights([f64::INFINITY, 0.0]),
-            None,
-            "inf at [0, 1, 0]",
-        );
-        let nan = OwnedInputs::Dense(array![[[0.0], [f64::NAN]]]);
-        refused(
-            nan,
-            classes(array![[0, 0]]),
-            None,
-            "inputs holds NaN at [0, 1, 0]",
-        );
-        let empty = OwnedInputs::Tokens(Array2::zeros((0, 3)));
-        refused(
-            empty,
-            classes(Array2::zeros((0, 3))),
-            None,
-            "no axis of length 0",
-        );
-    }
-
-    #[test]
-    fn a_split_is_a_partition_that_the_seed_decides() {
-        let set = numbered(10, 2);
-        let (train, valid) = set.split(0.3, 5).unwrap();
-        assert_eq!((train.len(), valid.len(), train.dims()), (7, 3, set.dims()));
-        let first = |set: &Sequences<f64>| match set.inputs() {
-            OwnedInputs::Tokens(ids) => ids.column(0).to_vec(),
-            OwnedInputs::Dense(_) => unreachable!(),
-        };
-        let mut all = [first(&train), first(&valid)].concat();
-        all.sort_unstable();
-        assert_eq!(all, first(&set));
-        assert_eq!(set.split(0.3, 5).unwrap(), (train, valid.clone()));
-        assert!((0..5).any(|seed| set.split(0.3, seed).unwrap().1 != valid));
-        assert_eq!(numbered(2, 1).split(0.01, 0).unwrap().1.len(), 1);
-        assert_eq!(numbered(2, 1).split(0.99, 0).unwrap().0.len(), 1);
-        let error = numbered(1, 3).split(0.1, 0).unwrap_err().to_string();
-        assert!(error.contains("there is 1"), "{error}");
-        assert!(set.split(0.0, 0).is_err());
-    }
-
-    #[test]
-    fn stated_sizes_must_hold_the_ids() {
-        assert_eq!(numbered(2, 2).with_dims(9, 4).unwrap().dims(), (9, 4));
-        let error = numbered(2, 2).with_dims(4, 3).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Id {
-                    id: 3,
-                    limit: 3,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-    }
-}
+#[path = "sequences_tests.rs"]
+mod tests;

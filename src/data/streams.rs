@@ -19,8 +19,8 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// For training: up to `batch` streams of equal length, each with a full window where there are that many
-    /// predictions; fewer than `count` predictions at the end are left out.
+    /// For training: up to `batch` streams of equal length, each with a full window where there are
+    /// that many predictions; fewer than `count` predictions at the end are left out.
     ///
     /// # Panics
     /// If there are not `seq_len` predictions, or `batch` or `seq_len` is zero.
@@ -62,7 +62,8 @@ impl Streams {
         self.seq_len.min(self.steps() - window * self.seq_len)
     }
 
-    /// Where a stream's window begins in the row of tokens, and how many of its steps the stream has.
+    /// Where a stream's window begins in the row of tokens, and how many of its steps the stream
+    /// has.
     pub fn part(&self, stream: usize, window: usize) -> (usize, usize) {
         let length = self.shortest + usize::from(stream < self.longer);
         let begin = stream * self.shortest + stream.min(self.longer);

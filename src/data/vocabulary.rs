@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | `byte` | any byte | the byte itself, always 256 |
 //! | `char` | a Unicode character | in the order of code points |
-//! | `word` | what stands between white space | 0 `<unk>`, 1 `<eos>` (the end of a line), then the frequent first |
+//! | `word` | between white space, or the end of a line | `<unk>`, `<eos>`, then the frequent |
 //!
 //! Knows nothing of files or of how often a symbol occurs.
 
+use super::intern::{CharIds, WordIds};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// The word that stands for every word the vocabulary lacks.
 pub(super) const UNKNOWN: &str = "<unk>";
@@ -164,8 +164,8 @@ impl Vocabulary {
     /// The ids of a text. Of words, one `<eos>` for every line feed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the first symbol that is not in the vocabulary, its line and column; text that is not
-    /// UTF-8, except of bytes. An unknown word is no error but `<unk>`.
+    /// [`Error::Invalid`] naming the first symbol that is not in the vocabulary, its line and
+    /// column; text that is not UTF-8, except of bytes. An unknown word is no error but `<unk>`.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         self.encode_each(text, |id| ids.push(id))
@@ -198,8 +198,8 @@ impl Vocabulary {
         let line = 1 + before.matches('\n').count();
         let column = 1 + before.chars().rev().take_while(|&b| b != '\n').count();
         format!(
-            "line {line}, column {column}: {c:?} (U+{:04X}) is not among the {} characters that the model knows; \
-             remove it, or train with `--tokens byte`",
+            "line {line}, column {column}: {c:?} (U+{:04X}) is not among the {} characters \
+             that the model knows; remove it, or train with `--tokens byte`",
             u32::from(c),
             self.len()
         )
@@ -240,7 +240,8 @@ pub(super) fn for_each_word(text: &str, mut act: impl FnMut(&str)) {
 pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(text).map_err(|e| {
         format!(
-            "byte {} (offset {}) is not UTF-8 text; convert the text, or read it as bytes with `--tokens byte`",
+            "byte {} (offset {}) is not UTF-8 text; \
+             convert the text, or read it as bytes with `--tokens byte`",
             e.valid_up_to() + 1,
             e.valid_up_to()
         )
@@ -279,77 +280,6 @@ fn parse(json: &str) -> Result<Vocabulary, String> {
         ));
     }
     Ok(vocabulary)
-}
-
-/// No id.
-const ABSENT: u32 = u32::MAX;
-
-/// Characters in the order of their ids, and the way back: a table for ASCII, a hash for the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CharIds {
-    pub list: Vec<char>,
-    ascii: [u32; 128],
-    rest: HashMap<char, u32>,
-}
-
-impl Default for CharIds {
-    fn default() -> Self {
-        CharIds {
-            list: Vec::new(),
-            ascii: [ABSENT; 128],
-            rest: HashMap::new(),
-        }
-    }
-}
-
-impl CharIds {
-    fn get(&self, c: char) -> Option<u32> {
-        match self.ascii.get(c as usize) {
-            Some(&ABSENT) => None,
-            Some(&id) => Some(id),
-            None => self.rest.get(&c).copied(),
-        }
-    }
-
-    /// The id of `c`, the next free one if it is new.
-    pub fn intern(&mut self, c: char) -> u32 {
-        if let Some(id) = self.get(c) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(c);
-        match self.ascii.get_mut(c as usize) {
-            Some(entry) => *entry = id,
-            None => {
-                self.rest.insert(c, id);
-            }
-        }
-        id
-    }
-}
-
-/// Words in the order of their ids, and the way back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct WordIds {
-    pub list: Vec<Box<str>>,
-    ids: HashMap<Box<str>, u32>,
-}
-
-impl WordIds {
-    fn get(&self, word: &str) -> Option<u32> {
-        self.ids.get(word).copied()
-    }
-
-    /// The id of `word`, the next free one if it is new.
-    pub fn intern(&mut self, word: &str) -> u32 {
-        if let Some(id) = self.get(word) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(word.into());
-        self.ids.insert(word.into(), id);
-        id
-    }
 }
 
 #[cfg(test)]
