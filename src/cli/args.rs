@@ -1,9 +1,9 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
+use bptt::Init;
 use bptt::data::TokenKind;
 use bptt::optim::Algorithm;
 use bptt::train::Schedule;
-use bptt::Init;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -126,6 +126,12 @@ pub struct TrainArgs {
     /// What a token of text is [default: char]
     #[arg(long, value_parser = named::<TokenKind>, value_name = "char|byte|word", help_heading = "Data")]
     pub tokens: Option<TokenKind>,
+    /// Words seen less often become <unk> [default: 1]
+    #[arg(long, value_name = "K", help_heading = "Data")]
+    pub min_count: Option<u64>,
+    /// The most words to keep, the frequent ones first; the rest become <unk> [default: all]
+    #[arg(long, value_parser = positive(), value_name = "K", help_heading = "Data")]
+    pub vocab_size: Option<usize>,
     /// Data to validate with, in place of a part of DATA
     #[arg(
         long,
@@ -135,7 +141,7 @@ pub struct TrainArgs {
     )]
     pub valid: Vec<PathBuf>,
     /// The part of the data kept for validation: the end of a text, random sequences of a set; 0 for none [default: 0.1]
-    #[arg(long, value_parser = fraction, value_name = "FRACTION", help_heading = "Data")]
+    #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "FRACTION", help_heading = "Data")]
     pub valid_fraction: Option<f64>,
     /// Sequences per update [default: 32]
     #[arg(long, value_parser = positive(), value_name = "N", help_heading = "Data")]
@@ -178,7 +184,7 @@ pub struct TrainArgs {
     )]
     pub optimizer: Option<Algorithm>,
     /// The learning rate [default: 0.002 for adam and adamw, 0.001 for rmsprop, 0.5 for gd, 0.05 for the others]
-    #[arg(long, value_parser = positive_real, value_name = "RATE", help_heading = "Optimisation")]
+    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimisation")]
     pub lr: Option<f64>,
     /// The course of the learning rate [default: halve-on-plateau]
     #[arg(
@@ -192,13 +198,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEPS", help_heading = "Optimisation")]
     pub warmup: Option<u64>,
     /// The largest Euclidean norm of a gradient; larger ones are scaled down [default: 1]
-    #[arg(long, value_parser = positive_real, value_name = "NORM", help_heading = "Optimisation")]
+    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "NORM", help_heading = "Optimisation")]
     pub clip_norm: Option<f64>,
     /// The largest size of an element of a gradient [default: none]
-    #[arg(long, value_parser = positive_real, value_name = "SIZE", help_heading = "Optimisation")]
+    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "SIZE", help_heading = "Optimisation")]
     pub clip_value: Option<f64>,
     /// Weight decay [default: 0; 0.01 for adamw]
-    #[arg(long, value_parser = real_from_zero, value_name = "DECAY", help_heading = "Optimisation")]
+    #[arg(long, value_parser = real_from_zero, allow_negative_numbers = true, value_name = "DECAY", help_heading = "Optimisation")]
     pub weight_decay: Option<f64>,
     /// Stop after so many reports without a better validation loss [default: never]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "REPORTS", help_heading = "Optimisation")]
@@ -257,7 +263,7 @@ pub struct SampleArgs {
     #[arg(long, default_value_t = 500, value_name = "TOKENS")]
     pub length: usize,
     /// 1 as the network says, less to play safe, 0 for always the likeliest
-    #[arg(long, value_parser = real_from_zero, default_value_t = 1.0)]
+    #[arg(long, value_parser = real_from_zero, allow_negative_numbers = true, default_value_t = 1.0)]
     pub temperature: f64,
     /// Choose from so many of the likeliest tokens only [default: all]
     #[arg(long, value_parser = positive(), value_name = "K")]

@@ -2,9 +2,11 @@
 
 use super::output::Output;
 use super::settings::Settings;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bptt::Scalar;
-use bptt::data::{Corpus, Ids, Loader, Sequences, TokenKind, Vocabulary, best_loss, reber};
+use bptt::data::{
+    Corpus, Ids, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, reber,
+};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -66,7 +68,16 @@ impl<T: Scalar> Dataset<T> {
                 format!("{REBER_STRINGS} strings of the Reber grammar"),
             )
         } else {
-            let (corpus, reading) = Corpus::read(&settings.data, settings.tokens)?;
+            let (corpus, reading) = match settings.tokens {
+                TokenKind::Word => {
+                    let limits = WordLimits {
+                        min_count: settings.min_count,
+                        vocab_size: settings.vocab_size,
+                    };
+                    Corpus::read_words(&settings.data, limits)?
+                }
+                kind => Corpus::read(&settings.data, kind)?,
+            };
             if reading.skipped > 0 {
                 output.remark(format_args!(
                     "{} files are not UTF-8 text and were skipped",
@@ -110,7 +121,8 @@ impl<T: Scalar> Dataset<T> {
         }
         let seq_len = settings.seq_len.unwrap_or(SEQ_LEN);
         let valid_tokens = valid.len();
-        let train = Loader::text(corpus, settings.batch, seq_len)?;
+        let train =
+            Loader::text(corpus, settings.batch, seq_len).with_context(|| summary.clone())?;
         let valid = match valid_tokens {
             0 => None,
             1 => {

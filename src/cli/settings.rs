@@ -23,6 +23,8 @@ pub struct Settings {
     /// A fingerprint of the data's content.
     pub digest: String,
     pub tokens: TokenKind,
+    pub min_count: u64,
+    pub vocab_size: Option<usize>,
     pub valid: Vec<PathBuf>,
     pub valid_fraction: f64,
     pub batch: usize,
@@ -75,6 +77,8 @@ impl Config {
             data: args.data.clone(),
             digest: String::new(),
             tokens: args.tokens.unwrap_or(TokenKind::Char),
+            min_count: args.min_count.unwrap_or(1),
+            vocab_size: args.vocab_size,
             valid: args.valid.clone(),
             valid_fraction: args.valid_fraction.unwrap_or(fraction),
             batch: args.batch.unwrap_or(32),
@@ -140,6 +144,8 @@ impl Config {
         }
         same! {
             "--tokens", args.tokens.is_some(), tokens;
+            "--min-count", args.min_count.is_some(), min_count;
+            "--vocab-size", args.vocab_size.is_some(), vocab_size;
             "--valid", !args.valid.is_empty(), valid;
             "--valid-fraction", args.valid_fraction.is_some(), valid_fraction;
             "--batch", args.batch.is_some(), batch;

@@ -1,0 +1,230 @@
+//! Each kind of bad input gets its message and its exit status, and nothing is written or lost.
+
+use super::{Desk, LINE, read};
+use ndarray::{Array1, Array2, Array3, arr0};
+
+const SMALL: &str = "--hidden 8 --steps 3";
+
+#[test]
+fn texts() {
+    let desk = Desk::new();
+    desk.write("empty.txt", b"");
+    desk.write("short.txt", b"too short");
+    desk.write(
+        "latin1.txt",
+        &[LINE.as_bytes(), b"caf\xe9\n"].concat().repeat(50),
+    );
+    desk.write("binaries/a.bin", b"\xff\xfe\x00\x01");
+    let before = desk.names(".");
+    desk.refused("train missing.txt", 1, &["missing.txt"]);
+    desk.refused("train empty.txt", 1, &["empty.txt", "empty"]);
+    desk.refused("train short.txt", 1, &["short.txt", "64", "--seq-len"]);
+    desk.refused("train binaries", 1, &["binaries"]);
+    desk.refused(
+        "train latin1.txt",
+        1,
+        &["latin1.txt", "--tokens byte", "47"],
+    );
+    desk.refused("train text.txt --valid missing.txt", 1, &["missing.txt"]);
+    assert_eq!(desk.names("."), before, "nothing was written");
+    desk.stdout(&format!("train latin1.txt --tokens byte {SMALL} -o run"));
+}
+
+#[test]
+fn sets() {
+    let desk = Desk::new();
+    let inputs = Array3::<f32>::from_elem((6, 5, 2), 0.5);
+    let targets = Array2::<i64>::ones((6, 5));
+    let with = |name: &str, inputs: &Array3<f32>, targets: &Array2<i64>| {
+        desk.npz(name, |npz| {
+            npz.add("inputs", inputs).add("targets", targets);
+        });
+    };
+    desk.npz("none.npz", |npz| {
+        npz.add("x", &inputs).add("targets", &targets);
+    });
+    desk.npz("rank.npz", |npz| {
+        npz.add("inputs", &Array1::<f32>::zeros(6))
+            .add("targets", &targets);
+    });
+    with("n.npz", &Array3::zeros((7, 5, 2)), &targets);
+    with("t.npz", &Array3::zeros((6, 4, 2)), &targets);
+    let mut nan = inputs.clone();
+    nan[[1, 2, 1]] = f32::NAN;
+    with("nan.npz", &nan, &targets);
+    desk.npz("class.npz", |npz| {
+        npz.add("inputs", &inputs)
+            .add("targets", &(&targets * 3))
+            .add("n_y", &arr0(3i64));
+    });
+    let mut negative = targets.clone();
+    negative[[0, 4]] = -1;
+    with("negative.npz", &inputs, &negative);
+    desk.write("text.npz", b"this is no archive");
+    let before = desk.names(".");
+    for (name, words) in [
+        ("none", &["inputs", "x"][..]),
+        ("rank", &["inputs", "[6]"]),
+        ("n", &["7", "6"]),
+        ("t", &["4", "5"]),
+        ("nan", &["inputs", "NaN", "[1, 2, 1]"]),
+        ("class", &["targets", "3"]),
+        ("negative", &["targets", "-1"]),
+        ("text", &["text.npz"]),
+    ] {
+        let message = desk.refused(&format!("train {name}.npz {SMALL}"), 1, words);
+        assert!(message.contains(&format!("{name}.npz")), "{message}");
+    }
+    desk.refused("train class.npz text.txt", 1, &["npz"]);
+    assert_eq!(desk.names("."), before, "nothing was written");
+}
+
+#[test]
+fn flags() {
+    let desk = Desk::new();
+    let before = desk.names(".");
+    for (flags, words) in [
+        ("--hidden 0", ["--hidden", "0"]),
+        ("--lr nan", ["--lr", "nan"]),
+        ("--lr -1", ["--lr", "-1"]),
+        ("--shards 0", ["--shards", "0"]),
+        ("--threads 0", ["--threads", "0"]),
+        ("--batch 0", ["--batch", "0"]),
+        ("--seq-len 0", ["--seq-len", "0"]),
+        ("--steps 0", ["--steps", "0"]),
+        ("--optimizer sgd", ["--optimizer", "momentum"]),
+        ("--init zeros", ["--init", "orthogonal"]),
+        ("--dtype f16", ["--dtype", "f32"]),
+        ("--valid-fraction 1", ["--valid-fraction", "less than 1"]),
+        ("--clip-norm 0", ["--clip-norm", "0"]),
+        ("--sped 3", ["--sped", "Usage"]),
+    ] {
+        desk.refused(&format!("train text.txt {flags}"), 2, &words);
+    }
+    desk.refused("sample", 2, &["MODEL"]);
+    desk.refused("fly", 2, &["fly"]);
+    assert_eq!(desk.names("."), before, "nothing was written");
+}
+
+#[test]
+fn run_folders() {
+    let desk = Desk::new();
+    desk.train("run");
+    let model = read(&desk.path("run/model.safetensors"));
+    desk.refused("train text.txt -o run", 1, &["run", "--resume"]);
+    assert_eq!(read(&desk.path("run/model.safetensors")), model);
+    desk.refused("train text.txt -o text.txt", 1, &["text.txt"]);
+    desk.refused("train text.txt -o text.txt/run", 1, &["text.txt"]);
+    desk.refused("train --resume nothing", 1, &["nothing"]);
+    desk.write("strange/config.json", b"{}");
+    desk.refused("train --resume strange", 1, &["config.json"]);
+    // A name of its own each time, where none is given.
+    desk.stdout("train text.txt --hidden 8 --steps 3");
+    desk.stdout("train text.txt --hidden 8 --steps 3");
+    assert_eq!(desk.names("runs"), ["text", "text-2"]);
+}
+
+/// A folder in which nothing can be written: of another owner, or of a file system that is full. Root may write into the
+/// first, and only root can make the second.
+#[cfg(target_os = "linux")]
+#[test]
+fn folders_that_cannot_be_written() {
+    use std::process::Command;
+    desk_read_only("/proc/bptt-run");
+    let desk = Desk::new();
+    let full = desk.path("full");
+    std::fs::create_dir(&full).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=200k", "tmpfs"])
+        .arg(&full)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no right to mount a small file system");
+        return;
+    }
+    let run = desk
+        .bptt("train text.txt --hidden 200 --steps 3 -o full/run")
+        .output();
+    let left = desk.names("full/run");
+    let unmounted = Command::new("umount").arg(&full).status().unwrap();
+    assert!(unmounted.success());
+    let run = run.unwrap();
+    let message = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("full/run") && message.contains("space"),
+        "{message}"
+    );
+    // No half of a model.
+    assert!(
+        left.iter().all(|name| !name.ends_with("safetensors")),
+        "{left:?}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+fn desk_read_only(folder: &str) {
+    let desk = Desk::new();
+    desk.refused(
+        &format!("train text.txt --hidden 8 --steps 3 -o {folder}"),
+        1,
+        &[folder],
+    );
+}
+
+#[test]
+fn models() {
+    let desk = Desk::new();
+    desk.train("run");
+    let model = read(&desk.path("run/model.safetensors"));
+    desk.write("truncated.safetensors", &model[..model.len() - 7]);
+    desk.write("header.safetensors", &model[..20]);
+    desk.write("empty.safetensors", b"");
+    desk.write("text.safetensors", LINE.repeat(10).as_bytes());
+    let other = safetensors::serialize(
+        [(
+            "weight",
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4])
+                .unwrap(),
+        )],
+        None,
+    );
+    desk.write("other.safetensors", &other.unwrap());
+    desk.npz("in.npz", |npz| {
+        npz.add("inputs", &Array2::<i32>::from_elem((2, 3), 100));
+    });
+    desk.npz("set.npz", |npz| {
+        npz.add("inputs", &Array3::<f32>::zeros((2, 3, 5)))
+            .add("targets", &Array2::<i32>::zeros((2, 3)));
+    });
+    desk.write("unknown.txt", "the quick \u{df} fox".as_bytes());
+    for command in [
+        "eval X text.txt",
+        "sample X",
+        "predict X in.npz",
+        "inspect X",
+    ] {
+        for (model, word) in [
+            ("truncated", "copied"),
+            ("header", "copied"),
+            ("empty", "copied"),
+            ("text", "copied"),
+            ("other", "rnn.weight_ih_l0"),
+            ("missing", "missing.safetensors"),
+        ] {
+            let command = command.replace('X', &format!("{model}.safetensors"));
+            desk.refused(&command, 1, &[&format!("{model}.safetensors"), word]);
+        }
+    }
+    desk.refused("eval run set.npz", 1, &["set.npz", "[2, 3, 5]"]);
+    desk.refused(
+        "eval run unknown.txt",
+        1,
+        &["unknown.txt", "\u{df}", "line 1"],
+    );
+    desk.refused("predict run in.npz", 1, &["in.npz", "100"]);
+    desk.refused("sample run --prompt \u{df}", 1, &["--prompt", "\u{df}"]);
+    // A checkpoint of other sizes, or none at all.
+    desk.write("run/last.safetensors", &model);
+    desk.refused("train --resume run --steps 50", 1, &["last.safetensors"]);
+}

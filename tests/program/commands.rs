@@ -1,0 +1,273 @@
+//! What the commands write and print when all is well: the contract that scripts rely on.
+
+use super::{Desk, LINE, read};
+use ndarray::{Array2, Array3};
+use serde_json::Value;
+
+#[test]
+fn train_leaves_a_run_folder_and_says_what_came_of_it() {
+    let desk = Desk::new();
+    let lines =
+        desk.json("train text.txt --hidden 24 --batch 4 --seq-len 16 --steps 120 --lr 0.01 -o run");
+    let done = lines.last().unwrap();
+    assert_eq!(done["event"], "done");
+    assert_eq!(done["stop_reason"], "finished");
+    assert_eq!(done["steps"], 120);
+    assert_eq!(done["model"], "run/model.safetensors");
+    for name in [
+        "epochs",
+        "tokens",
+        "train_loss",
+        "valid_loss",
+        "tokens_per_second",
+        "seconds",
+    ] {
+        assert!(
+            done[name].as_f64().is_some_and(|x| x > 0.0),
+            "{name}: {done}"
+        );
+    }
+    // It has learnt the line, and what it says it reached is what the model does.
+    let loss = done["valid_loss"].as_f64().unwrap();
+    assert!(loss < 1.0, "{loss}");
+    desk.write(
+        "end.txt",
+        &read(&desk.path("text.txt"))[LINE.len() * 60 - LINE.len() * 6..],
+    );
+    let eval = &desk.json("eval run end.txt")[0];
+    assert!(
+        (eval["loss"].as_f64().unwrap() / loss - 1.0).abs() < 1e-6,
+        "{eval} {loss}"
+    );
+
+    assert_eq!(
+        desk.names("run"),
+        [
+            ".lock",
+            "config.json",
+            "history.jsonl",
+            "last.safetensors",
+            "loss.svg",
+            "model.safetensors"
+        ]
+    );
+    let config: Value = serde_json::from_slice(&read(&desk.path("run/config.json"))).unwrap();
+    assert_eq!(
+        (&config["hidden"], &config["lr"]),
+        (&24.into(), &0.01.into())
+    );
+    let history = String::from_utf8(read(&desk.path("run/history.jsonl"))).unwrap();
+    for line in history.lines() {
+        let report: Value = serde_json::from_str(line).unwrap();
+        for name in
+            "step epoch tokens train_loss valid_loss lr grad_norm tokens_per_second".split(' ')
+        {
+            assert!(
+                report[name].as_f64().is_some_and(|x| x > 0.0),
+                "{name}: {line}"
+            );
+        }
+    }
+    let plot = String::from_utf8(read(&desk.path("run/loss.svg"))).unwrap();
+    assert!(
+        plot.contains("validation") && plot.contains("nats"),
+        "{plot}"
+    );
+}
+
+#[test]
+fn train_speaks_to_people_too() {
+    let desk = Desk::new();
+    let assert = desk
+        .bptt("train text.txt --hidden 24 --batch 4 --seq-len 16 --steps 120 --lr 0.01 -o run")
+        .assert()
+        .success();
+    let (stdout, stderr) = (&assert.get_output().stdout, &assert.get_output().stderr);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(stdout),
+        String::from_utf8_lossy(stderr),
+    );
+    for word in [
+        "validation loss",
+        "sample:",
+        "quick",
+        "run/model.safetensors",
+        "run/loss.svg",
+    ] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+    for word in ["characters to train on", "OpenBLAS", "tokens/s", "step"] {
+        assert!(stderr.contains(word), "{word}: {stderr}");
+    }
+    let quiet = desk
+        .bptt("train text.txt --hidden 8 --steps 3 --quiet")
+        .assert()
+        .success();
+    assert!(quiet.get_output().stderr.is_empty());
+}
+
+#[test]
+fn eval_does_not_depend_on_threads() {
+    let desk = Desk::new();
+    desk.train("run");
+    let one = &desk.json("eval run text.txt --threads 1")[0];
+    let five = &desk.json("eval run text.txt --threads 5")[0];
+    assert_eq!(one, five);
+    assert_eq!(one["event"], "eval");
+    assert_eq!(one["tokens"], 60 * LINE.len() - 1);
+    let (loss, perplexity) = (
+        one["loss"].as_f64().unwrap(),
+        one["perplexity"].as_f64().unwrap(),
+    );
+    assert!((perplexity - loss.exp()).abs() < 1e-9);
+    assert!((one["bits_per_token"].as_f64().unwrap() - loss / 2f64.ln()).abs() < 1e-9);
+    assert!((0.0..=1.0).contains(&one["accuracy"].as_f64().unwrap()));
+}
+
+#[test]
+fn sample_is_seeded_and_goes_on_from_a_prompt() {
+    let desk = Desk::new();
+    desk.train("run");
+    let text = desk.stdout("sample run --prompt quick --length 40 --seed 3");
+    assert!(
+        text.starts_with("quick") && text.len() == 5 + 40 + 1,
+        "{text:?}"
+    );
+    assert_eq!(
+        text,
+        desk.stdout("sample run --prompt quick --length 40 --seed 3")
+    );
+    assert_ne!(
+        text,
+        desk.stdout("sample run --prompt quick --length 40 --seed 4")
+    );
+    let greedy = desk.stdout("sample run --temperature 0 --length 40 --seed 3");
+    assert_eq!(
+        greedy,
+        desk.stdout("sample run --top-k 1 --length 40 --seed 4")
+    );
+    let json = &desk.json("sample run --temperature 0 --length 40")[0];
+    assert_eq!(format!("{}\n", json["text"].as_str().unwrap()), greedy);
+}
+
+#[test]
+fn sets_of_numbers_train_and_predict() {
+    let desk = Desk::new();
+    // The class of each step is the sign of the input before it: a step of memory.
+    let inputs = Array3::from_shape_fn((40, 12, 1), |(i, t, _)| {
+        if (i * 7 + t * t * 3) % 5 < 2 {
+            1.0f32
+        } else {
+            -1.0
+        }
+    });
+    let targets = Array2::from_shape_fn((40, 12), |(i, t)| {
+        u8::from(t > 0 && inputs[[i, t - 1, 0]] > 0.0)
+    });
+    let mask = Array2::from_shape_fn((40, 12), |(_, t)| t > 0);
+    desk.npz("set.npz", |npz| {
+        npz.add("inputs", &inputs)
+            .add("targets", &targets)
+            .add("mask", &mask);
+    });
+    let done =
+        desk.json("train set.npz --hidden 8 --batch 8 --steps 300 --lr 0.02 --dtype f64 -o run");
+    assert!(done.last().unwrap()["valid_loss"].as_f64().unwrap() < 0.05);
+    let eval = &desk.json("eval run set.npz")[0];
+    assert_eq!(
+        (&eval["accuracy"], &eval["tokens"]),
+        (&1.0.into(), &(40 * 11).into())
+    );
+    desk.stdout("predict run set.npz");
+    let file = std::fs::File::open(desk.path("set-probabilities.npz")).unwrap();
+    let y: Array3<f64> = ndarray_npy::NpzReader::new(file)
+        .unwrap()
+        .by_name("probabilities")
+        .unwrap();
+    assert_eq!(y.dim(), (40, 12, 2));
+    for ((i, t), &class) in targets.indexed_iter().filter(|((_, t), _)| *t > 0) {
+        assert!(y[[i, t, class.into()]] > 0.5);
+        assert!((y[[i, t, 0]] + y[[i, t, 1]] - 1.0).abs() < 1e-15);
+    }
+    desk.refused("sample run", 1, &["no model of text"]);
+}
+
+#[test]
+fn every_kind_of_token_and_optimizer_trains() {
+    let desk = Desk::new();
+    for (i, flags) in [
+        "--tokens byte --optimizer gd",
+        "--tokens word --optimizer momentum --min-count 2",
+        "--optimizer nesterov --init glorot --dtype f64",
+        "--optimizer rmsprop --init identity --reset-state",
+        "--optimizer adamw --schedule cosine --clip-value 0.1",
+        "--epochs 2 --schedule constant --threads 3 --shards 5 --valid-fraction 0",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let flags = format!("train text.txt --hidden 12 --seq-len 12 {flags} -o run{i}");
+        let steps = if flags.contains("--epochs") {
+            ""
+        } else {
+            "--steps 60"
+        };
+        let lines = desk.json(&format!("{flags} {steps}"));
+        let start = 50f64.ln();
+        let loss = lines.last().unwrap()["train_loss"].as_f64().unwrap();
+        assert!(loss < start, "{flags}: {loss}");
+        desk.json(&format!("sample run{i} --length 5"));
+    }
+}
+
+#[test]
+fn the_generated_task_comes_near_its_best_loss() {
+    let desk = Desk::new();
+    let lines = desk.json("train --hidden 24 --steps 600 --lr 0.01 -o run");
+    let done = lines.last().unwrap();
+    let (loss, best) = (
+        done["valid_loss"].as_f64().unwrap(),
+        done["best_possible_loss"].as_f64().unwrap(),
+    );
+    assert!((0.44..0.48).contains(&best), "{best}");
+    assert!((best..1.03 * best).contains(&loss), "{loss} {best}");
+}
+
+#[test]
+fn inspect_names_what_there_is() {
+    let desk = Desk::new();
+    desk.train("run");
+    let json = &desk.json("inspect run")[0];
+    assert_eq!((&json["n_h"], &json["dtype"]), (&16.into(), &"f32".into()));
+    assert_eq!(json["tensors"].as_array().unwrap().len(), 5);
+    assert_eq!(json["config"]["batch"], 4);
+    assert!(json["spectral_radius"].as_f64().unwrap() > 0.1);
+    let text = desk.stdout("inspect run");
+    for word in ["hidden units", "wx", "spectral radius", "seq_len"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let desk = Desk::new();
+    desk.train("run");
+    let program = assert_cmd::cargo::cargo_bin("bptt");
+    let script = format!(
+        "{} sample run --length 100000 | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}",
+        program.display()
+    );
+    let output = std::process::Command::new("bash")
+        .arg("-c")
+        .arg(script)
+        .current_dir(desk.path("."))
+        .output();
+    let output = output.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0");
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,137 @@
+//! A run that was stopped and went on ends in the files of one that was not.
+
+use super::{Desk, read};
+use ndarray::{Array2, Array3};
+
+/// Runs `flags` in one go, and in two with a stop after `first` steps; compares what is left.
+fn check(desk: &Desk, name: &str, flags: &str, first: u64, all: u64) {
+    desk.stdout(&format!(
+        "train {flags} --steps {all} --threads 2 --shards 3 -o {name}-whole"
+    ));
+    desk.stdout(&format!(
+        "train {flags} --steps {first} --threads 1 --shards 3 -o {name}-parts"
+    ));
+    desk.stdout(&format!(
+        "train --resume {name}-parts --steps {all} --threads 3"
+    ));
+    for file in ["model.safetensors", "last.safetensors"] {
+        let [whole, parts] =
+            ["whole", "parts"].map(|run| read(&desk.path(&format!("{name}-{run}/{file}"))));
+        assert!(whole == parts, "{flags}: {file} differs");
+    }
+    // The histories too, but for the time they took.
+    let [whole, parts] = ["whole", "parts"].map(|run| {
+        let text =
+            String::from_utf8(read(&desk.path(&format!("{name}-{run}/history.jsonl")))).unwrap();
+        text.lines()
+            .map(|line| {
+                line.split(",\"tokens_per_second\"")
+                    .next()
+                    .unwrap()
+                    .to_string()
+            })
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(whole, parts, "{flags}");
+}
+
+#[test]
+fn text() {
+    let desk = Desk::new();
+    for (i, optimizer) in ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
+        .iter()
+        .enumerate()
+    {
+        // In the middle of an epoch, of a window between reports, and at a report.
+        let first = [17, 20, 33][i % 3];
+        let flags = format!(
+            "text.txt --hidden 12 --batch 4 --seq-len 16 --report-every 10 --optimizer {optimizer}"
+        );
+        check(&desk, optimizer, &flags, first, 47);
+    }
+}
+
+#[test]
+fn sets() {
+    let desk = Desk::new();
+    let inputs = Array3::from_shape_fn((30, 9, 2), |(i, t, k)| {
+        ((i * 5 + t * 3 + k) % 7) as f64 / 7.0
+    });
+    let targets = Array2::from_shape_fn((30, 9), |(i, t)| ((i + t) % 3) as i32);
+    desk.npz("set.npz", |npz| {
+        npz.add("inputs", &inputs).add("targets", &targets);
+    });
+    check(
+        &desk,
+        "whole",
+        "set.npz --hidden 6 --batch 4 --report-every 5 --dtype f64",
+        13,
+        30,
+    );
+    check(
+        &desk,
+        "windows",
+        "set.npz --hidden 6 --batch 4 --seq-len 4 --report-every 5",
+        13,
+        30,
+    );
+}
+
+#[test]
+fn another_setting_or_other_data_is_refused_by_name() {
+    let desk = Desk::new();
+    desk.train("run");
+    desk.refused(
+        "train --resume run --hidden 17",
+        1,
+        &["--hidden", "17", "16"],
+    );
+    desk.refused("train --resume run --seed 1", 1, &["--seed"]);
+    desk.refused("train --resume run --steps 3", 1, &["--steps 3", "40"]);
+    desk.write(
+        "text.txt",
+        "other words, as many lines\n".repeat(80).as_bytes(),
+    );
+    desk.refused("train --resume run --steps 50", 1, &["data", "text.txt"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_saves_and_the_run_goes_on() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let desk = Desk::new();
+    let flags = "text.txt --hidden 32 --batch 4 --seq-len 16 --report-every 50 --shards 2";
+    let program = assert_cmd::cargo::cargo_bin("bptt");
+    let mut run = Command::new(program)
+        .args(format!("train {flags} --steps 1000000 --log json -o run").split(' '))
+        .current_dir(desk.path("."))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
+    // After the first report it is at work.
+    assert!(lines.any(|line| line.unwrap().contains("\"report\"")));
+    let killed = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let done: serde_json::Value = serde_json::from_str(rest.last().unwrap()).unwrap();
+    assert_eq!(done["stop_reason"], "interrupted");
+    let stopped = done["steps"].as_u64().unwrap();
+
+    let more = stopped + 60;
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&read(&desk.path("run/config.json"))).unwrap();
+    config["steps"] = more.into();
+    desk.write("run/config.json", config.to_string().as_bytes());
+    desk.stdout("train --resume run");
+    desk.stdout(&format!("train {flags} --steps {more} -o whole"));
+    for file in ["model.safetensors", "last.safetensors"] {
+        let [run, whole] = ["run", "whole"].map(|run| read(&desk.path(&format!("{run}/{file}"))));
+        assert!(run == whole, "{file} differs");
+    }
+}
