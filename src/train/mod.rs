@@ -32,6 +32,10 @@ pub const DIVERGENCES: u32 = 10;
 /// Reports without a better validation loss before [`Schedule::HalveOnPlateau`] halves the rate.
 pub const PLATEAU: u32 = 3;
 
+/// [`Schedule::HalveOnPlateau`] ends a run when halving has made the rate less than this part of what it was: it learns
+/// nothing any more.
+pub const LEAST_RATE: f64 = 1.0 / 512.0;
+
 /// How a network is to be trained.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainOptions {
@@ -86,7 +90,8 @@ impl TrainOptions {
 pub enum StopReason {
     /// All steps are done.
     Finished,
-    /// The validation loss has not fallen for as many reports as [`TrainOptions::patience`] says.
+    /// The validation loss falls no more: for as many reports as [`TrainOptions::patience`] says, or not at
+    /// [`LEAST_RATE`] either.
     NoImprovement,
     /// The observer said so.
     Interrupted,
@@ -353,6 +358,9 @@ impl<T: Scalar> Trainer<T> {
     /// What the observer returns; what data and engine find wrong with each other.
     pub fn run(&mut self, observer: &mut impl Observer<T>) -> Result<StopReason> {
         while self.progress.step < self.options.steps {
+            if self.has_stopped_improving() {
+                return Ok(StopReason::NoImprovement);
+            }
             let step = match self.step()? {
                 Ok(step) => step,
                 Err(what) => {
@@ -374,11 +382,16 @@ impl<T: Scalar> Trainer<T> {
             if observer.step(self, &step)? == Control::Stop {
                 return Ok(StopReason::Interrupted);
             }
-            if self.options.patience > 0 && self.progress.since_best >= self.options.patience {
-                return Ok(StopReason::NoImprovement);
-            }
         }
         Ok(StopReason::Finished)
+    }
+
+    fn has_stopped_improving(&self) -> bool {
+        let (options, progress) = (&self.options, &self.progress);
+        let patient = options.patience == 0 || progress.since_best < options.patience;
+        let plateau =
+            options.schedule == Schedule::HalveOnPlateau && progress.lr_factor < LEAST_RATE;
+        !patient || plateau
     }
 
     /// One update; or what was not finite, and then the run is where it was at its last report, at half the rate.
