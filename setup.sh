@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs what the build needs and the machine lacks: OpenBLAS with its headers, pkg-config, a C compiler.
+# Says nothing when all is there. Run it again whenever you like.
+set -euo pipefail
+
+stop() {
+    printf 'setup.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# As root, or through sudo.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        stop "not root, and there is no sudo: have an administrator run" "    $*"
+    fi
+}
+
+has_openblas() { have pkg-config && pkg-config --exists openblas; }
+
+missing=()
+have cc || missing+=(compiler)
+have pkg-config || missing+=(pkg-config)
+has_openblas || missing+=(openblas)
+
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "setup.sh: installing ${missing[*]}" >&2
+    if have apt-get; then
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends gcc libc6-dev pkg-config libopenblas-dev >/dev/null
+    elif have dnf; then
+        as_root dnf install -y -q gcc pkgconf-pkg-config openblas-devel
+    elif have pacman; then
+        as_root pacman -S --noconfirm --needed --quiet gcc pkgconf openblas lapack cblas
+    elif have brew; then
+        brew install --quiet pkg-config openblas
+    else
+        stop "found none of apt-get, dnf, pacman and brew: install by hand" \
+            "    a C compiler, pkg-config, and OpenBLAS with its headers (a package often called openblas-dev)"
+    fi
+    if ! has_openblas && have brew; then
+        stop "Homebrew keeps OpenBLAS to itself: tell pkg-config where it is, and run this again" \
+            "    export PKG_CONFIG_PATH=\"$(brew --prefix openblas)/lib/pkgconfig\""
+    fi
+    has_openblas || stop "pkg-config still finds no OpenBLAS: is openblas.pc in PKG_CONFIG_PATH?"
+fi
+
+have cargo || stop "Rust is missing: install it as https://rustup.rs says, open a new shell, and run this again"
