@@ -170,6 +170,10 @@ pub fn tanh_in_place<T: Scalar>(x: &mut [T]) {
 
 /// [`tanh_in_place`] on a given instruction set.
 pub(crate) fn tanh_at<T: Scalar>(level: Level, x: &mut [T]) {
+    T::run_tanh(level, x);
+}
+
+pub(crate) fn tanh_kernel<T: Scalar>(level: Level, x: &mut [T]) {
     #[inline(always)]
     fn kernel<T: Scalar, S: Simd>(simd: S, x: &mut [T]) {
         for chunk in x.chunks_mut(T::Vector::<S>::LEN) {
@@ -258,6 +262,10 @@ pub(crate) fn softmax_at<T: Scalar>(level: Level, u: &mut [T], n: usize) {
         "rows of {n} do not divide {} logits",
         u.len()
     );
+    T::run_softmax(level, u, n);
+}
+
+pub(crate) fn softmax_kernel<T: Scalar>(level: Level, u: &mut [T], n: usize) {
     #[inline(always)]
     fn kernel<T: Scalar, S: Simd>(simd: S, u: &mut [T], n: usize) {
         for row in u.chunks_exact_mut(n) {

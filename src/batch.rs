@@ -7,6 +7,7 @@
 //! | [`Targets::Classes`] | `[N, T]` | class ids below `n_y` |
 //! | [`Targets::Distributions`] | `[N, T, n_y]` | a weight for each class |
 //! | mask | `[N, T]` | `true` where a step counts in the loss |
+//! | lengths | `[N]` | the steps of each sequence, where not all have `T`: what follows is never computed |
 //!
 //! Knows shapes and ranges; nothing is copied here.
 
@@ -65,6 +66,14 @@ impl<T: Scalar> Inputs<'_, T> {
         }
     }
 
+    /// The same, borrowed for a shorter time.
+    pub(crate) fn reborrow(&self) -> Inputs<'_, T> {
+        match self {
+            Inputs::Dense(x) => Inputs::Dense(x.view()),
+            Inputs::Tokens(ids) => Inputs::Tokens(ids.view()),
+        }
+    }
+
     /// Whether a network of these sizes can read them.
     ///
     /// # Errors
@@ -88,6 +97,14 @@ impl<T: Scalar> Inputs<'_, T> {
 }
 
 impl<T: Scalar> Targets<'_, T> {
+    /// The same, borrowed for a shorter time.
+    pub(crate) fn reborrow(&self) -> Targets<'_, T> {
+        match self {
+            Targets::Classes(ids) => Targets::Classes(ids.view()),
+            Targets::Distributions(y) => Targets::Distributions(y.view()),
+        }
+    }
+
     /// Whether they are the targets of `n` sequences of `t` steps for a network of these sizes.
     ///
     /// # Errors
@@ -189,6 +206,9 @@ pub struct Batch<'a, T> {
     pub inputs: Inputs<'a, T>,
     /// What it should answer.
     pub answers: Answers<'a, T>,
+    /// The steps of each sequence, `[N]`, from 0 to `T`; all `T`, where there are none. A sequence's state is that after
+    /// its own last step.
+    pub lengths: Option<&'a [usize]>,
 }
 
 impl<'a, T: Scalar> Batch<'a, T> {
@@ -197,7 +217,22 @@ impl<'a, T: Scalar> Batch<'a, T> {
         Batch {
             inputs: inputs.into(),
             answers: targets.into().into(),
+            lengths: None,
         }
+    }
+
+    /// Sequence `n` has the first `lengths[n]` of the `T` steps; time is spent on these alone.
+    ///
+    /// ```
+    /// use bptt::Batch;
+    /// use ndarray::array;
+    ///
+    /// let (inputs, targets) = (array![[0u32, 1, 2], [2, 9, 9]], array![[1u32, 2, 0], [0, 9, 9]]);
+    /// assert_eq!(Batch::<f32>::new(&inputs, &targets).with_lengths(&[3, 1]).counted(), 4);
+    /// ```
+    pub fn with_lengths(mut self, lengths: &'a [usize]) -> Self {
+        self.lengths = Some(lengths);
+        self
     }
 
     /// Only the steps where `mask [N, T]` is true count.
@@ -208,16 +243,61 @@ impl<'a, T: Scalar> Batch<'a, T> {
 
     /// How many steps count.
     pub fn counted(&self) -> u64 {
-        self.answers.counted(self.inputs.sequences())
+        match (self.lengths, self.answers.mask) {
+            (None, _) => self.answers.counted(self.inputs.sequences()),
+            (Some(lengths), None) => lengths.iter().map(|&length| length as u64).sum(),
+            (Some(lengths), Some(mask)) => (mask.rows().into_iter().zip(lengths))
+                .map(|(row, &length)| {
+                    row.iter().take(length).filter(|&&counts| counts).count() as u64
+                })
+                .sum(),
+        }
     }
 
-    /// Whether inputs, targets and mask fit each other and a network of these sizes.
+    /// The mask of the steps that count, lengths and mask together; `None` where all do.
+    pub fn counts(&self) -> Option<Array2<bool>> {
+        let (n, t) = self.inputs.sequences();
+        let mut mask = match self.answers.mask {
+            Some(mask) => mask.to_owned(),
+            None if self.lengths.is_none() => return None,
+            None => Array2::from_elem((n, t), true),
+        };
+        for (mut row, &length) in mask
+            .rows_mut()
+            .into_iter()
+            .zip(self.lengths.unwrap_or_default())
+        {
+            row.iter_mut()
+                .skip(length)
+                .for_each(|counts| *counts = false);
+        }
+        Some(mask)
+    }
+
+    /// Whether inputs, targets, mask and lengths fit each other and a network of these sizes.
+    ///
+    /// Ids beyond the lengths are looked at as well: give them 0.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`] of the first that does not; [`Error::NothingCounts`].
     pub fn check(&self, dims: Dims) -> Result<()> {
         self.inputs.check(dims)?;
-        self.answers.check(dims, self.inputs.sequences())
+        let (n, t) = self.inputs.sequences();
+        self.answers.check(dims, (n, t))?;
+        if let Some(lengths) = self.lengths {
+            let longest = lengths.iter().copied().max().unwrap_or(0);
+            if lengths.len() != n || longest > t {
+                return Err(Error::Shape {
+                    what: "lengths",
+                    found: vec![lengths.len(), longest],
+                    expected: format!("[{n}] numbers of at most {t}, as the inputs"),
+                });
+            }
+            if self.counted() == 0 {
+                return Err(Error::NothingCounts);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,9 @@
 //! sequences on one thread, meeting nobody until it is done; then the shards' gradients are added in the order of the
 //! shards, every thread owning slices of the flat buffer.
 //!
+//! Sequences of different lengths are dealt to the shards with the longest first, so that each shard has its part of the
+//! long ones, and within a shard a time step runs over those that are still alive.
+//!
 //! Shards are part of the result, threads are not: at a given `S` every bit is the same for any number of threads. The
 //! loss is divided by the number of counted steps of the whole batch before the shards begin, so unequal shards and
 //! masks need no weighting afterwards.
@@ -13,15 +16,16 @@
 //! Knows nothing of optimisers.
 
 use crate::blas::{self, OneThread};
+use crate::dropout::Dropout;
 use crate::loss::{Tally, softmax_cross_entropy};
 use crate::network::check_state;
-use crate::workspace::Workspace;
-use crate::{
-    Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation, backward, forward,
-};
-use ndarray::{Array2, Array3, ArrayView2};
+use crate::shard::{Pass, Shard};
+use crate::{Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, s};
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::Mutex;
 
 /// Elements of the flat buffer that one thread reduces at a time. Part of the result (the gradient norm is summed slice by
 /// slice), so a constant; 32 KiB of `f32`, half a first-level cache.
@@ -34,6 +38,10 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Shards; 0 for one a thread. Results depend on it, within rounding.
     pub shards: usize,
+    /// The most bytes that all shards' scratch and gradients may take ([`Engine::bytes`]); `None` for as many as they
+    /// like. With less than that, time is taken in segments and their states are computed twice: the same gradients within
+    /// rounding, for at most a third more time. Results depend on it, within rounding.
+    pub memory: Option<usize>,
 }
 
 /// What a training step found, before any update.
@@ -65,22 +73,15 @@ pub struct Gradient {
 #[derive(Debug)]
 pub struct Engine<T: Scalar> {
     dims: Dims,
+    memory: Option<usize>,
     shards: Vec<Shard<T>>,
+    /// `(length, sequence)` of a batch of different lengths, the longest first.
+    order: Vec<(Reverse<usize>, usize)>,
     gradients: Parameters<T>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
     pool: rayon::ThreadPool,
     _one_thread: OneThread,
-}
-
-/// One part of the batch with all it needs.
-#[derive(Debug)]
-struct Shard<T> {
-    /// Its sequences of the batch at hand.
-    rows: Range<usize>,
-    ws: Workspace<T>,
-    gradients: Parameters<T>,
-    tally: Tally,
 }
 
 impl<T: Scalar> Engine<T> {
@@ -115,15 +116,11 @@ impl<T: Scalar> Engine<T> {
             .start_handler(|_| blas::prepare_worker())
             .build()
             .map_err(|source| Error::Threads { threads, source })?;
-        let shard = || Shard {
-            rows: 0..0,
-            ws: Workspace::new(dims),
-            gradients: Parameters::zeros(dims),
-            tally: Tally::default(),
-        };
         Ok(Engine {
             dims,
-            shards: std::iter::repeat_with(shard).take(shards).collect(),
+            memory: options.memory,
+            shards: (0..shards).map(|index| Shard::new(dims, index)).collect(),
+            order: Vec::new(),
             gradients: Parameters::zeros(dims),
             squares: vec![0.0; dims.len().div_ceil(REDUCTION_SLICE)],
             pool,
@@ -141,14 +138,47 @@ impl<T: Scalar> Engine<T> {
         self.pool.current_num_threads()
     }
 
-    /// Bytes of scratch and gradients after training steps on `n` sequences of `t` steps.
-    pub fn bytes(&self, n: usize, t: usize, tokens: bool) -> usize {
+    /// Bytes of scratch and gradients after training steps on `n` sequences of `t` steps, without dropout.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
+    pub fn bytes(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
+        let segment = self.segment(n, t, tokens)?;
+        Ok(self.bytes_with(n, t, segment, tokens))
+    }
+
+    fn bytes_with(&self, n: usize, t: usize, segment: usize, tokens: bool) -> usize {
         let parts = self.shards.len();
-        let scratch: usize = (0..parts)
-            .map(|s| rows_of(s, parts, n))
-            .map(|rows| Workspace::<T>::bytes(self.dims, rows.len(), t, tokens))
+        let shards: usize = (0..parts)
+            .map(|s| Shard::<T>::bytes(self.dims, rows_of(s, parts, n).len(), t, segment, tokens))
             .sum();
-        scratch + (parts + 1) * self.dims.len() * size_of::<T>()
+        shards + self.dims.len() * size_of::<T>()
+    }
+
+    /// The time steps of a segment: as many as the memory has room for.
+    fn segment(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
+        let Some(budget) = self.memory else {
+            return Ok(t);
+        };
+        let mut least = usize::MAX;
+        for segments in 1..=t {
+            let segment = t.div_ceil(segments);
+            let bytes = self.bytes_with(n, t, segment, tokens);
+            if bytes <= budget {
+                return Ok(segment);
+            }
+            // Scratch shrinks with shorter segments, the states between them grow: past the least, nothing fits.
+            if bytes > 2 * least {
+                break;
+            }
+            least = least.min(bytes);
+        }
+        Err(Error::Memory {
+            n,
+            t,
+            budget,
+            least,
+        })
     }
 
     /// Runs `f` on the engine's own threads: rayon inside it uses them, and steps taken inside it need no hand-over.
@@ -161,26 +191,47 @@ impl<T: Scalar> Engine<T> {
     /// With a `state [N, n_h]`, the sequences start from it, and it becomes the state after their last step.
     ///
     /// # Errors
-    /// As [`Batch::check`]; [`Error::Shape`] for a state that does not fit. Nothing has changed then.
+    /// As [`Batch::check`]; [`Error::Shape`] for a state that does not fit; [`Error::Memory`]. Nothing has changed then.
     pub fn gradient(
         &mut self,
         p: &Parameters<T>,
         batch: &Batch<'_, T>,
         state: Option<&mut Array2<T>>,
     ) -> Result<Gradient> {
-        self.check_inputs(p, &batch.inputs, &state)?;
-        batch.answers.check(self.dims, batch.inputs.sequences())?;
+        self.gradient_with(p, batch, state, None)
+    }
+
+    /// [`Engine::gradient`] with dropout; its masks are those of update `update`.
+    ///
+    /// # Errors
+    /// As [`Engine::gradient`] and [`Dropout::check`].
+    pub fn gradient_with_dropout(
+        &mut self,
+        p: &Parameters<T>,
+        batch: &Batch<'_, T>,
+        state: Option<&mut Array2<T>>,
+        dropout: &Dropout,
+        update: u64,
+    ) -> Result<Gradient> {
+        dropout.check()?;
+        self.gradient_with(p, batch, state, Some((dropout, update)))
+    }
+
+    fn gradient_with(
+        &mut self,
+        p: &Parameters<T>,
+        batch: &Batch<'_, T>,
+        state: Option<&mut Array2<T>>,
+        dropout: Option<(&Dropout, u64)>,
+    ) -> Result<Gradient> {
+        batch.check(self.dims)?;
         let scale = T::from_f64(1.0 / batch.counted() as f64);
-        let start = state.as_deref().map(|state| state.view());
-        self.run_shards(batch.inputs, start, |shard| {
-            forward::forward(p, &mut shard.ws);
-            shard.tally =
-                softmax_cross_entropy(&mut shard.ws, &batch.answers, shard.rows.clone(), scale);
-            backward::backward(p, &mut shard.ws, &mut shard.gradients);
-        });
+        self.run(p, &batch.inputs, batch.lengths, state, |shard, pass| {
+            shard.train(pass, &batch.answers, scale, dropout);
+        })?;
         let norm = self.reduce();
         Ok(Gradient {
-            tally: self.collect(state),
+            tally: self.tally(),
             norm,
         })
     }
@@ -205,15 +256,14 @@ impl<T: Scalar> Engine<T> {
         batch: &Batch<'_, T>,
         state: Option<&mut Array2<T>>,
     ) -> Result<Tally> {
-        self.check_inputs(p, &batch.inputs, &state)?;
-        batch.answers.check(self.dims, batch.inputs.sequences())?;
-        let start = state.as_deref().map(|state| state.view());
-        self.run_shards(batch.inputs, start, |shard| {
-            forward::forward(p, &mut shard.ws);
-            shard.tally =
-                softmax_cross_entropy(&mut shard.ws, &batch.answers, shard.rows.clone(), T::one());
-        });
-        Ok(self.collect(state))
+        batch.check(self.dims)?;
+        self.run(p, &batch.inputs, batch.lengths, state, |shard, pass| {
+            shard.infer(pass, |shard, first| {
+                let (ws, answers) = (&mut shard.ws, &batch.answers);
+                shard.tally += softmax_cross_entropy(ws, answers, &shard.rows, first, T::one());
+            });
+        })?;
+        Ok(self.tally())
     }
 
     /// Probabilities `[N, T, n_y]`; `state` as in [`Engine::gradient`].
@@ -227,66 +277,98 @@ impl<T: Scalar> Engine<T> {
         state: Option<&mut Array2<T>>,
     ) -> Result<Array3<T>> {
         let (inputs, n_y) = (inputs.into(), self.dims.n_y);
-        self.check_inputs(p, &inputs, &state)?;
-        let start = state.as_deref().map(|state| state.view());
-        self.run_shards(inputs, start, |shard| {
-            forward::forward(p, &mut shard.ws);
-            activation::softmax_at(shard.ws.level, &mut shard.ws.u, n_y);
-        });
         let (n, t) = inputs.sequences();
         let mut y = Array3::zeros((n, t, n_y));
-        for shard in self.shards.iter().filter(|shard| !shard.rows.is_empty()) {
-            let time_major = ndarray::ArrayView3::from_shape((t, shard.ws.n, n_y), &shard.ws.u)
-                .expect("u is [T, n, n_y]");
-            y.slice_mut(ndarray::s![shard.rows.clone(), .., ..])
-                .assign(&time_major.permuted_axes([1, 0, 2]));
+        // Each shard writes rows of its own; the locks only say so.
+        let (parts, mut rest) = (self.shards.len(), y.view_mut());
+        let mut outputs = Vec::with_capacity(parts);
+        for s in 0..parts {
+            let (rows, later) = rest.split_at(Axis(0), rows_of(s, parts, n).len());
+            outputs.push(Mutex::new(rows));
+            rest = later;
         }
-        self.collect(state);
+        self.run(p, &inputs, None, state, |shard, pass| {
+            let mut y = outputs[shard.index].lock().expect("of this shard alone");
+            shard.infer(pass, |shard, first| {
+                let ws = &mut shard.ws;
+                activation::softmax_at(ws.level, &mut ws.u, n_y);
+                let time_major = ArrayView3::from_shape((ws.t, ws.n(), n_y), &ws.u);
+                y.slice_mut(s![.., first..first + ws.t, ..]).assign(
+                    &time_major
+                        .expect("u is [T, n, n_y]")
+                        .permuted_axes([1, 0, 2]),
+                );
+            });
+        })?;
+        drop(outputs);
         Ok(y)
     }
 
-    fn check_inputs(
-        &self,
+    /// Deals the sequences to the shards and runs `work` on each, on the threads of the pool.
+    fn run(
+        &mut self,
         p: &Parameters<T>,
         inputs: &Inputs<'_, T>,
-        state: &Option<&mut Array2<T>>,
+        lengths: Option<&[usize]>,
+        state: Option<&mut Array2<T>>,
+        work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
     ) -> Result<()> {
+        let (n, t) = inputs.sequences();
         assert_eq!(
             p.dims(),
             self.dims,
             "an engine works for networks of one size"
         );
         inputs.check(self.dims)?;
-        check_state(
-            state.as_deref().map(|state| state.view()),
-            inputs.sequences().0,
-            self.dims,
-        )
-    }
-
-    /// Loads each shard with its sequences and runs `work` on it, on the threads of the pool.
-    fn run_shards(
-        &mut self,
-        inputs: Inputs<'_, T>,
-        state: Option<ArrayView2<'_, T>>,
-        work: impl Fn(&mut Shard<T>) + Sync,
-    ) {
-        let (n, parts) = (inputs.sequences().0, self.shards.len());
+        check_state(state.as_deref().map(|state| state.view()), n, self.dims)?;
+        let segment = self.segment(n, t, matches!(inputs, Inputs::Tokens(_)))?;
+        self.deal(n, t, lengths);
+        let pass = Pass {
+            parameters: p,
+            inputs: inputs.reborrow(),
+            state: state.as_deref().map(|state| state.view()),
+            segment,
+        };
         let shards = &mut self.shards;
         self.pool.install(|| {
-            shards
-                .par_iter_mut()
-                .enumerate()
-                .with_max_len(1)
-                .for_each(|(s, shard)| {
-                    shard.rows = rows_of(s, parts, n);
-                    shard.tally = Tally::default();
-                    if !shard.rows.is_empty() {
-                        shard.ws.load(&inputs, state, shard.rows.clone());
-                        work(shard);
-                    }
-                });
+            let shards = shards.par_iter_mut().with_max_len(1);
+            shards.for_each(|shard| {
+                shard.clear();
+                if !shard.rows.index().is_empty() {
+                    work(shard, &pass);
+                }
+            });
         });
+        if let Some(state) = state {
+            for shard in &self.shards {
+                let finals = shard.finals.chunks_exact(self.dims.n_h);
+                for (&row, last) in shard.rows.index().iter().zip(finals) {
+                    state.row_mut(row).assign(&ArrayView1::from(last));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which sequences are whose: equal ones in one piece each, others dealt out with the longest first.
+    fn deal(&mut self, n: usize, t: usize, lengths: Option<&[usize]>) {
+        let parts = self.shards.len();
+        let Some(lengths) = lengths else {
+            for (s, shard) in self.shards.iter_mut().enumerate() {
+                shard.rows.set(rows_of(s, parts, n).map(|row| (t, row)));
+            }
+            return;
+        };
+        self.order.clear();
+        self.order
+            .extend(lengths.iter().map(|&length| Reverse(length)).zip(0..));
+        self.order.sort_unstable();
+        for (s, shard) in self.shards.iter_mut().enumerate() {
+            let own = self.order.iter().skip(s).step_by(parts);
+            shard
+                .rows
+                .set(own.map(|&(Reverse(length), row)| (length, row)));
+        }
     }
 
     /// Adds the shards' gradients in their order; returns the norm of the sum.
@@ -299,7 +381,7 @@ impl<T: Scalar> Engine<T> {
                 .enumerate()
                 .for_each(|(i, (sum, square))| {
                     let range = i * REDUCTION_SLICE..i * REDUCTION_SLICE + sum.len();
-                    let mut parts = shards.iter().filter(|shard| !shard.rows.is_empty());
+                    let mut parts = shards.iter().filter(|shard| !shard.rows.index().is_empty());
                     let first = parts
                         .next()
                         .expect("a batch has a sequence, so one shard has");
@@ -315,18 +397,11 @@ impl<T: Scalar> Engine<T> {
         squares.iter().sum::<f64>().sqrt()
     }
 
-    /// The tally of all shards, in their order, and their last states.
-    fn collect(&self, state: Option<&mut Array2<T>>) -> Tally {
+    /// The tally of all shards, in their order.
+    fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for shard in &self.shards {
             tally += shard.tally;
-        }
-        if let Some(state) = state {
-            for shard in self.shards.iter().filter(|shard| !shard.rows.is_empty()) {
-                state
-                    .slice_mut(ndarray::s![shard.rows.clone(), ..])
-                    .assign(&shard.ws.last_state());
-            }
         }
         tally
     }

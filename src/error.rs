@@ -58,6 +58,21 @@ pub enum Error {
         expected: &'static str,
     },
 
+    /// The memory allowed is too little for a batch, in segments of whatever length.
+    #[error(
+        "{n} sequences of {t} steps do not fit into the {budget} bytes allowed (--memory): give at least {least}, or fewer sequences at a time"
+    )]
+    Memory {
+        /// Sequences.
+        n: usize,
+        /// Time steps.
+        t: usize,
+        /// The bytes allowed.
+        budget: usize,
+        /// The bytes that would do.
+        least: usize,
+    },
+
     /// A file's content is not what it should be.
     #[error("{}: {problem}", path.display())]
     File {

@@ -7,38 +7,51 @@
 //!
 //! To be read beside [`crate::backward`]. Knows nothing of threads, losses or where the batch came from.
 
+use crate::dropout::Dropped;
 use crate::packed::{Finish, Source, Start, product};
 use crate::workspace::{ShardInputs, Workspace};
 use crate::{Dims, Parameters, Scalar};
 
-/// From inputs and initial state (`ws.load`) to states `ws.h [T+1, n, n_h]` and logits `ws.u [T, n, n_y]`.
+/// From inputs and initial state (`ws.load`, `ws.start`) to states `ws.h` and logits `ws.u`.
 pub(crate) fn forward<T: Scalar>(p: &Parameters<T>, ws: &mut Workspace<T>) {
     // STEP 1: lay out the weights once for all time steps.
     ws.pack_forward(p);
-    run(p, ws);
+    states(p, ws);
+    logits(p, ws, None);
 }
 
-/// [`forward`] with weights packed before.
-pub(crate) fn run<T: Scalar>(p: &Parameters<T>, ws: &mut Workspace<T>) {
+/// With weights packed before: the states.
+pub(crate) fn states<T: Scalar>(p: &Parameters<T>, ws: &mut Workspace<T>) {
     // STEP 2: H_t = tanh(X_t Wx^T + H_{t-1} Wh^T + bh), from the first step to the last.
     for t in 0..ws.t {
         hidden_step(p, ws, t, Finish::Tanh);
     }
+}
 
+/// After [`states`]: the logits, of states some of which are dropped.
+pub(crate) fn logits<T: Scalar>(
+    p: &Parameters<T>,
+    ws: &mut Workspace<T>,
+    dropout: Option<&mut Dropped<'_>>,
+) {
     // STEP 3: U = H Wy^T + by, for all T at once.
     let Dims { n_h, n_y, .. } = ws.dims;
+    let mut rows = &ws.h[ws.n() * n_h..];
+    if let Some(dropout) = dropout {
+        ws.h_dropped.clear();
+        ws.h_dropped.extend_from_slice(rows);
+        for t in 0..ws.t {
+            let block = ws.u_start(t) * n_h..ws.u_start(t + 1) * n_h;
+            dropout.apply(t, &mut ws.h_dropped[block]);
+        }
+        rows = &ws.h_dropped;
+    }
     let output = [Source {
-        rows: &ws.h[ws.n * n_h..],
+        rows,
         weights: &ws.forward.wy,
     }];
-    product(
-        ws.level,
-        Start::Bias(flat(&p.by())),
-        &output,
-        Finish::Store,
-        &mut ws.u,
-        n_y,
-    );
+    let start = Start::Bias(flat(&p.by()));
+    product(ws.level, start, &output, Finish::Store, &mut ws.u, n_y);
 }
 
 /// `ws.h[t+1] = finish(X_t Wx^T + H_{t-1} Wh^T + bh)`: the recurrent cell.
@@ -49,32 +62,26 @@ pub(crate) fn hidden_step<T: Scalar>(
     finish: Finish<'_, T>,
 ) {
     let Dims { n_x, n_h, .. } = ws.dims;
-    let (n, weights) = (ws.n, &ws.forward);
-    let (past, future) = ws.h.split_at_mut((t + 1) * n * n_h);
+    let (start, alive, weights) = (ws.starts[t], ws.alive(t), &ws.forward);
+    let (past, future) = ws.h.split_at_mut(ws.starts[t + 1] * n_h);
     let recurrent = Source {
-        rows: &past[t * n * n_h..],
+        rows: &past[start * n_h..][..alive * n_h],
         weights: &weights.wh,
     };
-    let h = &mut future[..n * n_h];
+    let h = &mut future[..alive * n_h];
     match &ws.inputs {
         ShardInputs::Dense(x) => {
             let input = Source {
-                rows: &x[t * n * n_x..][..n * n_x],
+                rows: &x[start * n_x..][..alive * n_x],
                 weights: &weights.wx,
             };
-            product(
-                ws.level,
-                Start::Bias(flat(&p.bh())),
-                &[input, recurrent],
-                finish,
-                h,
-                n_h,
-            );
+            let bias = Start::Bias(flat(&p.bh()));
+            product(ws.level, bias, &[input, recurrent], finish, h, n_h);
         }
         ShardInputs::Tokens(ids) => {
             let input = Start::Rows {
                 table: &weights.table,
-                ids: &ids[t * n..][..n],
+                ids: &ids[start..][..alive],
             };
             product(ws.level, input, &[recurrent], finish, h, n_h);
         }

@@ -31,6 +31,8 @@
 //! | [`parameters`], [`init`] | the weights, one flat buffer; how they are drawn |
 //! | [`batch`], [`workspace`] | what a shard reads, and its scratch |
 //! | `forward`, [`loss`], `backward` | one shard, all time steps: to be read side by side |
+//! | [`dropout`] | masks for what enters and leaves the hidden layer |
+//! | `shard` | these together: a whole pass, in segments of time where memory is short |
 //! | [`reference`](mod@reference) | the same as plain loops: the oracle of every test |
 //! | [`network`] | [`Rnn`]: a network for one thread; [`Stream`]: step by step |
 //! | [`engine`] | [`Engine`]: batch, shards, threads, one gradient |
@@ -46,6 +48,7 @@ mod backward;
 pub mod batch;
 pub mod blas;
 pub mod data;
+pub mod dropout;
 pub mod engine;
 mod error;
 pub mod file;
@@ -60,6 +63,7 @@ pub mod parameters;
 pub mod reference;
 pub mod sample;
 mod scalar;
+mod shard;
 pub mod train;
 pub mod workspace;
 

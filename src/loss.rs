@@ -10,11 +10,10 @@
 
 use crate::activation::{exp_row, max_row, scale_row};
 use crate::batch::Answers;
-use crate::workspace::Workspace;
+use crate::workspace::{Rows, Workspace};
 use crate::{Error, Result, Scalar, Targets};
-use fearless_simd::{Simd, dispatch};
+use fearless_simd::{Level, Simd, dispatch};
 use ndarray::ArrayView3;
-use std::ops::Range;
 
 /// Sums over the counted steps of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,28 +48,56 @@ impl std::ops::AddAssign for Tally {
 }
 
 /// Turns the logits in `ws.u` into `dU = scale (y sum target - target)`, zero where the mask is false, for the sequences
-/// `rows` of the batch that `ws` was loaded with.
+/// `rows` of the batch and the time steps from `first` on that `ws` was loaded with.
 pub(crate) fn softmax_cross_entropy<T: Scalar>(
     ws: &mut Workspace<T>,
     answers: &Answers<'_, T>,
-    rows: Range<usize>,
+    rows: &Rows,
+    first: usize,
     scale: T,
 ) -> Tally {
-    dispatch!(ws.level, simd => kernel(simd, ws, answers, rows, scale))
+    let n_y = ws.dims.n_y;
+    let mut tally = Tally::default();
+    for t in 0..ws.t {
+        let block = ws.u_start(t) * n_y..ws.u_start(t + 1) * n_y;
+        let step = LossStep {
+            answers,
+            rows: rows.index(),
+            step: first + t,
+            n_y,
+            scale,
+        };
+        tally += T::run_cross_entropy(ws.level, &mut ws.u[block], step);
+    }
+    tally
+}
+
+/// Which answers belong to the logits `[rows, n_y]` of one time step.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct LossStep<'a, 'b, T> {
+    answers: &'a Answers<'b, T>,
+    rows: &'a [usize],
+    step: usize,
+    n_y: usize,
+    scale: T,
+}
+
+pub(crate) fn kernel<T: Scalar>(level: Level, u: &mut [T], step: LossStep<'_, '_, T>) -> Tally {
+    dispatch!(level, simd => one_step(simd, u, step))
 }
 
 #[inline(always)]
-fn kernel<T: Scalar, S: Simd>(
-    simd: S,
-    ws: &mut Workspace<T>,
-    answers: &Answers<'_, T>,
-    rows: Range<usize>,
-    scale: T,
-) -> Tally {
-    let (n, n_y) = (ws.n, ws.dims.n_y);
+fn one_step<T: Scalar, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>) -> Tally {
+    let LossStep {
+        answers,
+        rows,
+        step,
+        n_y,
+        scale,
+    } = step;
     let mut tally = Tally::default();
-    for (i, u) in ws.u.chunks_exact_mut(n_y).enumerate() {
-        let (step, row) = (i / n, rows.start + i % n);
+    for (u, &row) in u.chunks_exact_mut(n_y).zip(rows) {
         if answers.mask.is_some_and(|mask| !mask[[row, step]]) {
             u.fill(T::zero());
             continue;
@@ -157,10 +184,10 @@ pub fn cross_entropy<'a, T: Scalar>(
         mask: None,
     };
     answers.check(dims, (n, t))?;
-    let mut ws = Workspace::new(dims);
-    (ws.n, ws.t) = (n, t);
+    let (mut ws, rows) = (Workspace::new(dims), Rows::all(0..n, t));
+    ws.lay_out(&rows, 0..t);
     ws.u = logits.permuted_axes([1, 0, 2]).iter().copied().collect();
-    Ok(softmax_cross_entropy(&mut ws, &answers, 0..n, T::one()).mean_loss())
+    Ok(softmax_cross_entropy(&mut ws, &answers, &rows, 0, T::one()).mean_loss())
 }
 
 #[cfg(test)]
@@ -173,7 +200,8 @@ mod tests {
     /// Two sequences of two steps and three classes; time-major in the workspace.
     fn workspace(level: fearless_simd::Level, logits: &Array3<f64>) -> Workspace<f64> {
         let mut ws = Workspace::at(level, Dims::new(1, 1, 3).unwrap());
-        (ws.n, ws.t) = (logits.dim().0, logits.dim().1);
+        let (n, t, _) = logits.dim();
+        ws.lay_out(&Rows::all(0..n, t), 0..t);
         ws.u = logits
             .view()
             .permuted_axes([1, 0, 2])
@@ -199,7 +227,7 @@ mod tests {
                 targets: Targets::from(&classes),
                 mask: Some(mask.view()),
             };
-            let tally = softmax_cross_entropy(&mut ws, &answers, 0..2, 0.1);
+            let tally = softmax_cross_entropy(&mut ws, &answers, &Rows::all(0..2, 2), 0, 0.1);
             let expected = 2f64.ln() + 3f64.ln() + 4f64.ln();
             assert!((tally.loss - expected).abs() < 1e-14, "{level:?}");
             // Right: class 2 of the first; class 0 of the second, the first of equals.
@@ -225,7 +253,7 @@ mod tests {
             targets: Targets::from(&weights),
             mask: None,
         };
-        let tally = softmax_cross_entropy(&mut ws, &answers, 0..1, 1.0);
+        let tally = softmax_cross_entropy(&mut ws, &answers, &Rows::all(0..1, 1), 0, 1.0);
         assert!((tally.loss - (0.5 * 6f64.ln() + 2f64.ln())).abs() < 1e-15);
         assert_eq!(tally.correct, 1);
         for (du, expected) in ws.u.iter().zip([0.25 - 0.5, 0.5, 0.75 - 1.0]) {

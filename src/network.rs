@@ -3,15 +3,15 @@
 //! What trains on all cores is [`crate::Engine`]; both run the same forward and backward pass. [`Stream`] feeds a network
 //! one time step after another.
 
+use crate::backward::{Beyond, backward, initial_state_gradient};
 use crate::batch::Answers;
 use crate::blas::OneThread;
-use crate::forward::{forward, hidden_step};
+use crate::forward::{forward, hidden_step, logits, states};
 use crate::loss::softmax_cross_entropy;
 use crate::packed::Finish;
-use crate::workspace::Workspace;
+use crate::workspace::{Rows, Workspace};
 use crate::{
-    Batch, Dims, Error, Init, Inputs, Parameters, Result, Scalar, Targets, activation, backward,
-    init,
+    Batch, Dims, Error, Init, Inputs, Parameters, Result, Scalar, Targets, activation, init,
 };
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 
@@ -97,10 +97,10 @@ impl<T: Scalar> Rnn<T> {
         let mut ws = self.loaded(Inputs::Dense(x.insert_axis(Axis(1))), Some(h_prev))?;
         ws.pack_forward(&self.parameters);
         hidden_step(&self.parameters, &mut ws, 0, Finish::Store);
-        let z = ws.last_state().to_owned();
+        let z = last_state(&ws).to_owned();
         forward(&self.parameters, &mut ws);
-        let h = ws.last_state().to_owned();
-        let u = Array2::from_shape_vec((ws.n, ws.dims.n_y), ws.u).expect("u is [1, n, n_y]");
+        let h = last_state(&ws).to_owned();
+        let u = Array2::from_shape_vec((ws.n(), ws.dims.n_y), ws.u).expect("u is [1, n, n_y]");
         Ok(Step {
             y: activation::softmax(&u),
             h,
@@ -127,7 +127,14 @@ impl<T: Scalar> Rnn<T> {
     /// # Errors
     /// As [`Batch::check`].
     pub fn backward(&self, batch: &Batch<'_, T>) -> Result<Gradients<T>> {
-        self.forward(batch.inputs, None)?.backward(batch.answers)
+        let pass = self.forward(batch.inputs, None)?;
+        match batch.counts() {
+            None => pass.backward(batch.answers),
+            Some(counts) => pass.backward(Answers {
+                targets: batch.answers.targets.reborrow(),
+                mask: Some(counts.view()),
+            }),
+        }
     }
 
     /// Probabilities `[N, T, n_y]`, from a zero initial state.
@@ -144,12 +151,19 @@ impl<T: Scalar> Rnn<T> {
         state: Option<ArrayView2<'_, T>>,
     ) -> Result<Workspace<T>> {
         inputs.check(self.dims())?;
-        let n = inputs.sequences().0;
+        let (n, t) = inputs.sequences();
         check_state(state, n, self.dims())?;
         let mut ws = Workspace::new(self.dims());
-        ws.load(&inputs, state, 0..n);
+        let rows = Rows::all(0..n, t);
+        ws.load(&inputs, &rows, 0..t);
+        ws.start(state, &rows);
         Ok(ws)
     }
+}
+
+/// The state after the last step, `[n, n_h]`, of sequences of one length.
+fn last_state<T: Scalar>(ws: &Workspace<T>) -> ArrayView2<'_, T> {
+    ArrayView2::from_shape((ws.n(), ws.dims.n_h), ws.last_states()).expect("all are alive")
 }
 
 /// Whether a state, if there is one, is `[n, n_h]`.
@@ -184,12 +198,15 @@ impl<T: Scalar> Forward<'_, T> {
 
     /// Hidden states `[N, T, n_h]`.
     pub fn hidden(&self) -> Array3<T> {
-        self.batch_first(&self.ws.h[self.ws.n * self.ws.dims.n_h..], self.ws.dims.n_h)
+        self.batch_first(
+            &self.ws.h[self.ws.n() * self.ws.dims.n_h..],
+            self.ws.dims.n_h,
+        )
     }
 
     /// The state after the last step, `[N, n_h]`: the initial state of what follows.
     pub fn last_state(&self) -> ArrayView2<'_, T> {
-        self.ws.last_state()
+        last_state(&self.ws)
     }
 
     /// The mean cross-entropy over all steps, in nats.
@@ -208,20 +225,22 @@ impl<T: Scalar> Forward<'_, T> {
     pub fn backward<'a>(mut self, answers: impl Into<Answers<'a, T>>) -> Result<Gradients<T>> {
         let (ws, answers) = (&mut self.ws, answers.into());
         let _one_thread = OneThread::new();
-        answers.check(ws.dims, (ws.n, ws.t))?;
-        let scale = T::from_f64(1.0 / answers.counted((ws.n, ws.t)) as f64);
-        softmax_cross_entropy(ws, &answers, 0..ws.n, scale);
+        let (n, t) = (ws.n(), ws.t);
+        answers.check(ws.dims, (n, t))?;
+        let scale = T::from_f64(1.0 / answers.counted((n, t)) as f64);
+        softmax_cross_entropy(ws, &answers, &Rows::all(0..n, t), 0, scale);
         let mut parameters = Parameters::zeros(ws.dims);
-        backward::backward(&self.rnn.parameters, ws, &mut parameters);
+        ws.pack_backward(&self.rnn.parameters);
+        backward(ws, &mut parameters, &Beyond::default(), None);
         Ok(Gradients {
             parameters,
-            initial_state: backward::initial_state_gradient(ws),
+            initial_state: initial_state_gradient(ws),
         })
     }
 
     /// A time-major buffer `[T, n, width]` as an array `[N, T, width]`.
     fn batch_first(&self, time_major: &[T], width: usize) -> Array3<T> {
-        let view = ArrayView3::from_shape((self.ws.t, self.ws.n, width), time_major)
+        let view = ArrayView3::from_shape((self.ws.t, self.ws.n(), width), time_major)
             .expect("time-major buffer");
         view.permuted_axes([1, 0, 2])
             .as_standard_layout()
@@ -247,6 +266,7 @@ impl<T: Scalar> Forward<'_, T> {
 pub struct Stream<'r, T: Scalar> {
     rnn: &'r Rnn<T>,
     ws: Workspace<T>,
+    rows: Rows,
     state: Array2<T>,
     probabilities: Array2<T>,
     /// Whether the workspace holds packed weights for tokens (`true`), for dense inputs (`false`), or none yet.
@@ -259,6 +279,7 @@ impl<'r, T: Scalar> Stream<'r, T> {
         Stream {
             rnn,
             ws: Workspace::new(rnn.dims()),
+            rows: Rows::default(),
             state: Array2::zeros((n, rnn.dims().n_h)),
             probabilities: Array2::zeros((n, rnn.dims().n_y)),
             packed: None,
@@ -273,18 +294,21 @@ impl<'r, T: Scalar> Stream<'r, T> {
     pub fn step<'a>(&mut self, inputs: impl Into<Inputs<'a, T>>) -> Result<ArrayView2<'_, T>> {
         let inputs = inputs.into();
         inputs.check(self.rnn.dims())?;
-        let (n, _) = inputs.sequences();
+        let (n, t) = inputs.sequences();
         check_state(Some(self.state.view()), n, self.rnn.dims())?;
-        self.ws.load(&inputs, Some(self.state.view()), 0..n);
+        self.rows.set((0..n).map(|row| (t, row)));
+        self.ws.load(&inputs, &self.rows, 0..t);
+        self.ws.start(Some(self.state.view()), &self.rows);
         let tokens = matches!(inputs, Inputs::Tokens(_));
         if self.packed != Some(tokens) {
             self.ws.pack_forward(&self.rnn.parameters);
             self.packed = Some(tokens);
         }
-        crate::forward::run(&self.rnn.parameters, &mut self.ws);
-        self.state.assign(&self.ws.last_state());
+        states(&self.rnn.parameters, &mut self.ws);
+        logits(&self.rnn.parameters, &mut self.ws, None);
+        self.state.assign(&last_state(&self.ws));
         let n_y = self.rnn.dims().n_y;
-        let last = ArrayView2::from_shape((n, n_y), &self.ws.u[(self.ws.t - 1) * n * n_y..])
+        let last = ArrayView2::from_shape((n, n_y), &self.ws.u[(t - 1) * n * n_y..])
             .expect("u is [T, n, n_y]");
         self.probabilities.assign(&last);
         activation::softmax_in_place(

@@ -104,6 +104,8 @@ fn lanes<T: Scalar>(level: Level) -> usize {
 pub enum Start<'a, T> {
     /// Zero.
     Zero,
+    /// What is in the output already.
+    Out,
     /// The same row `[m]` for every row of the output: a bias.
     Bias(&'a [T]),
     /// Row `ids[i]` of a table `[_, m]` for row `i` of the output: what a one-hot row times a matrix comes to.
@@ -161,17 +163,24 @@ pub fn product<T: Scalar>(
     match start {
         Start::Bias(bias) => assert_eq!(bias.len(), m, "bias is [{m}]"),
         Start::Rows { ids, .. } => assert_eq!(ids.len(), n, "ids are [{n}]"),
-        Start::Zero => {}
+        Start::Zero | Start::Out => {}
     }
     if let Finish::TanhDerivative(h) = finish {
         assert_eq!(h.len(), n * m, "h is [{n}, {m}]");
     }
-    dispatch!(level, simd => Job { start, sources, finish, m }.run(simd, out, n));
+    let job = Job {
+        start,
+        sources,
+        finish,
+        m,
+    };
+    T::run_product(level, job, out);
 }
 
-/// The arguments of one product that every tile needs.
+/// The arguments of one product that every tile needs, checked.
+#[doc(hidden)]
 #[derive(Clone, Copy)]
-struct Job<'a, T> {
+pub struct Job<'a, T> {
     start: Start<'a, T>,
     sources: &'a [Source<'a, T>],
     finish: Finish<'a, T>,
@@ -179,6 +188,11 @@ struct Job<'a, T> {
 }
 
 impl<T: Scalar> Job<'_, T> {
+    pub(crate) fn dispatch(self, level: Level, out: &mut [T]) {
+        let n = out.len() / self.m;
+        dispatch!(level, simd => self.run(simd, out, n));
+    }
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S, out: &mut [T], n: usize) {
         let lanes = T::Vector::<S>::LEN;
@@ -246,6 +260,7 @@ impl<T: Scalar> Job<'_, T> {
         for r in 0..MR {
             let from = match self.start {
                 Start::Zero => continue,
+                Start::Out => &out[(row + r) * self.m + first..][..columns],
                 Start::Bias(bias) => &bias[first..first + columns],
                 Start::Rows { table, ids } => {
                     &table[ids[row + r] as usize * self.m + first..][..columns]

@@ -1,16 +1,20 @@
 //! The one numeric bound of the crate: [`Scalar`] is `f32` or `f64`.
 //!
-//! It names what the rest needs of a number (arithmetic from `ndarray`, a vector of them for the kernels, the
-//! products of BLAS) and knows nothing of networks.
+//! It names what the rest needs of a number (arithmetic from `ndarray`, a vector of them for the kernels, the kernels
+//! themselves) and knows nothing of networks.
 
-use crate::activation::ExpConstants;
-use fearless_simd::{Simd, SimdFloat, SimdFloatElement};
+use crate::activation::{self, ExpConstants};
+use crate::backward;
+use crate::blas::Gemm;
+use crate::loss::{self, LossStep, Tally};
+use crate::packed::Job;
+use fearless_simd::{Level, Simd, SimdFloat, SimdFloatElement};
 
 /// A real number type a network can be computed in: `f32` (the default everywhere) or `f64`.
 ///
 /// Sealed: the foreign products and the accuracy bounds of the kernels exist for these two only.
 pub trait Scalar:
-    ndarray::NdFloat + SimdFloatElement + num_traits::ToBytes + Default + sealed::Sealed
+    ndarray::NdFloat + SimdFloatElement + num_traits::ToBytes + Default + sealed::Sealed + Kernels
 {
     /// As many of them as one instruction of `S` takes.
     type Vector<S: Simd>: SimdFloat<S, Element = Self>;
@@ -27,10 +31,6 @@ pub trait Scalar:
 
     /// `self`, exactly.
     fn as_f64(self) -> f64;
-
-    /// The foreign general matrix product, row-major: `C = alpha op(A) op(B) + beta C`.
-    #[doc(hidden)]
-    fn gemm(call: crate::blas::Gemm<'_, Self>);
 }
 
 impl Scalar for f32 {
@@ -44,10 +44,6 @@ impl Scalar for f32 {
 
     fn as_f64(self) -> f64 {
         f64::from(self)
-    }
-
-    fn gemm(call: crate::blas::Gemm<'_, f32>) {
-        call.sgemm();
     }
 }
 
@@ -63,11 +59,48 @@ impl Scalar for f64 {
     fn as_f64(self) -> f64 {
         self
     }
-
-    fn gemm(call: crate::blas::Gemm<'_, f64>) {
-        call.dgemm();
-    }
 }
+
+/// The kernels of a number type, as the rest calls them.
+///
+/// They are generic code; named here for each type, they are compiled into this crate once, and not again into every
+/// program that trains something: that would take each of them a minute.
+#[doc(hidden)]
+pub trait Kernels: Sized {
+    fn gemm(call: Gemm<'_, Self>);
+    fn run_product(level: Level, job: Job<'_, Self>, out: &mut [Self]);
+    fn run_tanh(level: Level, x: &mut [Self]);
+    fn run_softmax(level: Level, u: &mut [Self], n: usize);
+    fn run_cross_entropy(level: Level, u: &mut [Self], step: LossStep<'_, '_, Self>) -> Tally;
+    fn run_sum_rows(level: Level, rows: &[Self], sums: &mut [Self]);
+}
+
+macro_rules! kernels {
+    ($t:ty, $gemm:ident) => {
+        impl Kernels for $t {
+            fn gemm(call: Gemm<'_, $t>) {
+                call.$gemm();
+            }
+            fn run_product(level: Level, job: Job<'_, $t>, out: &mut [$t]) {
+                job.dispatch(level, out);
+            }
+            fn run_tanh(level: Level, x: &mut [$t]) {
+                activation::tanh_kernel(level, x);
+            }
+            fn run_softmax(level: Level, u: &mut [$t], n: usize) {
+                activation::softmax_kernel(level, u, n);
+            }
+            fn run_cross_entropy(level: Level, u: &mut [$t], step: LossStep<'_, '_, $t>) -> Tally {
+                loss::kernel(level, u, step)
+            }
+            fn run_sum_rows(level: Level, rows: &[$t], sums: &mut [$t]) {
+                backward::sum_rows_kernel(level, rows, sums);
+            }
+        }
+    };
+}
+kernels!(f32, sgemm);
+kernels!(f64, dgemm);
 
 mod sealed {
     pub trait Sealed {}

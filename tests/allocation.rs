@@ -36,6 +36,7 @@ fn a_step_allocates_nothing_after_the_first() {
         EngineOptions {
             threads: 2,
             shards: 3,
+            ..EngineOptions::default()
         },
     )
     .unwrap();

@@ -12,7 +12,15 @@ use support::{Form, Problem, assert_close, forms, relative};
 const TOLERANCE: f64 = 1e-11;
 
 fn engine(dims: Dims, threads: usize, shards: usize) -> Engine<f64> {
-    Engine::new(dims, EngineOptions { threads, shards }).unwrap()
+    Engine::new(
+        dims,
+        EngineOptions {
+            threads,
+            shards,
+            ..EngineOptions::default()
+        },
+    )
+    .unwrap()
 }
 
 #[test]
@@ -54,7 +62,15 @@ fn threads_never_change_a_bit() {
     let problem = Problem::<f64>::random(form, dims, (13, 9), 5).single();
     for shards in [1, 3, 8] {
         let train = |threads: usize| {
-            let mut engine = Engine::new(dims, EngineOptions { threads, shards }).unwrap();
+            let mut engine = Engine::new(
+                dims,
+                EngineOptions {
+                    threads,
+                    shards,
+                    ..EngineOptions::default()
+                },
+            )
+            .unwrap();
             let mut p = problem.parameters.clone();
             let mut norms = Vec::new();
             for _ in 0..20 {

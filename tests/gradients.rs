@@ -72,6 +72,7 @@ fn the_network_equals_central_differences() {
                 EngineOptions {
                     threads: 1,
                     shards: 1,
+                    ..EngineOptions::default()
                 },
             )
             .unwrap();

@@ -329,7 +329,15 @@ fn gradients(
 
 fn engine(dims: Dims, shards: usize) -> Engine<f64> {
     let threads = shards;
-    Engine::new(dims, EngineOptions { threads, shards }).unwrap()
+    Engine::new(
+        dims,
+        EngineOptions {
+            threads,
+            shards,
+            ..EngineOptions::default()
+        },
+    )
+    .unwrap()
 }
 
 #[test]

@@ -90,6 +90,24 @@ fn fraction(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of bytes: `1000000`, `500k`, `1.5G`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let expected = || "expected a number of bytes, such as 500M or 2G".to_string();
+    let unit = text.trim_end_matches(['b', 'B', 'i']);
+    let (number, factor) = match unit.chars().last().map(|c| c.to_ascii_lowercase()) {
+        Some('k') => (&unit[..unit.len() - 1], 1u64 << 10),
+        Some('m') => (&unit[..unit.len() - 1], 1 << 20),
+        Some('g') => (&unit[..unit.len() - 1], 1 << 30),
+        _ => (unit, 1),
+    };
+    let bytes = number.trim().parse::<f64>().map_err(|_| expected())? * factor as f64;
+    if bytes >= 1.0 && bytes < (1u64 << 53) as f64 {
+        Ok(bytes as usize)
+    } else {
+        Err(expected())
+    }
+}
+
 /// The precision of all numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -203,6 +221,12 @@ pub struct TrainArgs {
     /// The largest size of an element of a gradient [default: none]
     #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "SIZE", help_heading = "Optimisation")]
     pub clip_value: Option<f64>,
+    /// The probability that an output of the hidden layer is dropped on its way to the classes [default: 0]
+    #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "P", help_heading = "Optimisation")]
+    pub dropout: Option<f64>,
+    /// The probability that an input, or a token, is dropped [default: 0]
+    #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "P", help_heading = "Optimisation")]
+    pub input_dropout: Option<f64>,
     /// Weight decay [default: 0; 0.01 for adamw]
     #[arg(long, value_parser = real_from_zero, allow_negative_numbers = true, value_name = "DECAY", help_heading = "Optimisation")]
     pub weight_decay: Option<f64>,
@@ -219,6 +243,10 @@ pub struct TrainArgs {
     /// Parts a batch is cut into, a part of the result (within rounding) [default: as many as threads]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536), value_name = "N", help_heading = "Machine")]
     pub shards: Option<usize>,
+    /// The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of the
+    /// result (within rounding) [default: as it comes]
+    #[arg(long, value_parser = bytes, value_name = "BYTES", help_heading = "Machine")]
+    pub memory: Option<usize>,
 
     /// The run folder, which must not hold a run yet [default: a new one, runs/NAME after DATA]
     #[arg(

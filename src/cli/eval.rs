@@ -44,6 +44,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let options = EngineOptions {
         threads: args.threads.unwrap_or(0),
         shards: 0,
+        ..EngineOptions::default()
     };
     let mut engine = Engine::new(dims, options)?;
     let bar = output.bar(

@@ -46,6 +46,7 @@ fn predict<T: Scalar + WritableElement>(
     let options = EngineOptions {
         threads: args.threads.unwrap_or(0),
         shards: 0,
+        ..EngineOptions::default()
     };
     let mut engine = Engine::new(dims, options)?;
     let probabilities = engine.predict(model.rnn.parameters(), inputs.view(), None)?;

@@ -8,6 +8,7 @@ use super::args::{Dtype, TrainArgs};
 use anyhow::{Context, Result, bail};
 use bptt::Init;
 use bptt::data::TokenKind;
+use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::train::{Schedule, TrainOptions};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub struct Settings {
     pub schedule: Schedule,
     pub warmup: u64,
     pub clip: Clip,
+    pub dropout: Dropout,
+    /// Of the engine's scratch, in bytes.
+    pub memory: Option<usize>,
     pub patience: u32,
     pub seed: u64,
     pub shards: usize,
@@ -107,6 +111,12 @@ impl Config {
                 norm: Some(args.clip_norm.unwrap_or(1.0)),
                 value: args.clip_value,
             },
+            dropout: Dropout {
+                inputs: args.input_dropout.unwrap_or(0.0),
+                outputs: args.dropout.unwrap_or(0.0),
+                seed: args.seed.unwrap_or(0),
+            },
+            memory: args.memory,
             patience: args.patience.unwrap_or(0),
             seed: args.seed.unwrap_or(0),
             shards: args.shards.unwrap_or(threads),
@@ -161,6 +171,9 @@ impl Config {
             "--warmup", args.warmup.is_some(), warmup;
             "--clip-norm", args.clip_norm.is_some(), clip.norm;
             "--clip-value", args.clip_value.is_some(), clip.value;
+            "--dropout", args.dropout.is_some(), dropout.outputs;
+            "--input-dropout", args.input_dropout.is_some(), dropout.inputs;
+            "--memory", args.memory.is_some(), memory;
             "--patience", args.patience.is_some(), patience;
             "--seed", args.seed.is_some(), seed;
             "--shards", args.shards.is_some(), shards;
@@ -204,6 +217,7 @@ impl Settings {
             schedule: self.schedule,
             warmup: self.warmup,
             clip: self.clip,
+            dropout: self.dropout,
             report_every: self.report_every,
             patience: self.patience,
             reset_state: self.reset_state,

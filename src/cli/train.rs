@@ -63,6 +63,7 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
     let engine = EngineOptions {
         threads: config.threads,
         shards: settings.shards,
+        memory: settings.memory,
     };
     let options = settings.train_options(steps);
     let mut trainer = Trainer::new(

@@ -17,6 +17,7 @@ pub(super) struct Buffers<T> {
     classes: Vec<u32>,
     distributions: Vec<T>,
     mask: Vec<bool>,
+    lengths: Vec<usize>,
 }
 
 impl<T: Scalar> Buffers<T> {
@@ -27,6 +28,7 @@ impl<T: Scalar> Buffers<T> {
             classes: Vec::new(),
             distributions: Vec::new(),
             mask: Vec::new(),
+            lengths: Vec::new(),
         }
     }
 
@@ -55,6 +57,7 @@ impl<T: Scalar> Buffers<T> {
                 targets: Targets::Classes(matrix(shape, &self.classes)),
                 mask: masked.then(|| matrix(shape, &self.mask)),
             },
+            lengths: None,
         }
     }
 
@@ -91,6 +94,15 @@ impl<T: Scalar> Buffers<T> {
                 Targets::Classes(matrix(shape, &self.classes))
             }
         };
+        let lengths = set.lengths().map(|lengths| {
+            let Range { start, end } = part.steps;
+            let own = rows
+                .iter()
+                .map(|&row| lengths[row].clamp(start, end) - start);
+            self.lengths.clear();
+            self.lengths.extend(own);
+            &self.lengths[..]
+        });
         let mask = set.mask().map(|mask| {
             part.gather(mask.as_slice(), 1, &mut self.mask);
             matrix(shape, &self.mask)
@@ -98,6 +110,7 @@ impl<T: Scalar> Buffers<T> {
         Batch {
             inputs,
             answers: Answers { targets, mask },
+            lengths,
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct Position {
 /// let mut loader = Loader::<f32>::text(corpus, 2, 3)?;
 /// assert_eq!((loader.streams(), loader.windows_per_epoch()), (2, 2));
 /// let window = loader.next();
-/// let Batch { inputs, answers } = window.batch;
+/// let Batch { inputs, answers, .. } = window.batch;
 /// assert!(matches!(inputs, Inputs::Tokens(x) if x == array![[0, 1, 2], [5, 6, 7]]));
 /// assert!(matches!(answers.targets, Targets::Classes(y) if y == array![[1, 2, 3], [6, 7, 8]]));
 /// assert!(loader.next().ends_epoch);

@@ -119,6 +119,8 @@ pub struct Sequences<T> {
     inputs: OwnedInputs<T>,
     targets: OwnedTargets<T>,
     mask: Option<Array2<bool>>,
+    /// One more than the last step that counts, for each sequence: no step after that is ever run.
+    lengths: Option<Vec<usize>>,
     n_x: usize,
     n_y: usize,
 }
@@ -176,6 +178,7 @@ impl<T: Scalar> Sequences<T> {
             n_y: targets.n_y(),
             inputs,
             targets,
+            lengths: mask.as_ref().map(lengths),
             mask,
         })
     }
@@ -226,6 +229,11 @@ impl<T: Scalar> Sequences<T> {
         self.mask.as_ref().map(|mask| mask.view())
     }
 
+    /// `[N]`, the steps of each sequence up to the last that counts, where there is a mask.
+    pub fn lengths(&self) -> Option<&[usize]> {
+        self.lengths.as_deref()
+    }
+
     /// How many steps count in the loss.
     pub fn counted(&self) -> u64 {
         self.batch().counted()
@@ -239,6 +247,7 @@ impl<T: Scalar> Sequences<T> {
                 targets: self.targets.view(),
                 mask: self.mask(),
             },
+            lengths: self.lengths(),
         }
     }
 
@@ -259,6 +268,8 @@ impl<T: Scalar> Sequences<T> {
                 OwnedTargets::Classes(ids) => OwnedTargets::Classes(ids.select(Axis(0), rows)),
             },
             mask: self.mask.as_ref().map(|mask| mask.select(Axis(0), rows)),
+            lengths: (self.lengths.as_ref())
+                .map(|lengths| rows.iter().map(|&row| lengths[row]).collect()),
             ..*self
         }
     }
@@ -295,6 +306,13 @@ impl<T: Scalar> Sequences<T> {
         train.sort_unstable();
         Ok((self.select(train), self.select(valid)))
     }
+}
+
+/// One more than the last step that counts, for each sequence.
+fn lengths(mask: &Array2<bool>) -> Vec<usize> {
+    let rows = mask.rows().into_iter();
+    rows.map(|row| (0..row.len()).rfind(|&t| row[t]).map_or(0, |t| t + 1))
+        .collect()
 }
 
 fn one_more_than_largest(ids: &Array2<u32>) -> usize {

@@ -20,6 +20,7 @@ pub use checkpoint::{Checkpoint, Progress};
 pub use schedule::Schedule;
 
 use crate::data::Loader;
+use crate::dropout::Dropout;
 use crate::loss::Tally;
 use crate::optim::{Clip, Optimizer, OptimizerOptions, Update};
 use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
@@ -49,6 +50,8 @@ pub struct TrainOptions {
     pub warmup: u64,
     /// Bounds on the gradient.
     pub clip: Clip,
+    /// What is dropped in training.
+    pub dropout: Dropout,
     /// Updates from report to report.
     pub report_every: u64,
     /// The run ends after so many reports without a better validation loss; never, if zero.
@@ -73,6 +76,7 @@ impl TrainOptions {
                 });
             }
         }
+        self.dropout.check()?;
         if self.report_every == 0 {
             return Err(Error::Option {
                 name: "report-every",
@@ -232,6 +236,7 @@ impl Default for TrainOptions {
                 norm: Some(1.0),
                 value: None,
             },
+            dropout: Dropout::default(),
             report_every: 100,
             patience: 0,
             reset_state: false,
@@ -410,9 +415,14 @@ impl<T: Scalar> Trainer<T> {
                     .predict(self.rnn.parameters(), window.batch.inputs, state)?;
                 continue;
             }
-            let found = self
-                .engine
-                .gradient(self.rnn.parameters(), &window.batch, state)?;
+            let (p, update) = (self.rnn.parameters(), self.progress.step + 1);
+            let found = self.engine.gradient_with_dropout(
+                p,
+                &window.batch,
+                state,
+                &self.options.dropout,
+                update,
+            )?;
             break (found.tally, found.norm, self.loader.position());
         };
         let loss = tally.mean_loss();

@@ -1,0 +1,185 @@
+//! Dropout on what enters and what leaves the hidden layer, never on the way from step to step.
+//!
+//! ```text
+//! x~ = x * m / (1 - p)        m = 0 with probability p, else 1, for each element
+//! h_t = tanh(wx x~_t + wh h_{t-1} + bh)      u_t = wy h~_t + by
+//! ```
+//!
+//! (Srivastava et al. 2014; where to put it in a recurrent network: Zaremba et al. 2014.) A token is an element of its
+//! one-hot row: dropped, it leaves the bias alone.
+//!
+//! Masks come from a counter-based generator, ChaCha8 keyed by seed and update, its stream by shard, its position by time
+//! step: they are drawn where they are needed, in any order, on any thread, and never stored.
+
+use crate::{Error, Result, Scalar};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// How much is dropped in training; nothing, by default. Evaluation and prediction never drop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Dropout {
+    /// The probability for an input of the hidden layer.
+    pub inputs: f64,
+    /// The probability for an output of the hidden layer, on its way to the classes.
+    pub outputs: f64,
+    /// The same seed drops the same.
+    pub seed: u64,
+}
+
+impl Dropout {
+    /// Whether the probabilities are at least 0 and less than 1.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub fn check(&self) -> Result<()> {
+        for p in [self.inputs, self.outputs] {
+            if !(0.0..1.0).contains(&p) {
+                return Err(Error::Option {
+                    name: "dropout",
+                    value: p.to_string(),
+                    expected: "at least 0 and less than 1",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The masks of one shard at one update, for inputs and for outputs; `None` where nothing is dropped.
+    pub(crate) fn masks(&self, update: u64, shard: usize) -> [Option<Mask>; 2] {
+        let stream = 2 * shard as u64;
+        [(self.inputs, stream), (self.outputs, stream + 1)]
+            .map(|(p, stream)| (p > 0.0).then(|| Mask::new(p, self.seed, update, stream)))
+    }
+}
+
+/// Random bits for each element of a mask: the probability is met to 1 in 65,536.
+type Draw = u16;
+
+/// The masks of all time steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Mask {
+    rng: ChaCha8Rng,
+    /// Drawn below this, an element is dropped.
+    threshold: Draw,
+}
+
+impl Mask {
+    fn new(p: f64, seed: u64, update: u64, stream: u64) -> Self {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8..16].copy_from_slice(&update.to_le_bytes());
+        key[16..23].copy_from_slice(b"dropout");
+        let mut rng = ChaCha8Rng::from_seed(key);
+        rng.set_stream(stream);
+        Mask {
+            rng,
+            threshold: (p * (1u32 << Draw::BITS) as f64)
+                .round()
+                .min(Draw::MAX.into()) as Draw,
+        }
+    }
+
+    /// What kept elements are multiplied with.
+    pub fn scale<T: Scalar>(&self) -> T {
+        let size = f64::from(1u32 << Draw::BITS);
+        T::from_f64(size / (size - f64::from(self.threshold)))
+    }
+
+    /// Calls `element(i, kept)` for elements `0..count` of time step `t`, of which no step has more than `most`.
+    pub fn draw(
+        &mut self,
+        t: usize,
+        most: usize,
+        count: usize,
+        mut element: impl FnMut(usize, bool),
+    ) {
+        const BLOCK: usize = 256;
+        let per_word = size_of::<u32>() / size_of::<Draw>();
+        let words = most.next_multiple_of(BLOCK) / per_word;
+        self.rng.set_word_pos(t as u128 * words as u128);
+        let mut bytes = [0; BLOCK * size_of::<Draw>()];
+        for from in (0..count).step_by(BLOCK) {
+            self.rng.fill_bytes(&mut bytes);
+            let (draws, _) = bytes.as_chunks();
+            for (i, &draw) in draws.iter().take(count - from).enumerate() {
+                element(from + i, Draw::from_le_bytes(draw) >= self.threshold);
+            }
+        }
+    }
+
+    /// Multiplies the elements of time step `t` with their mask; `most` as in [`Mask::draw`].
+    pub fn apply<T: Scalar>(&mut self, t: usize, most: usize, values: &mut [T]) {
+        let scale: T = self.scale();
+        let count = values.len();
+        self.draw(t, most, count, |i, kept| {
+            values[i] = if kept { values[i] * scale } else { T::zero() };
+        });
+    }
+}
+
+/// The masks of a pass over some of the time steps.
+pub(crate) struct Dropped<'a> {
+    pub mask: &'a mut Mask,
+    /// The time step of the whole at which the pass begins.
+    pub first: usize,
+    /// Elements of the longest time step.
+    pub most: usize,
+}
+
+impl Dropped<'_> {
+    /// Multiplies the elements of the pass's time step `t` with their mask.
+    pub fn apply<T: Scalar>(&mut self, t: usize, values: &mut [T]) {
+        self.mask.apply(self.first + t, self.most, values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(update: u64, shard: usize) -> Mask {
+        let dropout = Dropout {
+            inputs: 0.0,
+            outputs: 0.3,
+            seed: 5,
+        };
+        let [inputs, outputs] = dropout.masks(update, shard);
+        assert!(inputs.is_none());
+        outputs.unwrap()
+    }
+
+    fn drawn(mask: &mut Mask, t: usize, count: usize) -> Vec<f64> {
+        let mut values = vec![1.0; count];
+        mask.apply(t, 1000, &mut values);
+        values
+    }
+
+    #[test]
+    fn drops_as_often_as_it_says_and_keeps_the_mean() {
+        let values: Vec<f64> = (0..100)
+            .flat_map(|t| drawn(&mut mask(1, 0), t, 1000))
+            .collect();
+        let dropped = values.iter().filter(|&&x| x == 0.0).count() as f64;
+        // Four standard deviations of a count of 100,000.
+        assert!(
+            (dropped - 30_000.0).abs() < 4.0 * (21_000f64).sqrt(),
+            "{dropped}"
+        );
+        assert!((values.iter().sum::<f64>() / 1e5 - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn each_step_shard_and_update_has_its_own() {
+        let mut one = mask(1, 0);
+        let first = drawn(&mut one, 0, 300);
+        let others = [
+            drawn(&mut one, 1, 300),
+            drawn(&mut mask(2, 0), 0, 300),
+            drawn(&mut mask(1, 1), 0, 300),
+        ];
+        assert!(others.iter().all(|other| *other != first));
+        // In any order, and whatever number of rows is left.
+        assert_eq!(drawn(&mut one, 0, 300), first);
+        assert_eq!(drawn(&mut one, 0, 200), first[..200]);
+    }
+}

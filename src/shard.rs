@@ -1,0 +1,163 @@
+//! One shard of a batch through a whole pass: forward, loss and BPTT over its own sequences, on one thread.
+//!
+//! Time is taken in segments where not all of it fits the memory there is: the first pass keeps only the states between
+//! segments, and going back, each segment runs forward once more before BPTT runs over it (Chen et al. 2016, with one
+//! level). That is one more recurrence for all but the last segment, a third of a training step at most.
+//!
+//! Knows nothing of the other shards or of threads.
+
+use crate::backward::{Beyond, backward};
+use crate::dropout::{Dropout, Dropped, Mask};
+use crate::forward::{logits, states};
+use crate::loss::{Tally, softmax_cross_entropy};
+use crate::workspace::{Rows, Workspace};
+use crate::{Answers, Dims, Inputs, Parameters, Scalar};
+use ndarray::ArrayView2;
+use std::ops::Range;
+
+/// What every shard of a batch is given.
+pub(crate) struct Pass<'a, T> {
+    pub parameters: &'a Parameters<T>,
+    pub inputs: Inputs<'a, T>,
+    /// The initial state `[N, n_h]`; zero, if there is none.
+    pub state: Option<ArrayView2<'a, T>>,
+    /// Time steps of a segment.
+    pub segment: usize,
+}
+
+/// One part of the batch with all it needs.
+#[derive(Debug)]
+pub(crate) struct Shard<T> {
+    /// Which of all shards it is.
+    pub index: usize,
+    pub rows: Rows,
+    pub ws: Workspace<T>,
+    pub gradients: Parameters<T>,
+    pub tally: Tally,
+    /// The state of each sequence after its last step `[n, n_h]`, in the order of `rows`.
+    pub finals: Vec<T>,
+    /// The states with which segments after the first begin, the latest at the end.
+    between: Vec<T>,
+    /// dZ of the first time step of the segment after.
+    dz_after: Vec<T>,
+}
+
+impl<T: Scalar> Shard<T> {
+    pub fn new(dims: Dims, index: usize) -> Self {
+        Shard {
+            index,
+            rows: Rows::default(),
+            ws: Workspace::new(dims),
+            gradients: Parameters::zeros(dims),
+            tally: Tally::default(),
+            finals: Vec::new(),
+            between: Vec::new(),
+            dz_after: Vec::new(),
+        }
+    }
+
+    /// Bytes of a shard of `n` sequences of `t` steps in segments of `segment` steps, after a training step without dropout.
+    pub fn bytes(dims: Dims, n: usize, t: usize, segment: usize, tokens: bool) -> usize {
+        let states = match t.div_ceil(segment) {
+            0 | 1 => 2,
+            segments => 1 + segments,
+        };
+        Workspace::<T>::bytes(dims, n, t.min(segment), tokens)
+            + (states * n * dims.n_h + dims.len()) * size_of::<T>()
+    }
+
+    /// Forward, loss and BPTT: gradients of `scale` times the summed loss, and the tally.
+    ///
+    /// `dropout`, if there is any, is that of update `update`.
+    pub fn train(
+        &mut self,
+        pass: &Pass<'_, T>,
+        answers: &Answers<'_, T>,
+        scale: T,
+        dropout: Option<(&Dropout, u64)>,
+    ) {
+        let [mut drop_x, mut drop_h] = match dropout {
+            Some((dropout, update)) => dropout.masks(update, self.index),
+            None => [None, None],
+        };
+        let p = pass.parameters;
+
+        // STEP 1: the states of all segments, of which those between them and those of the last are kept.
+        let last = self.segments(pass) - 1;
+        for s in 0..=last {
+            self.run_states(pass, s, &mut drop_x);
+            if s < last {
+                self.between.extend_from_slice(self.ws.last_states());
+            }
+        }
+        // STEP 2: from the last segment to the first: logits, loss, BPTT.
+        self.ws.pack_backward(p);
+        self.dz_after.clear();
+        for s in (0..=last).rev() {
+            if s < last {
+                self.run_states(pass, s, &mut drop_x);
+            }
+            let first = s * pass.segment;
+            let (ws, most) = (&mut self.ws, self.rows.index().len() * p.dims().n_h);
+            let mut dropped = drop_h.as_mut().map(|mask| Dropped { mask, first, most });
+            logits(p, ws, dropped.as_mut());
+            self.tally += softmax_cross_entropy(ws, answers, &self.rows, first, scale);
+            let beyond = Beyond {
+                dz: &self.dz_after,
+                accumulate: s < last,
+            };
+            backward(ws, &mut self.gradients, &beyond, dropped.as_mut());
+            let entered = ws.n() * p.dims().n_h;
+            self.dz_after.clear();
+            self.dz_after.extend_from_slice(&ws.dz[..entered]);
+            self.between
+                .truncate(self.between.len().saturating_sub(entered));
+        }
+    }
+
+    /// Forward alone; `visit` sees the workspace with the logits of each segment and the time step at which it begins.
+    pub fn infer(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
+        for s in 0..self.segments(pass) {
+            self.run_states(pass, s, &mut None);
+            logits(pass.parameters, &mut self.ws, None);
+            visit(self, s * pass.segment);
+            self.between.clear();
+            self.between.extend_from_slice(self.ws.last_states());
+        }
+    }
+
+    fn segments(&self, pass: &Pass<'_, T>) -> usize {
+        self.rows.steps().div_ceil(pass.segment).max(1)
+    }
+
+    /// The states of a segment, from those at the end of `between`, or from the initial ones.
+    fn run_states(&mut self, pass: &Pass<'_, T>, s: usize, drop_x: &mut Option<Mask>) {
+        let steps = self.steps(pass, s);
+        let (ws, first) = (&mut self.ws, steps.start);
+        ws.load(&pass.inputs, &self.rows, steps);
+        if let Some(mask) = drop_x {
+            ws.drop_inputs(mask, first, self.rows.index().len());
+        }
+        if s == 0 {
+            ws.start(pass.state, &self.rows);
+            ws.token_scale = drop_x.as_ref().map_or(T::one(), Mask::scale);
+            ws.pack_forward(pass.parameters);
+            self.finals.resize(ws.n() * ws.dims.n_h, T::zero());
+        } else {
+            let begin = self.between.len() - ws.n() * ws.dims.n_h;
+            ws.go_on(&self.between[begin..]);
+        }
+        states(pass.parameters, ws);
+        ws.copy_last_states(&mut self.finals);
+    }
+
+    fn steps(&self, pass: &Pass<'_, T>, s: usize) -> Range<usize> {
+        s * pass.segment..((s + 1) * pass.segment).min(self.rows.steps())
+    }
+
+    /// Nothing to do with the batch at hand.
+    pub fn clear(&mut self) {
+        self.tally = Tally::default();
+        self.between.clear();
+    }
+}
