@@ -351,20 +351,4 @@ impl<T: Scalar> Workspace<T> {
             finals[rows.start * n_h..rows.end * n_h].copy_from_slice(&self.h[from]);
         }
     }
-
-    /// Fills every buffer with NaN: whatever is read before it is written shows.
-    #[cfg(test)]
-    pub(crate) fn poison(&mut self) {
-        for buffer in [
-            &mut self.h,
-            &mut self.u,
-            &mut self.dz,
-            &mut self.forward.table,
-        ] {
-            buffer.fill(T::nan());
-        }
-        if let ShardInputs::Dense(x) = &mut self.inputs {
-            x.fill(T::nan());
-        }
-    }
 }
