@@ -85,6 +85,8 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     if let Value::Object(config) = &model.about.config {
         output.text("\ntrained with")?;
         for (name, value) in config {
+            // A file may come from anywhere: no control characters to the terminal.
+            let name = name.escape_debug().to_string();
             output.text(format_args!("  {name:<16} {value}"))?;
         }
     }

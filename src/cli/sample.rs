@@ -11,7 +11,7 @@ use bptt::sample::{SampleOptions, Sampler};
 use bptt::{Rnn, Scalar, Stream};
 use ndarray::Array2;
 use serde_json::json;
-use std::io::{self, Write};
+use std::io;
 
 pub fn run(args: &SampleArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| sample(args, &model, output))
@@ -41,9 +41,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
                 text.extend_from_slice(bytes);
                 return Ok(());
             }
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes)?;
-            stdout.flush()
+            output.piece(bytes)
         },
     )?;
     let text = String::from_utf8_lossy(&text);
