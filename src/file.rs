@@ -123,7 +123,9 @@ mod tests {
         let path = folder.path().join("missing/a.txt");
         let error = write_atomically(&path, b"x").unwrap_err().to_string();
         assert!(error.contains("missing/a.txt"), "{error}");
-        let error = write_atomically(folder.path(), b"x").unwrap_err().to_string();
+        let error = write_atomically(folder.path(), b"x")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no ordinary file"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -46,7 +46,11 @@ fn sequences<T: Scalar>(tokens: bool) -> Sequences<T> {
 }
 
 /// The weights after 50 updates, and the losses on the way.
-fn train<T: Scalar>(algorithm: Algorithm, tokens: bool, threads: usize) -> (Parameters<T>, Vec<f64>) {
+fn train<T: Scalar>(
+    algorithm: Algorithm,
+    tokens: bool,
+    threads: usize,
+) -> (Parameters<T>, Vec<f64>) {
     let data = Loader::sequences(sequences(tokens), 9, Some(8), 3).unwrap();
     let valid = Loader::evaluation_sequences(sequences(tokens)).unwrap();
     let rnn = Rnn::<T>::new(DIMS, Init::Orthogonal, 2).unwrap();
@@ -68,7 +72,10 @@ fn train<T: Scalar>(algorithm: Algorithm, tokens: bool, threads: usize) -> (Para
     };
     let mut run = Trainer::new(rnn, data, Some(valid), engine, optimizer, options).unwrap();
     assert_eq!(run.run(&mut ()).unwrap(), StopReason::Finished);
-    let losses = run.history().iter().flat_map(|r| [r.train_loss, r.valid_loss.unwrap()]);
+    let losses = run
+        .history()
+        .iter()
+        .flat_map(|r| [r.train_loss, r.valid_loss.unwrap()]);
     (run.rnn().parameters().clone(), losses.collect())
 }
 
@@ -80,7 +87,10 @@ fn check<T: Scalar>(threads: &[usize]) {
             assert!(one.0 != *start.parameters(), "{algorithm:?} does nothing");
             for &threads in threads {
                 let many = train::<T>(algorithm, tokens, threads);
-                assert!(many == one, "{algorithm:?}, tokens {tokens}, {threads} threads");
+                assert!(
+                    many == one,
+                    "{algorithm:?}, tokens {tokens}, {threads} threads"
+                );
             }
         }
     }
@@ -110,7 +120,12 @@ struct Load(Vec<Child>);
 impl Load {
     fn new() -> Self {
         let cores = std::thread::available_parallelism().unwrap().get();
-        let busy = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let busy = || {
+            Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .spawn()
+                .unwrap()
+        };
         Load((0..2 * cores).map(|_| busy()).collect())
     }
 }

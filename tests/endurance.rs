@@ -17,7 +17,9 @@ const SLOWER: f64 = 1.5;
 
 fn resident(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -56,13 +58,23 @@ fn two_hundred_thousand_steps() {
     assert_eq!(speed.len(), reports);
 
     let most = memory.iter().copied().fold(0.0, f64::max);
-    println!("memory: {} kB after 100 steps, {most} kB at most", memory[0]);
+    println!(
+        "memory: {} kB after 100 steps, {most} kB at most",
+        memory[0]
+    );
     // The history is kept for the plot, at most 200 bytes a report.
     let history = 200.0 * reports as f64 / 1024.0;
-    assert!(most <= GROWTH * memory[0] + history, "{most} kB, {} kB at first", memory[0]);
+    assert!(
+        most <= GROWTH * memory[0] + history,
+        "{most} kB, {} kB at first",
+        memory[0]
+    );
 
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    let (first, last) = (mean(&speed[..reports / 10]), mean(&speed[reports - reports / 10..]));
+    let (first, last) = (
+        mean(&speed[..reports / 10]),
+        mean(&speed[reports - reports / 10..]),
+    );
     println!("speed: {first:.0} tokens/s in the first tenth, {last:.0} in the last");
     assert!(last * SLOWER >= first, "{last} tokens/s, {first} at first");
 

@@ -14,7 +14,9 @@ const TOLERANCE: f64 = 1e-6;
 
 /// A flavour's folder, to come first where libraries are looked for.
 fn folder(flavour: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/flavours").join(flavour);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/flavours")
+        .join(flavour);
     if folder.join("libopenblas.so.0").exists() {
         return Some(folder);
     }
@@ -42,8 +44,14 @@ impl Desk {
             .output()
             .unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{libraries:?} {arguments}: {message}");
-        assert!(!message.contains("OpenBLAS : ") && !message.contains("BLAS error"), "{message}");
+        assert!(
+            output.status.success(),
+            "{libraries:?} {arguments}: {message}"
+        );
+        assert!(
+            !message.contains("OpenBLAS : ") && !message.contains("BLAS error"),
+            "{message}"
+        );
         output
     }
 
@@ -79,10 +87,16 @@ fn every_flavour_gives_the_same_results() {
             continue;
         };
         let (done, message) = desk.train(&libraries, flavour, "--threads 4");
-        assert!(message.contains(name), "{flavour} was not loaded: {message}");
+        assert!(
+            message.contains(name),
+            "{flavour} was not loaded: {message}"
+        );
         assert_eq!(message.contains("take turns"), slow, "{message}");
         let loss = done["valid_loss"].as_f64().unwrap();
-        assert!((loss / expected - 1.0).abs() <= TOLERANCE, "{flavour}: {loss} {expected}");
+        assert!(
+            (loss / expected - 1.0).abs() <= TOLERANCE,
+            "{flavour}: {loss} {expected}"
+        );
         // Threads are no part of the result here either: an unlocked library would show in some bit of these.
         let model = |run: &str| {
             let path = desk.0.path().join(run).join("model.safetensors");
@@ -101,7 +115,9 @@ fn every_flavour_gives_the_same_results() {
 fn hundreds_of_threads_on_every_flavour() {
     let desk = Desk::new();
     let system = Some(PathBuf::new());
-    let flavours = [("system", system)].into_iter().chain(FLAVOURS.map(|(f, ..)| (f, folder(f))));
+    let flavours = [("system", system)]
+        .into_iter()
+        .chain(FLAVOURS.map(|(f, ..)| (f, folder(f))));
     for (flavour, libraries) in flavours.filter_map(|(f, libraries)| Some((f, libraries?))) {
         for threads in [200, 1000] {
             let run = format!("{flavour}-{threads}");
@@ -113,7 +129,10 @@ fn hundreds_of_threads_on_every_flavour() {
             );
             let message = String::from_utf8_lossy(&output.stderr);
             assert!(message.contains("threads are used"), "{flavour}: {message}");
-            desk.bptt(&libraries, &format!("eval {run} text.txt --threads {threads}"));
+            desk.bptt(
+                &libraries,
+                &format!("eval {run} text.txt --threads {threads}"),
+            );
         }
     }
 }
@@ -133,6 +152,9 @@ fn no_flavour_gets_slower_by_threads() {
         };
         let (one, eight) = (seconds(1), seconds(8));
         // An OpenMP build that starts its own threads in each of ours takes thirty times as long.
-        assert!(eight < 8.0 * one + 0.5, "{flavour}: {eight} s instead of {one} s");
+        assert!(
+            eight < 8.0 * one + 0.5,
+            "{flavour}: {eight} s instead of {one} s"
+        );
     }
 }

@@ -65,7 +65,9 @@ fn within<R>(length: usize, read: impl FnOnce() -> R) -> R {
 
 fn npz(bytes: &[u8]) -> bptt::Result<Sequences<f32>> {
     let path = Path::new("set.npz");
-    within(bytes.len(), || Sequences::from_npz(path, Cursor::new(bytes)))
+    within(bytes.len(), || {
+        Sequences::from_npz(path, Cursor::new(bytes))
+    })
 }
 
 fn model(bytes: &[u8]) -> bptt::Result<Model<f32>> {
@@ -108,9 +110,22 @@ fn archive(arrays: &[(&str, &[u8])], deflated: bool) -> Vec<u8> {
 /// A small set that is all right.
 fn good_set() -> Vec<u8> {
     let inputs = array(&header("|u1", "(2, 3)"), &[0, 1, 2, 3, 4, 0]);
-    let targets = array(&header("<i2", "(2, 3)"), &[0, 0, 1, 0, 2, 0, 0, 0, 1, 0, 1, 0]);
-    let lengths = array(&header("<i8", "(2,)"), &[3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
-    archive(&[("inputs", &inputs), ("targets", &targets), ("lengths", &lengths)], true)
+    let targets = array(
+        &header("<i2", "(2, 3)"),
+        &[0, 0, 1, 0, 2, 0, 0, 0, 1, 0, 1, 0],
+    );
+    let lengths = array(
+        &header("<i8", "(2,)"),
+        &[3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
+    );
+    archive(
+        &[
+            ("inputs", &inputs),
+            ("targets", &targets),
+            ("lengths", &lengths),
+        ],
+        true,
+    )
 }
 
 #[test]
@@ -131,10 +146,20 @@ fn arrays_that_claim_more_than_there_is() {
         }
     }
     // No elements, and as many sequences and steps as one likes.
-    for shape in ["(1048576, 1099511627776, 0)", "(0, 1152921504606846976, 3)", "(1048576, 0, 2)"] {
+    for shape in [
+        "(1048576, 1099511627776, 0)",
+        "(0, 1152921504606846976, 3)",
+        "(1048576, 0, 2)",
+    ] {
         let inputs = array(&header("<f4", shape), &[]);
         let lengths = array(&header("|u1", "(1048576,)"), &[1; 1 << 20]);
-        refused(npz(&archive(&[("inputs", &inputs), ("lengths", &lengths)], true)), "length 0");
+        refused(
+            npz(&archive(
+                &[("inputs", &inputs), ("lengths", &lengths)],
+                true,
+            )),
+            "length 0",
+        );
     }
     // A header of four gigabytes, and one of brackets.
     let long = [b"\x93NUMPY\x02\x00\xff\xff\xff\xff", &[b' '; 100][..]].concat();
@@ -142,8 +167,14 @@ fn arrays_that_claim_more_than_there_is() {
     let deep = array(&"(".repeat(9000), &[]);
     refused(npz(&archive(&[("inputs", &deep)], true)), "damaged header");
     let object = array(&header("|O", "(2, 3)"), b"cos\nsystem\n(S'true'\ntR.");
-    refused(npz(&archive(&[("inputs", &object)], true)), "Python objects");
-    let record = array("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3)}\n", &[0; 24]);
+    refused(
+        npz(&archive(&[("inputs", &object)], true)),
+        "Python objects",
+    );
+    let record = array(
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3)}\n",
+        &[0; 24],
+    );
     refused(npz(&archive(&[("inputs", &record)], true)), "record array");
 }
 
@@ -158,7 +189,10 @@ fn archives_that_grow() {
     // The directory claims more than is packed: 100 times, which data may be.
     let inputs = array(&header("|u1", "(8192, 1024)"), &vec![0; 1 << 20]);
     let mut lie = archive(&[("inputs", &inputs), ("other", &noise(200_000))], true);
-    let (was, claimed) = ((inputs.len() as u32).to_le_bytes(), (inputs.len() as u32 + (7 << 20)).to_le_bytes());
+    let (was, claimed) = (
+        (inputs.len() as u32).to_le_bytes(),
+        (inputs.len() as u32 + (7 << 20)).to_le_bytes(),
+    );
     let replaced = replace_all(&mut lie, &was, &claimed);
     assert!(replaced >= 1);
     refused(npz(&lie), "inputs");
@@ -176,7 +210,9 @@ fn archives_that_grow() {
 fn noise(n: usize) -> Vec<u8> {
     let mut x = 1u64;
     let mut next = || {
-        x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        x = x
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (x >> 56) as u8
     };
     (0..n).map(|_| next()).collect()
@@ -247,7 +283,10 @@ fn tensor(name: &str, shape: &str, from: usize, to: usize) -> String {
 fn models_that_claim_more_than_there_is() {
     let _turn = TURN.lock();
     for length in [u64::MAX, 1 << 60, 100_000_001, 99_999_999, 5] {
-        refused(model(&[&length.to_le_bytes()[..], b"{}"].concat()), "copied");
+        refused(
+            model(&[&length.to_le_bytes()[..], b"{}"].concat()),
+            "copied",
+        );
     }
     // Two tensors say what the others would have to be: 2^20 hidden units, so 4 TB of recurrent weights.
     let (n, size) = (1 << 20, 4 << 20);
@@ -265,30 +304,76 @@ fn models_that_claim_more_than_there_is() {
         tensor(bh, "[1]", 2 * size + 4, 2 * size + 8),
         tensor(by, "[1]", 2 * size + 8, 2 * size + 12),
     ];
-    refused(model(&file(&format!("{{{}}}", header.join(",")), 2 * size + 12)), wh);
+    refused(
+        model(&file(&format!("{{{}}}", header.join(",")), 2 * size + 12)),
+        wh,
+    );
     for (header, data, expected) in [
-        (format!("{{{}}}", tensor(wx, "[4294967296,4294967296]", 0, 4)), 4, "overflow"),
-        (format!("{{{}}}", tensor(wx, "[1152921504606846976]", 0, 4)), 4, "copied"),
+        (
+            format!("{{{}}}", tensor(wx, "[4294967296,4294967296]", 0, 4)),
+            4,
+            "overflow",
+        ),
+        (
+            format!("{{{}}}", tensor(wx, "[1152921504606846976]", 0, 4)),
+            4,
+            "copied",
+        ),
         (format!("{{{}}}", tensor(wx, "[1,1]", 0, 4)), 0, "copied"),
         (format!("{{{}}}", tensor(wx, "[1,1]", 0, 4)), 9, "copied"),
-        (format!("{{{0},{0}}}", tensor(wx, "[1,1]", 0, 4)), 4, "twice"),
+        (
+            format!("{{{0},{0}}}", tensor(wx, "[1,1]", 0, 4)),
+            4,
+            "twice",
+        ),
         (format!(r#"{{"a":{}"#, "[".repeat(1 << 20)), 0, "copied"),
-        (format!(r#"{{"a":{}}}"#, r#"{"b":"#.repeat(1 << 16)), 0, "copied"),
-        (r#"{"__metadata__":{"bptt":"{\"progress\":7}"}}"#.into(), 0, "metadata"),
-        (format!(r#"{{"__metadata__":{{"bptt":"{}"}}}}"#, "[".repeat(1 << 20)), 0, "recursion"),
-        (r#"{"__metadata__":{"bptt":"{\"config\":1,\"config\":2}"}}"#.into(), 0, "duplicate"),
-        (r#"{"__metadata__":{"bptt":"{}","bptt":"{}"}}"#.into(), 0, "twice"),
+        (
+            format!(r#"{{"a":{}}}"#, r#"{"b":"#.repeat(1 << 16)),
+            0,
+            "copied",
+        ),
+        (
+            r#"{"__metadata__":{"bptt":"{\"progress\":7}"}}"#.into(),
+            0,
+            "metadata",
+        ),
+        (
+            format!(r#"{{"__metadata__":{{"bptt":"{}"}}}}"#, "[".repeat(1 << 20)),
+            0,
+            "recursion",
+        ),
+        (
+            r#"{"__metadata__":{"bptt":"{\"config\":1,\"config\":2}"}}"#.into(),
+            0,
+            "duplicate",
+        ),
+        (
+            r#"{"__metadata__":{"bptt":"{}","bptt":"{}"}}"#.into(),
+            0,
+            "twice",
+        ),
         ("{}".into(), 0, "no tensor"),
     ] {
         refused(model(&file(&header, data)), expected);
     }
     // Tables of a header made to be large.
-    let many: Vec<_> = (0..100_000).map(|i| tensor(&i.to_string(), "[0]", 0, 0)).collect();
+    let many: Vec<_> = (0..100_000)
+        .map(|i| tensor(&i.to_string(), "[0]", 0, 0))
+        .collect();
     refused(model(&file(&format!("{{{}}}", many.join(",")), 0)), "names");
     let axes = format!("[{}1]", "1,".repeat(4 << 20));
-    refused(model(&file(&format!("{{{}}}", tensor(wx, &axes, 0, 4)), 4)), "axes");
+    refused(
+        model(&file(&format!("{{{}}}", tensor(wx, &axes, 0, 4)), 4)),
+        "axes",
+    );
     let metadata: Vec<_> = (0..400_000).map(|i| format!("\"{i}\":\"\"")).collect();
-    refused(model(&file(&format!(r#"{{"__metadata__":{{{}}}}}"#, metadata.join(",")), 0)), "names");
+    refused(
+        model(&file(
+            &format!(r#"{{"__metadata__":{{{}}}}}"#, metadata.join(",")),
+            0,
+        )),
+        "names",
+    );
 }
 
 /// A checkpoint may be of a run that never was, but not of one that makes numbers overflow.
@@ -352,11 +437,17 @@ fn checkpoints_with_impossible_counters() {
         ("/pending/loss", "null"),
     ] {
         let error = progress(field, value).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("last.safetensors"), "{field} {value}: {error}");
+        assert!(
+            error.contains("last.safetensors"),
+            "{field} {value}: {error}"
+        );
     }
     // In another precision it would not go on to the same bits.
     let path = Path::new("model.safetensors");
-    refused(Checkpoint::<f32>::from_bytes(path, &good_model()), "no checkpoint");
+    refused(
+        Checkpoint::<f32>::from_bytes(path, &good_model()),
+        "no checkpoint",
+    );
 }
 
 #[test]

@@ -74,16 +74,25 @@ mod tests {
         let bytes = of_weights::<f64>(largest, Algorithm::Adam, 1 << 16);
         if available().is_some() {
             let error = check(bytes, "it", "ask for less").unwrap_err().to_string();
-            assert!(error.contains("EB of memory") && error.contains("ask for less"), "{error}");
+            assert!(
+                error.contains("EB of memory") && error.contains("ask for less"),
+                "{error}"
+            );
         }
         let small = Dims::new(100, 256, 100).unwrap();
         check(of_weights::<f32>(small, Algorithm::Adam, 8), "it", "").unwrap();
-        assert_eq!(of_weights::<f32>(Dims::new(1, 2, 3).unwrap(), Algorithm::Gd, 1), 24.0 * 17.0);
+        assert_eq!(
+            of_weights::<f32>(Dims::new(1, 2, 3).unwrap(), Algorithm::Gd, 1),
+            24.0 * 17.0
+        );
     }
 
     #[test]
     fn sizes_are_short() {
         let texts = [1.0e3, 9.96e6, 123_456.0, 5.5e12, 1e25].map(size);
-        assert_eq!(texts, ["1.0 kB", "10 MB", "123 kB", "5.5 TB", "10000000 EB"]);
+        assert_eq!(
+            texts,
+            ["1.0 kB", "10 MB", "123 kB", "5.5 TB", "10000000 EB"]
+        );
     }
 }

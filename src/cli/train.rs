@@ -73,7 +73,11 @@ fn train<T: Scalar>(
     let dims = Dims::new(data.n_x, settings.hidden, data.n_y)?;
     // More shards than sequences would stay empty: the result is the same without them.
     let (rows, window) = data.train.shape();
-    let most_rows = data.valid.iter().map(|valid| valid.shape().0).fold(rows, usize::max);
+    let most_rows = data
+        .valid
+        .iter()
+        .map(|valid| valid.shape().0)
+        .fold(rows, usize::max);
     let engine = EngineOptions {
         threads: config.threads,
         shards: settings.shards.min(most_rows),
@@ -312,9 +316,14 @@ impl Watch {
         self.folder.check_ours()?;
         let checkpoint = run.checkpoint();
         let weights = [&checkpoint.parameters, &checkpoint.best];
-        if !weights.into_iter().chain(&checkpoint.moments).all(all_finite) {
+        if !weights
+            .into_iter()
+            .chain(&checkpoint.moments)
+            .all(all_finite)
+        {
             self.bar.suspend(|| {
-                self.output.remark("no checkpoint: the weights are no longer finite numbers");
+                self.output
+                    .remark("no checkpoint: the weights are no longer finite numbers");
             });
             return Ok(());
         }

@@ -101,7 +101,10 @@ mod tests {
         long.extend(77u64.to_le_bytes());
         long.resize(56, 0);
         let locator = |to: u64| [LOCATOR, &[0; 4], &to.to_le_bytes(), &[1, 0, 0, 0]].concat();
-        assert_eq!(found(&[&bytes[..], &long, &locator(at), &end].concat()), Ok(77));
+        assert_eq!(
+            found(&[&bytes[..], &long, &locator(at), &end].concat()),
+            Ok(77)
+        );
         for nowhere in [0, at + 1, u64::MAX] {
             assert!(found(&[&bytes[..], &long, &locator(nowhere), &end].concat()).is_err());
         }

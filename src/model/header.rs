@@ -156,9 +156,18 @@ mod tests {
         for (json, expected) in [
             (tensors(MOST_TENSORS + 1), "more than 4096 names"),
             (axes(MOST_AXES + 1), "more than 8 axes"),
-            (r#"{"a":{},"b":{},"\u0061":{}}"#.into(), "\"a\" is there twice"),
-            (r#"{"__metadata__":{"k":"1","k":"2"}}"#.into(), "\"k\" is there twice"),
-            (r#"{"a":{"shape":[1],"shape":[2]}}"#.into(), "\"shape\" is there twice"),
+            (
+                r#"{"a":{},"b":{},"\u0061":{}}"#.into(),
+                "\"a\" is there twice",
+            ),
+            (
+                r#"{"__metadata__":{"k":"1","k":"2"}}"#.into(),
+                "\"k\" is there twice",
+            ),
+            (
+                r#"{"a":{"shape":[1],"shape":[2]}}"#.into(),
+                "\"shape\" is there twice",
+            ),
             (r#"{"a":{"shape":[[1]]}}"#.into(), "invalid type"),
             (r#"{"a":{"shape":[-1]}}"#.into(), "invalid"),
             (r#"{"a":[]}"#.into(), "invalid type"),

@@ -94,7 +94,9 @@ impl Progress {
         ];
         for (name, value, most) in counters {
             if value > most {
-                return Err(format!("`progress.{name}` is {value}, expected at most {most}"));
+                return Err(format!(
+                    "`progress.{name}` is {value}, expected at most {most}"
+                ));
             }
         }
         if !(self.lr_factor > 0.0 && self.lr_factor <= 1.0) {
@@ -103,7 +105,9 @@ impl Progress {
         }
         if counted < steps || (steps == 0 && self.pending != Pending::default()) {
             let pending = self.pending;
-            return Err(format!("`progress.pending` is {pending:?}, which no steps come to"));
+            return Err(format!(
+                "`progress.pending` is {pending:?}, which no steps come to"
+            ));
         }
         Ok(())
     }

@@ -20,7 +20,13 @@ fn shim(scene: &Scene) -> PathBuf {
 }
 
 /// Runs into the fault at call `at`, then goes on without; false if the run ended before it.
-fn run_into(scene: &Scene, shim: &PathBuf, mode: &str, at: usize, expected: &super::Outcome) -> bool {
+fn run_into(
+    scene: &Scene,
+    shim: &PathBuf,
+    mode: &str,
+    at: usize,
+    expected: &super::Outcome,
+) -> bool {
     let run = format!("{mode}-{at}");
     let log = scene.path(&format!("{run}.log"));
     let output = scene
@@ -42,12 +48,18 @@ fn run_into(scene: &Scene, shim: &PathBuf, mode: &str, at: usize, expected: &sup
         "kill" => assert_eq!(output.status.code(), None, "{run}: {message}"),
         _ => {
             assert_eq!(output.status.code(), Some(1), "{run}: {message}");
-            let (line, reason) = (message.lines().last().unwrap(), match mode {
-                "full" => "No space left",
-                _ => "Input/output error",
-            });
+            let (line, reason) = (
+                message.lines().last().unwrap(),
+                match mode {
+                    "full" => "No space left",
+                    _ => "Input/output error",
+                },
+            );
             // What was wrong, and with which file.
-            assert!(line.starts_with("error: ") && line.contains(reason) && line.contains(&run), "{run}: {message}");
+            assert!(
+                line.starts_with("error: ") && line.contains(reason) && line.contains(&run),
+                "{run}: {message}"
+            );
         }
     }
     if scene.path(&run).exists() {

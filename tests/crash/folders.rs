@@ -19,7 +19,10 @@ pub fn at_work(scene: &Scene, run: &str, flags: &str) -> (Child, Lines<BufReader
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("\"report\"")), "{run} ended");
+    assert!(
+        lines.any(|line| line.unwrap().contains("\"report\"")),
+        "{run} ended"
+    );
     (child, lines)
 }
 
@@ -39,10 +42,18 @@ fn the_second_run_in_a_folder_is_refused() {
     let (mut first, _lines) = at_work(&scene, "run", ENDLESS);
     let second = scene.bptt("train text.txt -o run").output().unwrap();
     assert_eq!(second.status.code(), Some(1));
-    assert!(said(&second).contains("run holds a run already"), "{}", said(&second));
+    assert!(
+        said(&second).contains("run holds a run already"),
+        "{}",
+        said(&second)
+    );
     let second = scene.bptt("train --resume run").output().unwrap();
     assert_eq!(second.status.code(), Some(1));
-    assert!(said(&second).contains("another run is writing to run"), "{}", said(&second));
+    assert!(
+        said(&second).contains("another run is writing to run"),
+        "{}",
+        said(&second)
+    );
     first.kill().unwrap();
     first.wait().unwrap();
 }
@@ -68,7 +79,10 @@ fn of_runs_that_begin_together_one_wins() {
                 won += 1;
             } else {
                 let expected = ["holds a run already", "another run is writing"];
-                assert!(expected.iter().any(|words| message.contains(words)), "{message}");
+                assert!(
+                    expected.iter().any(|words| message.contains(words)),
+                    "{message}"
+                );
             }
         }
         assert_eq!(won, 1);
@@ -87,7 +101,10 @@ fn what_a_start_that_was_cut_short_leaves_is_free() {
     let resumed = scene.bptt("train --resume run").output().unwrap();
     assert_eq!(resumed.status.code(), Some(1));
     let message = said(&resumed);
-    assert!(message.contains("no run to go on with") && message.contains("--out run"), "{message}");
+    assert!(
+        message.contains("no run to go on with") && message.contains("--out run"),
+        "{message}"
+    );
     let expected = scene.finish("whole", SMALL);
     scene.finish("run", SMALL).assert_is(&expected, "run");
 }
@@ -102,7 +119,10 @@ fn leftovers_go_and_the_torn_end_of_a_history_too() {
     let mut history = std::fs::read(run.join("history.jsonl")).unwrap();
     history.extend(b"{\"step\":32,\"ep\xff");
     std::fs::write(run.join("history.jsonl"), history).unwrap();
-    let resumed = scene.bptt("train --resume run --steps 60").output().unwrap();
+    let resumed = scene
+        .bptt("train --resume run --steps 60")
+        .output()
+        .unwrap();
     assert!(resumed.status.success(), "{}", said(&resumed));
     let found = Outcome::of(&run);
     assert_eq!(found.names, expected.names);
@@ -119,10 +139,16 @@ fn a_checkpoint_of_another_run_is_refused_and_nothing_is_lost() {
     let before = Outcome::of(&scene.path("run"));
     let last = scene.path("run/last.safetensors");
     std::fs::copy(scene.path("other/last.safetensors"), &last).unwrap();
-    let resumed = scene.bptt("train --resume run --steps 60").output().unwrap();
+    let resumed = scene
+        .bptt("train --resume run --steps 60")
+        .output()
+        .unwrap();
     assert_eq!(resumed.status.code(), Some(1));
     let message = said(&resumed);
-    assert!(message.contains("another run") && message.contains("last.safetensors"), "{message}");
+    assert!(
+        message.contains("another run") && message.contains("last.safetensors"),
+        "{message}"
+    );
     let after = Outcome::of(&scene.path("run"));
     assert_eq!(after.history, before.history);
     assert!(after.model == before.model);
@@ -135,7 +161,10 @@ fn a_folder_that_is_taken_away_ends_the_run() {
     // Away in one step: a run may be writing into it.
     std::fs::rename(scene.path("run"), scene.path("gone")).unwrap();
     let message = ends(child, lines, 1);
-    assert!(message.contains("run: the folder was removed or replaced"), "{message}");
+    assert!(
+        message.contains("run: the folder was removed or replaced"),
+        "{message}"
+    );
     scene.check("gone");
 
     // And one that another run has taken the place of keeps what that one wrote.
@@ -158,7 +187,10 @@ fn links_in_a_folder_are_not_written_through() {
         let kept = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("../precious", &path).unwrap();
-        let resumed = scene.bptt("train --resume run --steps 60").output().unwrap();
+        let resumed = scene
+            .bptt("train --resume run --steps 60")
+            .output()
+            .unwrap();
         assert_eq!(resumed.status.code(), Some(1), "{}", said(&resumed));
         assert_eq!(std::fs::read(scene.path("precious")).unwrap(), b"not ours");
         std::fs::remove_file(&path).unwrap();
@@ -174,7 +206,10 @@ fn a_limit_on_the_size_of_files() {
     let big = SMALL.replace("--hidden 8", "--hidden 100");
     let program = assert_cmd::cargo::cargo_bin("bptt");
     let limited = |arguments: &str| {
-        let script = format!("ulimit -f 8; exec {} {arguments} --quiet", program.display());
+        let script = format!(
+            "ulimit -f 8; exec {} {arguments} --quiet",
+            program.display()
+        );
         let mut command = Command::new("sh");
         command.args(["-c", &script]).current_dir(scene.path("."));
         command.output().unwrap()
@@ -182,12 +217,18 @@ fn a_limit_on_the_size_of_files() {
     let output = limited(&format!("train {big} -o run"));
     let message = said(&output);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("File too large") && message.contains("run/model.safetensors"), "{message}");
+    assert!(
+        message.contains("File too large") && message.contains("run/model.safetensors"),
+        "{message}"
+    );
     scene.check("run");
     // The best model so far stays when there is no room for a better one.
     scene.bptt("train --resume run").output().unwrap();
     let before = Outcome::of(&scene.path("run"));
-    assert_eq!(limited("train --resume run --steps 200").status.code(), Some(1));
+    assert_eq!(
+        limited("train --resume run --steps 200").status.code(),
+        Some(1)
+    );
     let after = Outcome::of(&scene.path("run"));
     assert!(after.model == before.model && after.last == before.last);
     assert_eq!(after.names, before.names);
@@ -200,7 +241,10 @@ impl<'a> Mounted<'a> {
     fn new(at: &'a Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={size}");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(at)
+            .output();
         if mount.is_ok_and(|mount| mount.status.success()) {
             return Some(Mounted(at));
         }
@@ -209,7 +253,10 @@ impl<'a> Mounted<'a> {
     }
 
     fn read_only(&self) {
-        let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0).status();
+        let remount = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(self.0)
+            .status();
         assert!(remount.unwrap().success());
     }
 }
@@ -233,7 +280,10 @@ fn a_disk_that_fills_up() {
     // Somebody else takes what is left.
     let _ = std::fs::write(inner.path("other"), vec![1; 4 << 20]);
     let message = ends(child, lines, 1);
-    assert!(message.contains("No space left") && message.contains("run/"), "{message}");
+    assert!(
+        message.contains("No space left") && message.contains("run/"),
+        "{message}"
+    );
     inner.check("run");
     // With space again, it goes on.
     std::fs::remove_file(inner.path("other")).unwrap();

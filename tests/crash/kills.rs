@@ -7,7 +7,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Kills one run again and again, until it ends before it is killed; then it must be as if nothing had been.
-fn kill_through(scene: &Scene, run: &str, flags: &str, expected: &Outcome, rng: &mut ChaCha8Rng, whole: Duration) -> usize {
+fn kill_through(
+    scene: &Scene,
+    run: &str,
+    flags: &str,
+    expected: &Outcome,
+    rng: &mut ChaCha8Rng,
+    whole: Duration,
+) -> usize {
     for kills in 0.. {
         let mut child = scene
             .train(run, flags)

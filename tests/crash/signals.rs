@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn send(signal: &str, process: u32) {
-    let sent = Command::new("kill").args([signal, &process.to_string()]).status();
+    let sent = Command::new("kill")
+        .args([signal, &process.to_string()])
+        .status();
     assert!(sent.unwrap().success());
 }
 
@@ -21,7 +23,12 @@ fn one_signal_saves_and_stops() {
         send(signal, child.id());
         let last = lines.map(Result::unwrap).last().unwrap();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(130), "{signal}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(130),
+            "{signal}: {}",
+            said(&output)
+        );
         let done: serde_json::Value = serde_json::from_str(&last).unwrap();
         assert_eq!(done["stop_reason"], "interrupted", "{signal}: {last}");
         let (checkpoint, _) = Checkpoint::<f32>::read(&scene.path("run/last.safetensors")).unwrap();
@@ -42,7 +49,10 @@ fn two_signals_stop_at_once_and_the_last_checkpoint_stays() {
     let rest: Vec<_> = lines.map(Result::unwrap).collect();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", said(&output));
-    assert!(!rest.iter().any(|line| line.contains("\"done\"")), "{rest:?}");
+    assert!(
+        !rest.iter().any(|line| line.contains("\"done\"")),
+        "{rest:?}"
+    );
     scene.check("run");
 }
 
@@ -53,7 +63,11 @@ fn a_signal_at_the_start_ends_it() {
     for i in 0..10 {
         let run = format!("run-{i}");
         let mut command = scene.train(&run, SMALL);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(2 * i));
         send("-TERM", child.id());
         let code = child.wait().unwrap().code();
@@ -69,7 +83,10 @@ fn a_signal_at_the_start_ends_it() {
 fn a_signal_that_is_ignored_stays_ignored() {
     let scene = Scene::new();
     let program = assert_cmd::cargo::cargo_bin("bptt");
-    let script = format!("trap '' HUP; exec {} train {ENDLESS} -o run --log json", program.display());
+    let script = format!(
+        "trap '' HUP; exec {} train {ENDLESS} -o run --log json",
+        program.display()
+    );
     let mut child = Command::new("sh")
         .args(["-c", &script])
         .current_dir(scene.path("."))
@@ -80,7 +97,10 @@ fn a_signal_that_is_ignored_stays_ignored() {
     let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
     let mut reports = 0;
     let mut next_report = || {
-        assert!(lines.any(|line| line.unwrap().contains("\"report\"")), "it ended after {reports}");
+        assert!(
+            lines.any(|line| line.unwrap().contains("\"report\"")),
+            "it ended after {reports}"
+        );
         reports += 1;
     };
     next_report();
@@ -95,14 +115,21 @@ fn a_signal_that_is_ignored_stays_ignored() {
 /// Whoever reads the output may go: the run ends quietly, and what it reached is kept.
 #[test]
 fn a_closed_pipe_ends_a_run_quietly() {
-    for flags in ["--report-every 20", "--report-every 20 --checkpoint-every 1000000"] {
+    for flags in [
+        "--report-every 20",
+        "--report-every 20 --checkpoint-every 1000000",
+    ] {
         let scene = Scene::new();
-        let (mut child, lines) = at_work(&scene, "run", &ENDLESS.replace("--report-every 20", flags));
+        let (mut child, lines) =
+            at_work(&scene, "run", &ENDLESS.replace("--report-every 20", flags));
         drop(lines);
         let mut message = String::new();
         std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut message).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{message}");
-        assert!(!message.contains("error") && !message.contains("panicked"), "{message}");
+        assert!(
+            !message.contains("error") && !message.contains("panicked"),
+            "{message}"
+        );
         let (checkpoint, _) = Checkpoint::<f32>::read(&scene.path("run/last.safetensors")).unwrap();
         assert!(checkpoint.progress.step >= 20);
     }
@@ -112,12 +139,23 @@ fn a_closed_pipe_ends_a_run_quietly() {
 #[test]
 fn an_output_that_cannot_be_written_is_named() {
     let scene = Scene::new();
-    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    for arguments in [format!("train {SMALL} -o run"), format!("train {SMALL} -o json --log json")] {
+    let full = || {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    for arguments in [
+        format!("train {SMALL} -o run"),
+        format!("train {SMALL} -o json --log json"),
+    ] {
         let output = scene.bptt(&arguments).stdout(full()).output().unwrap();
         let message = said(&output);
         assert_eq!(output.status.code(), Some(1), "{message}");
-        assert!(message.contains("standard output: No space left"), "{message}");
+        assert!(
+            message.contains("standard output: No space left"),
+            "{message}"
+        );
     }
     // The work is not lost for that.
     scene.check("run");
