@@ -110,7 +110,7 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
     // STEP 4: train.
     let bar = output.bar(
         steps,
-        "{elapsed} {bar:30.cyan/blue} {human_pos}/{human_len} {msg} {eta} left",
+        "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left",
     );
     bar.set_position(trainer.progress().step);
     bar.reset_eta();

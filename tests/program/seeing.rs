@@ -232,7 +232,7 @@ fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
             }
         }
         let crc = !crc;
-        ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+        crc.rotate_right(15).wrapping_add(0xa282_ead8)
     };
     let mut records = Vec::new();
     while !bytes.is_empty() {
