@@ -217,7 +217,7 @@ impl<T: Scalar> Workspace<T> {
     }
 
     /// Takes in time steps `steps` of sequences `rows` of a batch; their state is to be set by [`Workspace::start`] or
-    /// [`Workspace::go_on`].
+    /// `go_on`.
     ///
     /// # Panics
     /// If the inputs do not fit the network ([`Inputs::check`]) or have fewer rows or steps.
