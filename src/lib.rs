@@ -39,6 +39,7 @@
 //! | [`optim`] | one gradient, one update |
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
 //! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints, the plot |
+//! | [`measure`] | training steps timed in turn with the machine's own limit |
 //! | [`model`], [`sample`], [`file`](mod@file) | the model file; choosing tokens; files whole or not at all |
 
 #![deny(missing_docs, unsafe_code)]
@@ -55,6 +56,7 @@ pub mod file;
 mod forward;
 pub mod init;
 pub mod loss;
+pub mod measure;
 pub mod model;
 pub mod network;
 pub mod optim;

@@ -2,6 +2,7 @@
 
 use bptt::Init;
 use bptt::data::TokenKind;
+use bptt::measure::Shape;
 use bptt::optim::Algorithm;
 use bptt::train::Schedule;
 use clap::builder::RangedU64ValueParser;
@@ -56,6 +57,8 @@ pub enum Command {
     Sample(SampleArgs),
     /// Probabilities at every step of every sequence.
     Predict(PredictArgs),
+    /// Throughput here, against this machine's own limit.
+    Bench(BenchArgs),
     /// What is in a model file.
     Inspect(InspectArgs),
 }
@@ -314,6 +317,45 @@ pub struct PredictArgs {
     /// Threads; no part of the result [default: all cores]
     #[arg(long, value_parser = positive(), value_name = "N")]
     pub threads: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Times whole training steps (forward, loss, backpropagation, reduction, gradient-descent update) on random data, in turn
+with the roof: a 2048^3 product with one BLAS thread on each of THREADS cores at once. Medians; what else runs on the
+machine slows both alike.
+
+  bptt bench                                        seven shapes, half a minute
+  bptt bench --shape charlm                         one of them
+  bptt bench --shape 32,64,90,256,90 --tokens --sweep   a shape of your own: which --batch and --shards suit it?")]
+pub struct BenchArgs {
+    /// notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y; again for more [default: those seven]
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Vec<Shape>,
+    /// The precision of all numbers
+    #[arg(
+        long,
+        value_enum,
+        default_value = "f32",
+        hide_possible_values = true,
+        value_name = "f32|f64"
+    )]
+    pub dtype: Dtype,
+    /// Threads [default: all cores]
+    #[arg(long, value_parser = positive(), value_name = "N")]
+    pub threads: Option<usize>,
+    /// Parts a batch is cut into [default: as many as threads]
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536), value_name = "N")]
+    pub shards: Option<usize>,
+    /// Time for each shape; at least three rounds are taken
+    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Token ids as inputs, in place of features
+    #[arg(long)]
+    pub tokens: bool,
+    /// Also other batches (a quarter of N to four times N), then other numbers of shards, and which of them to take
+    #[arg(long)]
+    pub sweep: bool,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The program: parse, validate, act.
 
 mod args;
+mod bench;
 mod dataset;
 mod eval;
 mod inspect;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
     };
     match done {

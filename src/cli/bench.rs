@@ -1,0 +1,299 @@
+//! `bptt bench`: training steps timed in turn with this machine's own roof.
+
+use super::Done;
+use super::args::{BenchArgs, Dtype};
+use super::dataset::group;
+use super::output::Output;
+use anyhow::Result;
+use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
+use bptt::{EngineOptions, Scalar, blas};
+use serde::Serialize;
+use serde_json::json;
+use std::time::Duration;
+
+/// Characters of a full bar.
+const BAR: usize = 16;
+/// Batches of a sweep, as parts of N: numerator and denominator.
+const BATCHES: [(usize, usize); 5] = [(1, 4), (1, 2), (1, 1), (2, 1), (4, 1)];
+/// Shards of a sweep, as multiples of the threads.
+const SHARDS: [usize; 3] = [1, 2, 4];
+/// A sweep takes the smallest batch that comes so near the fastest: the weights learn more from more updates.
+const NEAR: f64 = 0.95;
+
+pub fn run(args: &BenchArgs, output: Output) -> Result<Done> {
+    match args.dtype {
+        Dtype::F32 => bench::<f32>(args, output),
+        Dtype::F64 => bench::<f64>(args, output),
+    }
+}
+
+fn bench<T: Scalar>(args: &BenchArgs, output: Output) -> Result<Done> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.unwrap_or_else(cores);
+    let bench = Bench {
+        threads: threads.min(blas::library().max_workers),
+        tokens: args.tokens,
+        time: Duration::from_secs_f64(args.seconds),
+        output,
+    };
+    let shards = args.shards.unwrap_or(bench.threads);
+    output.text(format_args!(
+        "{}, {}, {} threads, {shards} shards{}\n\n{}",
+        blas::library(),
+        T::NAME,
+        bench.threads,
+        if args.tokens { ", token inputs" } else { "" },
+        Row::HEAD,
+    ))?;
+    let shapes = match &args.shape[..] {
+        [] => Shape::all_named().collect(),
+        given => given.to_vec(),
+    };
+    for shape in shapes {
+        let row = bench.measure::<T>("bench", shape, shards)?;
+        if args.sweep {
+            sweep::<T>(&bench, row, args.shards)?;
+        }
+    }
+    output.text(format_args!(
+        "\nThe roof: a {0}^3 product with one BLAS thread on each of {1} cores at once, timed in turn with the steps.\n\
+         MiB: scratch and gradients by the engine's formula, and the most this process held, data included.",
+        bptt::measure::ROOF_SIZE,
+        bench.threads
+    ))?;
+    Ok(Done::Finished)
+}
+
+/// Tries other batches than `start`'s, then (unless they are given) other numbers of shards, and says which to take.
+///
+/// What is compared is the fraction of the roof: operations for each token are the same, and a machine that has become
+/// slower in between does not count.
+fn sweep<T: Scalar>(bench: &Bench, start: Row, shards: Option<usize>) -> Result<()> {
+    let at = |n| Shape { n, ..start.shape };
+    let mut rows = vec![start];
+    for (times, part) in BATCHES {
+        let n = (start.shape.n * times / part).max(1);
+        if rows.iter().all(|row| row.shape.n != n) {
+            rows.push(bench.measure::<T>("sweep", at(n), start.shards)?);
+        }
+    }
+    let mut choice = choose(&rows);
+    if shards.is_none() {
+        for times in SHARDS {
+            let shards = times * bench.threads;
+            if shards <= choice.shape.n && shards != choice.shards {
+                let row = bench.measure::<T>("sweep", at(choice.shape.n), shards)?;
+                choice = choose(&[choice, row]);
+            }
+        }
+    }
+    let (tokens, fraction) = (choice.speed.tokens_per_second(), choice.speed.fraction());
+    bench.output.event(
+        "advice",
+        &json!({
+            "shape": start.shape.to_string(),
+            "batch": choice.shape.n,
+            "shards": choice.shards,
+            "roof_fraction": fraction,
+            "tokens_per_second": tokens,
+        }),
+    )?;
+    bench.output.text(format_args!(
+        "  take --batch {} --shards {}: {} tokens/s, {:.0} % of the roof\n",
+        choice.shape.n,
+        choice.shards,
+        group(tokens as u64),
+        100.0 * fraction
+    ))?;
+    Ok(())
+}
+
+/// The smallest batch, and of those the fewest shards, that come near the fastest of these rows.
+fn choose(rows: &[Row]) -> Row {
+    let fastest = rows
+        .iter()
+        .map(|row| row.speed.fraction())
+        .fold(0.0, f64::max);
+    let near = rows
+        .iter()
+        .filter(|row| row.speed.fraction() >= NEAR * fastest);
+    *near
+        .min_by_key(|row| (row.shape.n, row.shards))
+        .expect("the fastest is near itself")
+}
+
+/// What all measurements of a run share.
+struct Bench {
+    threads: usize,
+    tokens: bool,
+    time: Duration,
+    output: Output,
+}
+
+impl Bench {
+    /// Times one shape and prints its row.
+    fn measure<T: Scalar>(&self, event: &str, shape: Shape, shards: usize) -> Result<Row> {
+        let options = EngineOptions {
+            threads: self.threads,
+            shards,
+            ..EngineOptions::default()
+        };
+        // Before the roof's matrices are there: what is held now is what training holds.
+        let forgotten = forget_peak_resident();
+        let mut workload = Workload::<T>::new(shape, options, self.tokens, 0)?;
+        workload.step()?;
+        let resident_bytes = peak_resident().filter(|_| forgotten);
+        let bar = self.output.bar(1000, "{msg} {bar:30.cyan/blue} {percent}%");
+        bar.set_message(shape.to_string());
+        let mut roof = Roof::new(self.threads)?;
+        let speed = compare(&mut workload, &mut roof, self.time, |part| {
+            bar.set_position((1000.0 * part) as u64);
+        });
+        bar.finish_and_clear();
+        let row = Row {
+            shape,
+            shards,
+            speed: speed?,
+            memory_bytes: workload.bytes()?,
+            resident_bytes,
+        };
+        let [n, t, n_x, n_h, n_y] = shape.sizes();
+        let fields = Fields {
+            shape: shape.to_string(),
+            n,
+            t,
+            n_x,
+            n_h,
+            n_y,
+            dtype: T::NAME,
+            tokens: self.tokens,
+            threads: self.threads,
+            shards,
+            step_ms: 1e3 * row.speed.step,
+            gflops: row.speed.flops() / 1e9,
+            roof_gflops: row.speed.roof / 1e9,
+            roof_fraction: row.speed.fraction(),
+            tokens_per_second: row.speed.tokens_per_second(),
+            steps: row.speed.steps,
+            rounds: row.speed.rounds,
+            memory_bytes: row.memory_bytes,
+            resident_bytes,
+        };
+        self.output.event(event, &fields)?;
+        self.output.text(if event == "sweep" {
+            format!("{row}   {shards} shards")
+        } else {
+            row.to_string()
+        })?;
+        Ok(row)
+    }
+}
+
+/// A line of JSON: the names are a contract.
+#[derive(Serialize)]
+struct Fields {
+    shape: String,
+    n: usize,
+    t: usize,
+    n_x: usize,
+    n_h: usize,
+    n_y: usize,
+    dtype: &'static str,
+    tokens: bool,
+    threads: usize,
+    shards: usize,
+    step_ms: f64,
+    gflops: f64,
+    roof_gflops: f64,
+    roof_fraction: f64,
+    tokens_per_second: f64,
+    steps: usize,
+    rounds: usize,
+    memory_bytes: usize,
+    resident_bytes: Option<u64>,
+}
+
+/// A line of the table.
+#[derive(Clone, Copy)]
+struct Row {
+    shape: Shape,
+    shards: usize,
+    speed: Speed,
+    memory_bytes: usize,
+    resident_bytes: Option<u64>,
+}
+
+impl Row {
+    const HEAD: &'static str = "          N, T, n_x, n_h, n_y         step ms  GFLOP/s   roof  of the roof               tokens/s   MiB   held";
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20).to_string();
+        write!(
+            f,
+            "{:<10}{:<25}{:>10}{:>9.1}{:>7.1}  {:<BAR$}{:>4.0} %{:>13}{:>6}{:>7}",
+            self.shape.name().unwrap_or_default(),
+            self.shape.sizes().map(|size| size.to_string()).join(", "),
+            format!("{:.3}", 1e3 * self.speed.step),
+            self.speed.flops() / 1e9,
+            self.speed.roof / 1e9,
+            bar(self.speed.fraction()),
+            100.0 * self.speed.fraction(),
+            group(self.speed.tokens_per_second() as u64),
+            mebibytes(self.memory_bytes as u64),
+            self.resident_bytes.map_or("?".into(), mebibytes),
+        )
+    }
+}
+
+/// A part of [`BAR`] characters, to an eighth of one.
+fn bar(fraction: f64) -> String {
+    let eighths = (fraction.clamp(0.0, 1.0) * 8.0 * BAR as f64).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    bar.extend(" ▏▎▍▌▋▊▉".chars().nth(eighths % 8).filter(|&c| c != ' '));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_they_say() {
+        assert_eq!(bar(0.0), "");
+        assert_eq!(bar(1.0), "█".repeat(BAR));
+        assert_eq!(bar(1.3), "█".repeat(BAR));
+        assert_eq!(bar(1.5 / BAR as f64), "█▌");
+    }
+
+    #[test]
+    fn the_smallest_batch_near_the_fastest_is_chosen() {
+        let row = |n, shards, step: f64| {
+            let shape = Shape::new([n, 1, 1, 1, 1]).unwrap();
+            Row {
+                shape,
+                shards,
+                speed: Speed {
+                    shape,
+                    step: step * n as f64,
+                    roof: 1e9,
+                    steps: 1,
+                    rounds: 1,
+                },
+                memory_bytes: 0,
+                resident_bytes: None,
+            }
+        };
+        let rows = [
+            row(64, 2, 1.0),
+            row(16, 2, 1.2),
+            row(32, 2, 1.04),
+            row(128, 2, 0.99),
+        ];
+        let choice = choose(&rows);
+        assert_eq!((choice.shape.n, choice.shards), (64, 2));
+        let choice = choose(&[row(64, 2, 1.0), row(64, 8, 0.98), row(64, 4, 0.9)]);
+        assert_eq!(choice.shards, 4);
+    }
+}
