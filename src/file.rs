@@ -1,6 +1,7 @@
 //! Whole files, written all or not at all.
 
 use crate::{Error, Result};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,6 +11,14 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Io`] naming the file; the old content is still there then.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    replace(path, |file| file.write_all(content))
+}
+
+/// [`write_atomically`] of what `write` writes.
+///
+/// # Errors
+/// [`Error::Io`] naming the file, whatever `write` returns too; the old content is still there then.
+pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
     let name_it = |error: std::io::Error| {
         Error::Io(std::io::Error::new(
             error.kind(),
@@ -24,12 +33,12 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
         .prefix(".tmp-")
         .tempfile_in(folder)
         .map_err(name_it)?;
-    file.write_all(content).map_err(name_it)?;
+    write(file.as_file_mut()).map_err(name_it)?;
     file.as_file().sync_all().map_err(name_it)?;
     make_readable(&file).map_err(name_it)?;
     file.persist(path).map_err(|e| name_it(e.error))?;
     // The rename itself is durable once the folder is.
-    if let Ok(folder) = std::fs::File::open(folder) {
+    if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(())

@@ -161,7 +161,7 @@ pub struct TrainArgs {
         conflicts_with = "valid_fraction"
     )]
     pub valid: Vec<PathBuf>,
-    /// The part of the data kept for validation: the end of a text, random sequences of a set; 0 for none [default: 0.1]
+    /// The part of the data kept for validation: the end of a text, random sequences of a set; 0 for none [default: 0.1, of a text no more than a million tokens]
     #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "FRACTION", help_heading = "Data")]
     pub valid_fraction: Option<f64>,
     /// Sequences per update [default: 32]
@@ -269,6 +269,9 @@ pub struct TrainArgs {
     /// Updates from checkpoint to checkpoint [default: at every report]
     #[arg(long, value_parser = RangedU64ValueParser::<u64>::new().range(1..), value_name = "STEPS", help_heading = "Bookkeeping")]
     pub checkpoint_every: Option<u64>,
+    /// Write an event file into the run folder too; look at it with: tensorboard --logdir runs
+    #[arg(long, help_heading = "Bookkeeping")]
+    pub tensorboard: bool,
 }
 
 #[derive(Args)]

@@ -16,6 +16,12 @@ const SEQ_LEN: usize = 64;
 /// Strings of the generated task: about 100,000 letters.
 const REBER_STRINGS: usize = 13_000;
 
+/// The part of the data kept for validation where nothing else is said ...
+const VALID_FRACTION: f64 = 0.1;
+
+/// ... of a text no more than so many tokens: a second or two of evaluation, and a loss to three digits.
+const VALID_TOKENS: usize = 1_000_000;
+
 /// Data to train on.
 pub struct Dataset<T> {
     pub train: Loader<T>,
@@ -30,6 +36,8 @@ pub struct Dataset<T> {
     /// A line about it.
     pub summary: String,
     pub digest: String,
+    /// The part of it that was kept for validation.
+    pub valid_fraction: f64,
     /// Updates from report to report that suit it.
     pub report_every: u64,
 }
@@ -54,10 +62,11 @@ impl<T: Scalar> Dataset<T> {
         if is_npz(&settings.data)? {
             return Self::sequences(settings);
         }
-        let mut best = None;
+        let (mut best, mut fraction) = (None, 0.0);
         let (corpus, valid, summary) = if settings.data.is_empty() {
             let text = reber(REBER_STRINGS, settings.seed);
-            let cut = reber_cut(&text, settings.valid_fraction);
+            fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION);
+            let cut = reber_cut(&text, fraction);
             best = best_loss(&text[cut..]);
             let whole = Vocabulary::of_chars(&text);
             let corpus = Corpus::from_text(&text[..cut], &whole)?;
@@ -89,14 +98,18 @@ impl<T: Scalar> Dataset<T> {
                 n => format!("{n} files"),
             };
             if settings.valid.is_empty() {
-                let (corpus, valid) = corpus.split(settings.valid_fraction)?;
+                let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
+                fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION.min(most));
+                let (corpus, valid) = corpus.split(fraction)?;
                 (corpus, valid, summary)
             } else {
                 let (valid, _) = Corpus::read_with(&settings.valid, corpus.vocabulary())?;
                 (corpus, valid, summary)
             }
         };
-        Self::text(settings, corpus, valid, best, &summary)
+        let mut data = Self::text(settings, corpus, valid, best, &summary)?;
+        data.valid_fraction = fraction;
+        Ok(data)
     }
 
     fn text(
@@ -141,6 +154,7 @@ impl<T: Scalar> Dataset<T> {
             tokens: true,
             best_loss,
             summary,
+            valid_fraction: 0.0,
             digest: format!("{:032x}", digest.digest128()),
         })
     }
@@ -151,10 +165,14 @@ impl<T: Scalar> Dataset<T> {
         let mut digest = Xxh3::new();
         digest_file(&mut digest, path)?;
         let (n_x, n_y) = set.dims();
+        let fraction = match settings.valid.is_empty() {
+            true => settings.valid_fraction.unwrap_or(VALID_FRACTION),
+            false => 0.0,
+        };
         let (train, valid) = match &settings.valid[..] {
-            [] if settings.valid_fraction == 0.0 => (set, None),
+            [] if fraction == 0.0 => (set, None),
             [] => {
-                let (train, valid) = set.split(settings.valid_fraction, settings.seed)?;
+                let (train, valid) = set.split(fraction, settings.seed)?;
                 (train, Some(valid))
             }
             [valid] => {
@@ -187,6 +205,7 @@ impl<T: Scalar> Dataset<T> {
             tokens,
             best_loss: None,
             summary,
+            valid_fraction: fraction,
             digest: format!("{:032x}", digest.digest128()),
         })
     }
@@ -206,14 +225,16 @@ fn reber_cut(text: &str, fraction: f64) -> usize {
 }
 
 fn digest_ids(digest: &mut Xxh3, ids: &Ids) {
-    let mut block = [0u32; 4096];
+    let (mut block, mut bytes) = ([0u32; 4096], [0u8; 4 * 4096]);
     let mut from = 0;
     while from < ids.len() {
         let block = &mut block[..(ids.len() - from).min(4096)];
         ids.copy_to(from, block);
-        for id in block.iter() {
-            digest.update(&id.to_le_bytes());
+        let (bytes, _) = bytes.as_chunks_mut();
+        for (bytes, id) in bytes.iter_mut().zip(block.iter()) {
+            *bytes = id.to_le_bytes();
         }
+        digest.update(bytes[..block.len()].as_flattened());
         from += block.len();
     }
     digest.update(&(ids.len() as u64).to_le_bytes());

@@ -19,6 +19,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     let p = model.rnn.parameters().cast::<f64>();
     let dims = p.dims();
     let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let largest = |values: &[f64]| values.iter().fold(0.0f64, |max, x| max.max(x.abs()));
     // The largest size of an eigenvalue: above 1, states may grow from step to step.
     let radius = p
         .wh()
@@ -29,7 +30,15 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     let vocabulary = model.about.vocabulary.as_ref();
     let tensors: Vec<Value> = p
         .iter()
-        .map(|(name, shape, values)| json!({ "name": name, "shape": shape, "norm": norm(values) }))
+        .map(|(name, shape, values)| {
+            json!({
+                "name": name,
+                "shape": shape,
+                "values": values.len(),
+                "norm": norm(values),
+                "largest": largest(values),
+            })
+        })
         .collect();
     output.event(
         "inspect",
@@ -66,8 +75,8 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         ))?;
     }
     output.text(format_args!(
-        "\n{:<6}{:>14}{:>12}{:>10}",
-        "", "shape", "values", "norm"
+        "\n{:<6}{:>16}{:>14}{:>12}{:>12}",
+        "", "shape", "values", "norm", "largest"
     ))?;
     for (name, shape, values) in p.iter() {
         let shape = shape
@@ -76,17 +85,47 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
             .collect::<Vec<_>>()
             .join(" x ");
         output.text(format_args!(
-            "{name:<6}{shape:>14}{:>12}{:>10.3}",
+            "{name:<6}{shape:>16}{:>14}{:>12.4}{:>12.4}",
             group(values.len() as u64),
-            norm(values)
+            norm(values),
+            largest(values)
         ))?;
     }
     output.text(format_args!("\nspectral radius of wh  {radius:.4}"))?;
-    if let Value::Object(config) = &model.about.config {
-        output.text("\ntrained with")?;
-        for (name, value) in config {
-            output.text(format_args!("  {name:<16} {value}"))?;
-        }
+    let mut settings = Vec::new();
+    flatten(String::new(), &model.about.config, &mut settings);
+    match settings.is_empty() {
+        true => output.text("\nThe file does not say how it was trained.")?,
+        false => output.text("\ntrained with")?,
+    }
+    let width = settings.iter().map(|(name, _)| name.len()).max();
+    for (name, value) in settings {
+        output.text(format_args!("  {name:<0$}  {value}", width.unwrap_or(0)))?;
     }
     Ok(Done::Finished)
+}
+
+/// Names and values of what a JSON value holds, as a reader wants them: `clip.norm  1.0`.
+fn flatten(name: String, value: &Value, settings: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let dot = if name.is_empty() { "" } else { "." };
+                flatten(format!("{name}{dot}{field}"), value, settings);
+            }
+        }
+        Value::Null if name.is_empty() => {}
+        // A flag that was not given.
+        Value::Null => settings.push((name, "-".into())),
+        Value::String(text) => settings.push((name, text.clone())),
+        Value::Array(values) if values.is_empty() => settings.push((name, "-".into())),
+        Value::Array(values) => {
+            let values: Vec<String> = values
+                .iter()
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), Into::into))
+                .collect();
+            settings.push((name, values.join(" ")));
+        }
+        other => settings.push((name, other.to_string())),
+    }
 }

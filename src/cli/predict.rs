@@ -6,13 +6,20 @@ use super::output::Output;
 use super::train::with_model;
 use anyhow::{Context, Result, bail};
 use bptt::data::Sequences;
-use bptt::file::write_atomically;
+use bptt::file::replace;
 use bptt::model::Model;
 use bptt::{Engine, EngineOptions, Inputs, Scalar};
+use ndarray::{Array2, Array3, s};
 use ndarray_npy::{NpzWriter, WritableElement};
 use serde_json::json;
-use std::io::Cursor;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+/// Sequences and steps that are computed at a time, the state carried on, so that the memory needed beside inputs and
+/// probabilities depends on neither's number: full matrix products, not tuned beyond that.
+const ROWS: usize = 64;
+const ROWS_PER_SHARD: usize = 16;
+const STEPS: usize = 256;
 
 pub fn run(args: &PredictArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| predict(args, &model, output))
@@ -49,12 +56,43 @@ fn predict<T: Scalar + WritableElement>(
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(dims, options)?;
-    let probabilities = engine.predict(model.rnn.parameters(), inputs.view(), None)?;
+    let (n, t) = inputs.sequences();
+    let bar = output.bar(
+        (n * t) as u64,
+        "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
+    );
+    let mut probabilities = Array3::zeros((n, t, dims.n_y));
+    let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
+    for begin in (0..n).step_by(rows) {
+        let rows = begin..(begin + rows).min(n);
+        let mut state = Array2::zeros((rows.len(), dims.n_h));
+        for begin in (0..t).step_by(STEPS) {
+            let steps = begin..(begin + STEPS).min(t);
+            let part = match inputs.view() {
+                Inputs::Dense(x) => {
+                    Inputs::Dense(x.slice_move(s![rows.clone(), steps.clone(), ..]))
+                }
+                Inputs::Tokens(ids) => {
+                    Inputs::Tokens(ids.slice_move(s![rows.clone(), steps.clone()]))
+                }
+            };
+            let y = engine.predict(model.rnn.parameters(), part, Some(&mut state))?;
+            probabilities
+                .slice_mut(s![rows.clone(), steps.clone(), ..])
+                .assign(&y);
+            bar.inc((rows.len() * steps.len()) as u64);
+        }
+    }
+    bar.finish_and_clear();
 
     let path = args.out.clone().unwrap_or_else(|| beside(&args.input));
-    let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
-    npz.add_array("probabilities", &probabilities)?;
-    write_atomically(&path, npz.finish()?.get_ref())?;
+    replace(&path, |file| {
+        let mut npz = NpzWriter::new(BufWriter::new(file));
+        let other = std::io::Error::other;
+        npz.add_array("probabilities", &probabilities)
+            .map_err(other)?;
+        npz.finish().map_err(other)?.flush()
+    })?;
     let shape = probabilities.shape();
     output.event(
         "predict",

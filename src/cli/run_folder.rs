@@ -89,14 +89,6 @@ impl RunFolder {
         &self.path
     }
 
-    pub fn model(&self) -> PathBuf {
-        self.path.join("model.safetensors")
-    }
-
-    pub fn last(&self) -> PathBuf {
-        self.path.join("last.safetensors")
-    }
-
     pub fn plot(&self) -> PathBuf {
         self.path.join("loss.svg")
     }

@@ -2,16 +2,17 @@
 
 use super::Done;
 use super::args::SampleArgs;
+use super::dataset::group;
 use super::output::Output;
 use super::train::with_model;
 use anyhow::{Context, Result, bail};
-use bptt::data::Vocabulary;
+use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::model::Model;
 use bptt::sample::{SampleOptions, Sampler};
 use bptt::{Rnn, Scalar, Stream};
 use ndarray::Array2;
 use serde_json::json;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 pub fn run(args: &SampleArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| sample(args, &model, output))
@@ -29,64 +30,74 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         top_k: args.top_k,
         seed: args.seed,
     };
-    let mut text = Vec::new();
-    generate(
-        &model.rnn,
-        vocabulary,
-        &args.prompt,
-        args.length,
-        options,
-        |bytes| {
-            if output.json {
-                text.extend_from_slice(bytes);
-                return Ok(());
-            }
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes)?;
-            stdout.flush()
-        },
-    )?;
-    let text = String::from_utf8_lossy(&text);
+    let unknown = vocabulary.unknown_words(&args.prompt);
+    if !unknown.is_empty() {
+        output.remark(format_args!(
+            "--prompt: not among the {} words of the model, read as <unk>: {}",
+            group(vocabulary.len() as u64),
+            unknown.join(" ")
+        ));
+    }
+    // Whoever reads a pipe wants the bytes of a model of bytes; eyes and JSON want text.
+    let raw = vocabulary.kind() == TokenKind::Byte && !output.json && !io::stdout().is_terminal();
+    let mut text = args.prompt.clone();
+    let mut decoder = Decoder::after(vocabulary, &args.prompt);
+    let mut stdout = io::stdout().lock();
+    let mut write = |piece: &[u8]| {
+        stdout.write_all(piece)?;
+        stdout.flush()
+    };
+    if !output.json {
+        write(text.as_bytes())?;
+        text.clear();
+    }
+    let (prompt, length) = (args.prompt.as_bytes(), args.length);
+    generate(&model.rnn, vocabulary, prompt, length, options, |id| {
+        if raw {
+            let mut byte = Vec::new();
+            vocabulary.push_decoded(id, &mut byte);
+            return write(&byte);
+        }
+        decoder.push(id, &mut text);
+        if output.json {
+            return Ok(());
+        }
+        let shown = write(text.as_bytes());
+        text.clear();
+        shown
+    })?;
+    decoder.finish(&mut text);
+    if !output.json {
+        text.push('\n');
+        write(text.as_bytes())?;
+    }
+    drop(stdout);
     output.event("sample", &json!({ "text": text, "tokens": args.length }))?;
-    output.text("")?;
     Ok(Done::Finished)
 }
 
-/// Hands the prompt and `length` tokens after it to `write`, piece by piece, as they come.
+/// Hands `length` tokens that go on from the prompt to `write`, as they come.
 pub fn generate<T: Scalar>(
     rnn: &Rnn<T>,
     vocabulary: &Vocabulary,
-    prompt: &str,
+    prompt: &[u8],
     length: usize,
     options: SampleOptions,
-    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    mut write: impl FnMut(u32) -> io::Result<()>,
 ) -> Result<()> {
     let mut sampler = Sampler::new(options)?;
-    let given = vocabulary.encode(prompt.as_bytes()).context("--prompt")?;
-    let mut piece = Vec::new();
-    for &id in &given {
-        vocabulary.push_decoded(id, &mut piece);
+    let mut next = vocabulary.encode(prompt).context("--prompt")?;
+    if next.is_empty() {
+        // As at the beginning of a line.
+        let line_feed = vocabulary.encode(b"\n").unwrap_or_default();
+        next = vec![line_feed.first().copied().unwrap_or(0)];
     }
-    write(&piece)?;
-    // Without a prompt, as at the beginning of a line.
-    let mut next = match given.is_empty() {
-        true => vec![
-            vocabulary
-                .encode(b"\n")
-                .ok()
-                .and_then(|ids| ids.first().copied())
-                .unwrap_or(0),
-        ],
-        false => given,
-    };
     let mut stream = Stream::new(rnn, 1);
     for _ in 0..length {
         let inputs = Array2::from_shape_vec((1, next.len()), next).expect("one row");
         let probabilities = stream.step(&inputs)?;
         let id = sampler.choose(probabilities.as_slice().expect("one row"));
-        piece.clear();
-        vocabulary.push_decoded(id, &mut piece);
-        write(&piece)?;
+        write(id)?;
         next = vec![id];
     }
     Ok(())

@@ -27,7 +27,8 @@ pub struct Settings {
     pub min_count: u64,
     pub vocab_size: Option<usize>,
     pub valid: Vec<PathBuf>,
-    pub valid_fraction: f64,
+    /// Found from the data where it is not given.
+    pub valid_fraction: Option<f64>,
     pub batch: usize,
     pub seq_len: Option<usize>,
     pub reset_state: bool,
@@ -59,12 +60,14 @@ pub struct Config {
     pub settings: Settings,
     pub threads: usize,
     pub checkpoint_every: Option<u64>,
+    #[serde(default)]
+    pub tensorboard: bool,
     /// The OpenBLAS that computed, and the kernels it chose: on others the last bits differ.
     pub blas: String,
 }
 
 impl Config {
-    /// From the command line and the defaults; `digest` and `report_every` are filled in when the data is known.
+    /// From the command line and the defaults; `digest`, `valid_fraction` and `report_every` are filled in when the data is known.
     pub fn new(args: &TrainArgs) -> Self {
         let threads = args.threads.unwrap_or_else(cores);
         let algorithm = args.optimizer.unwrap_or(Algorithm::Adam);
@@ -76,7 +79,6 @@ impl Config {
             Algorithm::Gd => (0.5, 0.0),
             Algorithm::Momentum | Algorithm::Nesterov => (0.05, 0.0),
         };
-        let fraction = if args.valid.is_empty() { 0.1 } else { 0.0 };
         let settings = Settings {
             data: args.data.clone(),
             digest: String::new(),
@@ -84,7 +86,7 @@ impl Config {
             min_count: args.min_count.unwrap_or(1),
             vocab_size: args.vocab_size,
             valid: args.valid.clone(),
-            valid_fraction: args.valid_fraction.unwrap_or(fraction),
+            valid_fraction: args.valid_fraction,
             batch: args.batch.unwrap_or(32),
             seq_len: args.seq_len,
             reset_state: args.reset_state,
@@ -127,6 +129,7 @@ impl Config {
             settings,
             threads,
             checkpoint_every: args.checkpoint_every,
+            tensorboard: args.tensorboard,
             blas: bptt::blas::library().to_string(),
         }
     }
@@ -203,6 +206,7 @@ impl Config {
         if args.checkpoint_every.is_some() {
             config.checkpoint_every = given.checkpoint_every;
         }
+        config.tensorboard |= given.tensorboard;
         config.blas = given.blas;
         Ok(config)
     }

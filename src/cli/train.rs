@@ -9,10 +9,14 @@ use super::run_folder::RunFolder;
 use super::sample::generate;
 use super::settings::Config;
 use anyhow::{Result, bail};
-use bptt::model::{About, Model};
+use bptt::data::{Decoder, TokenKind};
+use bptt::model::About;
 use bptt::sample::SampleOptions;
 use bptt::train::plot::{self, Curve, Labels};
-use bptt::train::{Checkpoint, Control, Observer, Report, StepReport, StopReason, Trainer};
+use bptt::train::tensorboard::TensorBoard;
+use bptt::train::{
+    Checkpoint, Checkpoints, Control, Observer, Report, StepReport, StopReason, Trainer,
+};
 use bptt::{Dims, EngineOptions, Error, Rnn, Scalar};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -51,6 +55,7 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
         .map(|n| n.saturating_mul(data.train.windows_per_epoch()));
     let steps = [settings.steps, epochs].into_iter().flatten().min();
     let steps = steps.expect("a run has a length");
+    settings.valid_fraction = Some(data.valid_fraction);
     let about = About {
         vocabulary: data.vocabulary,
         tokens: Some(data.tokens),
@@ -77,31 +82,36 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
 
     // STEP 3: the run folder, new or as it was left.
     let interrupt = Interrupt::listen()?;
-    let folder = match &args.resume {
+    let mut folder = match &args.resume {
         None => RunFolder::create(args.out.as_deref(), &run_name(args))?,
-        Some(path) => {
-            let mut folder = RunFolder::resume(path)?;
-            // A run that was stopped before its first checkpoint begins again.
-            if folder.last().exists() {
-                let (checkpoint, _) = Checkpoint::<T>::read(&folder.last())?;
-                let history = folder.history(checkpoint.progress.reports)?;
-                if checkpoint.progress.reports > 0 {
-                    write_model(&checkpoint.best, &about, &folder)?;
-                }
-                trainer.restore(checkpoint, history)?;
-            } else {
-                folder.history(0)?;
-            }
-            folder
-        }
+        Some(path) => RunFolder::resume(path)?,
     };
+    let mut checkpoints = Checkpoints::new(folder.path(), about);
+    if let Some(steps) = config.checkpoint_every {
+        checkpoints = checkpoints.every(steps);
+    }
+    // A run that was stopped before its first checkpoint begins again.
+    if args.resume.is_some() && checkpoints.last().exists() {
+        let (checkpoint, _) = Checkpoint::<T>::read(&checkpoints.last())?;
+        let history = folder.history(checkpoint.progress.reports)?;
+        if checkpoint.progress.reports > 0 {
+            checkpoints.write_model(&checkpoint.best)?;
+        }
+        trainer.restore(checkpoint, history)?;
+    } else if args.resume.is_some() {
+        folder.history(0)?;
+    }
     folder.write_config(&config)?;
+    let events = match config.tensorboard {
+        true => Some(TensorBoard::open(folder.path(), trainer.history())?),
+        false => None,
+    };
     announce(&trainer, &config, &folder, &data.summary, output)?;
 
     // STEP 4: train.
     let bar = output.bar(
         steps,
-        "{elapsed} {bar:30.cyan/blue} {human_pos}/{human_len} {msg} {eta} left",
+        "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left",
     );
     bar.set_position(trainer.progress().step);
     bar.reset_eta();
@@ -109,11 +119,11 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
     let before = trainer.progress().tokens;
     let mut watch = Watch {
         folder,
-        about,
+        checkpoints,
+        events,
         output,
         bar,
         interrupt,
-        checkpoint_every: config.checkpoint_every,
         shown: Instant::now(),
         tokens: 0,
         loss: f64::NAN,
@@ -199,26 +209,14 @@ fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
-fn write_model<T: Scalar>(
-    weights: &bptt::Parameters<T>,
-    about: &About,
-    folder: &RunFolder,
-) -> Result<()> {
-    let model = Model {
-        rnn: Rnn::from_parameters(weights.clone()),
-        about: about.clone(),
-    };
-    Ok(model.write(&folder.model())?)
-}
-
 /// Shows and saves a run as it goes.
 struct Watch {
     folder: RunFolder,
-    about: About,
+    checkpoints: Checkpoints,
+    events: Option<TensorBoard>,
     output: Output,
     bar: ProgressBar,
     interrupt: Interrupt,
-    checkpoint_every: Option<u64>,
     /// When the bar was last brought up to date, and what has come since.
     shown: Instant,
     tokens: u64,
@@ -235,13 +233,16 @@ impl Watch {
     fn checkpoint<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
         // The history first: a checkpoint never knows of lines that are not on the disk.
         self.folder.sync_history()?;
-        Ok(run.checkpoint().write(&self.folder.last(), &self.about)?)
+        Ok(self.checkpoints.write(run)?)
     }
 
     fn report<T: Scalar>(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
         self.folder.append(report)?;
+        if let Some(events) = &mut self.events {
+            events.write(report)?;
+        }
         if best {
-            write_model(run.best(), &self.about, &self.folder)?;
+            self.checkpoints.write_model(run.best())?;
         }
         draw(run.history(), &self.folder)?;
         self.output.event("report", report)?;
@@ -284,10 +285,7 @@ impl<T: Scalar> Observer<T> for Watch {
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }
-        if self
-            .checkpoint_every
-            .is_some_and(|every| step.step.is_multiple_of(every))
-        {
+        if self.checkpoints.after(step.step) {
             self.checkpoint(run).map_err(into_library)?;
         }
         Ok(if self.interrupt.wanted() {
@@ -299,7 +297,7 @@ impl<T: Scalar> Observer<T> for Watch {
 
     fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {
         Watch::report(self, run, report, best).map_err(into_library)?;
-        if self.checkpoint_every.is_none() {
+        if self.checkpoints.at_reports() {
             self.checkpoint(run).map_err(into_library)?;
         }
         Ok(())
@@ -380,7 +378,7 @@ fn finish<T: Scalar>(
             "divergences": progress.divergences,
             "tokens_per_second": speed,
             "seconds": seconds,
-            "model": watch.folder.model(),
+            "model": watch.checkpoints.model(),
         }),
     )?;
     match reason {
@@ -419,24 +417,30 @@ fn finish<T: Scalar>(
     if let Some(loss) = best_loss {
         output.text(format_args!("best possible   {loss:.4}"))?;
     }
-    if let (Some(vocabulary), true) = (&watch.about.vocabulary, last.is_some()) {
+    if let (Some(vocabulary), true) = (&watch.checkpoints.about().vocabulary, last.is_some()) {
         output.text("\nsample:")?;
         let rnn = Rnn::from_parameters(trainer.best().clone());
-        let mut text = Vec::new();
+        let (mut text, mut decoder) = (String::new(), Decoder::new(vocabulary));
         let options = SampleOptions {
             temperature: 0.7,
             ..SampleOptions::default()
         };
-        generate(&rnn, vocabulary, "", 400, options, |bytes| {
-            text.extend_from_slice(bytes);
+        let length = match vocabulary.kind() {
+            TokenKind::Word => 80,
+            TokenKind::Char | TokenKind::Byte => 400,
+        };
+        generate(&rnn, vocabulary, b"", length, options, |id| {
+            decoder.push(id, &mut text);
             Ok(())
         })?;
-        let text = String::from_utf8_lossy(&text);
         for line in text.lines() {
             output.text(format_args!("    {line}"))?;
         }
     }
-    output.text(format_args!("\nmodel  {}", watch.folder.model().display()))?;
+    output.text(format_args!(
+        "\nmodel  {}",
+        watch.checkpoints.model().display()
+    ))?;
     if last.is_some() {
         output.text(format_args!("plot   {}", watch.folder.plot().display()))?;
     }

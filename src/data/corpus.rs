@@ -2,11 +2,11 @@
 //!
 //! Knows its vocabulary; knows nothing of batches.
 
-use super::files::{Reading, for_each_text};
-use super::intern::{Interner, WordLimits, lacks_end_of_line};
+use super::files::{Piece, Place, Reading, for_each_piece};
+use super::intern::{Interner, WordLimits};
 use super::vocabulary::{END_OF_LINE_ID, MOST_SYMBOLS, TokenKind, Vocabulary};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Token ids in the smallest integers that hold them.
@@ -177,10 +177,10 @@ impl Corpus {
     fn read_own(paths: &[PathBuf], kind: TokenKind, limits: WordLimits) -> Result<(Self, Reading)> {
         limits.check()?;
         let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
-        let reading = for_each_text(paths, kind == TokenKind::Byte, |path, text| {
+        let reading = for_each_piece(paths, kind, |piece| {
             interner
-                .push(&text, &mut ids)
-                .map_err(|problem| Error::file(path, problem))
+                .push(piece, &mut ids)
+                .map_err(|problem| Error::file(piece.path, problem))
         })?;
         let (vocabulary, map) = interner.finish(limits);
         if vocabulary.len() > MOST_SYMBOLS {
@@ -209,10 +209,9 @@ impl Corpus {
     /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
     /// its file, line and column.
     pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
-        let any_bytes = vocabulary.kind() == TokenKind::Byte;
         let mut ids = Ids::default();
-        let reading = for_each_text(paths, any_bytes, |path, text| {
-            append(vocabulary, &text, &mut ids).map_err(|problem| Error::file(path, problem))
+        let reading = for_each_piece(paths, vocabulary.kind(), |piece| {
+            append(vocabulary, piece, &mut ids).map_err(|problem| Error::file(piece.path, problem))
         })?;
         let corpus = Corpus {
             ids,
@@ -227,7 +226,13 @@ impl Corpus {
     /// [`Error::Invalid`] naming the first symbol that is not in the vocabulary.
     pub fn from_text(text: &str, vocabulary: &Vocabulary) -> Result<Self> {
         let mut ids = Ids::default();
-        append(vocabulary, text.as_bytes(), &mut ids).map_err(|problem| Error::Invalid {
+        let piece = Piece {
+            path: Path::new(""),
+            text: text.as_bytes(),
+            place: Place::default(),
+            open_end: !text.is_empty() && !text.ends_with('\n'),
+        };
+        append(vocabulary, piece, &mut ids).map_err(|problem| Error::Invalid {
             what: "text",
             problem,
         })?;
@@ -278,14 +283,14 @@ impl Corpus {
     }
 }
 
-/// Appends a whole text; its last line of words ends even without a line feed.
-fn append(vocabulary: &Vocabulary, text: &[u8], ids: &mut Ids) -> Result<(), String> {
+/// Appends a piece of a text; its last line of words ends even without a line feed.
+fn append(vocabulary: &Vocabulary, piece: Piece<'_>, ids: &mut Ids) -> Result<(), String> {
     if vocabulary.kind() == TokenKind::Byte {
-        ids.extend_from_bytes(text);
+        ids.extend_from_bytes(piece.text);
         return Ok(());
     }
-    vocabulary.encode_each(text, |id| ids.push(id))?;
-    if vocabulary.kind() == TokenKind::Word && lacks_end_of_line(text) {
+    vocabulary.encode_each(piece.text, piece.place, |id| ids.push(id))?;
+    if vocabulary.kind() == TokenKind::Word && piece.open_end {
         ids.push(END_OF_LINE_ID);
     }
     Ok(())

@@ -8,6 +8,7 @@
 //! So no text has to be held, or read again, until its vocabulary is known.
 
 use super::corpus::Ids;
+use super::files::Piece;
 use super::vocabulary::{
     END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, for_each_word, utf8,
 };
@@ -62,8 +63,9 @@ impl Interner {
         }
     }
 
-    /// Appends a whole text; its last line ends even without a line feed.
-    pub fn push(&mut self, text: &[u8], out: &mut Ids) -> Result<(), String> {
+    /// Appends a piece of a text; its last line ends even without a line feed.
+    pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) -> Result<(), String> {
+        let text = piece.text;
         match self {
             Interner::Bytes => out.extend_from_bytes(text),
             Interner::Chars(ids) => {
@@ -80,7 +82,7 @@ impl Interner {
                     out.push(id);
                 };
                 for_each_word(utf8(text)?, |word| push(ids.intern(word)));
-                if lacks_end_of_line(text) {
+                if piece.open_end {
                     push(END_OF_LINE_ID);
                 }
             }
@@ -121,11 +123,6 @@ impl Interner {
             }
         }
     }
-}
-
-/// Whether the last line of a text of words is still open.
-pub(super) fn lacks_end_of_line(text: &[u8]) -> bool {
-    !text.is_empty() && !text.ends_with(b"\n")
 }
 
 /// `map[order[i]] = i`; 0 for what is not in `order`.
@@ -215,7 +212,13 @@ mod tests {
     fn read(kind: TokenKind, limits: WordLimits, texts: &[&str]) -> (Vocabulary, Vec<u32>) {
         let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
         for text in texts {
-            interner.push(text.as_bytes(), &mut ids).unwrap();
+            let piece = Piece {
+                path: "".as_ref(),
+                text: text.as_bytes(),
+                place: Default::default(),
+                open_end: !text.ends_with('\n'),
+            };
+            interner.push(piece, &mut ids).unwrap();
         }
         let (vocabulary, map) = interner.finish(limits);
         let ids = (0..ids.len()).map(|i| map[ids.get(i) as usize]).collect();

@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
 //! | `intern` | a text read once | a vocabulary and the ids |
-//! | `files` | files and folders | texts, one after another |
+//! | `files` | files and folders | texts, piece by piece |
 //! | `corpus` | text | one long row of ids: [`Corpus`] |
 //! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
 //! | `npz` | those arrays | [`Sequences`], checked |
 //! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
+//! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `streams` | a number of tokens | contiguous streams and their windows |
 //! | `buffers` | the steps of a window | arrays that are used again |
@@ -31,6 +32,7 @@
 
 mod buffers;
 mod corpus;
+mod decoder;
 mod files;
 mod intern;
 mod loader;
@@ -42,6 +44,7 @@ mod streams;
 mod vocabulary;
 
 pub use corpus::{Corpus, Ids};
+pub use decoder::Decoder;
 pub use files::Reading;
 pub use intern::WordLimits;
 pub use loader::{Loader, Position, Window};

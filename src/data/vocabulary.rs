@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of files or of how often a symbol occurs.
 
+use super::files::Place;
 use super::intern::{CharIds, WordIds};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,7 @@ impl Vocabulary {
     /// column; text that is not UTF-8, except of bytes. An unknown word is no error but `<unk>`.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        self.encode_each(text, |id| ids.push(id))
+        self.encode_each(text, Place::default(), |id| ids.push(id))
             .map_err(|problem| Error::Invalid {
                 what: "text",
                 problem,
@@ -176,14 +177,34 @@ impl Vocabulary {
         Ok(ids)
     }
 
-    /// [`Vocabulary::encode`], one id after another.
-    pub(super) fn encode_each(&self, text: &[u8], mut push: impl FnMut(u32)) -> Result<(), String> {
+    /// The words of a text that [`Vocabulary::encode`] makes `<unk>`, each once; none where tokens are no words.
+    pub fn unknown_words<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let mut unknown = Vec::new();
+        if let Symbols::Words(ids) = &self.symbols {
+            for word in text.split_whitespace() {
+                if ids.get(word).is_none() && !unknown.contains(&word) {
+                    unknown.push(word);
+                }
+            }
+        }
+        unknown
+    }
+
+    /// [`Vocabulary::encode`], one id after another, of a text that begins at `place`.
+    pub(super) fn encode_each(
+        &self,
+        text: &[u8],
+        place: Place,
+        mut push: impl FnMut(u32),
+    ) -> Result<(), String> {
         match &self.symbols {
             Symbols::Bytes => text.iter().for_each(|&byte| push(u32::from(byte))),
             Symbols::Chars(ids) => {
                 let text = utf8(text)?;
                 for (at, c) in text.char_indices() {
-                    let id = ids.get(c).ok_or_else(|| self.lacks(c, &text[..at]))?;
+                    let id = ids
+                        .get(c)
+                        .ok_or_else(|| self.lacks(c, place.after(&text.as_bytes()[..at])))?;
                     push(id);
                 }
             }
@@ -194,12 +215,12 @@ impl Vocabulary {
         Ok(())
     }
 
-    fn lacks(&self, c: char, before: &str) -> String {
-        let line = 1 + before.matches('\n').count();
-        let column = 1 + before.chars().rev().take_while(|&b| b != '\n').count();
+    fn lacks(&self, c: char, place: Place) -> String {
         format!(
-            "line {line}, column {column}: {c:?} (U+{:04X}) is not among the {} characters \
+            "line {}, column {}: {c:?} (U+{:04X}) is not among the {} characters \
              that the model knows; remove it, or train with `--tokens byte`",
+            place.line + 1,
+            place.column + 1,
             u32::from(c),
             self.len()
         )
@@ -238,12 +259,17 @@ pub(super) fn for_each_word(text: &str, mut act: impl FnMut(&str)) {
 
 /// The text, or where it stops being UTF-8.
 pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
+    utf8_from(0, text)
+}
+
+/// The text that begins at `offset` of its file, or where that stops being UTF-8.
+pub(super) fn utf8_from(offset: u64, text: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(text).map_err(|e| {
+        let at = offset + e.valid_up_to() as u64;
         format!(
-            "byte {} (offset {}) is not UTF-8 text; \
+            "byte {} (offset {at}) is not UTF-8 text; \
              convert the text, or read it as bytes with `--tokens byte`",
-            e.valid_up_to() + 1,
-            e.valid_up_to()
+            at + 1
         )
     })
 }

@@ -13,10 +13,13 @@
 //! the learning rate, and gives up after [`DIVERGENCES`] of those.
 
 mod checkpoint;
+mod observers;
 pub mod plot;
 mod schedule;
+pub mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Progress};
+pub use observers::Checkpoints;
 pub use schedule::Schedule;
 
 use crate::data::Loader;

@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod numpy;
 mod resume;
+mod seeing;
 
 use assert_cmd::Command;
 use ndarray::{Array, Dimension};

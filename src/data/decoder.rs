@@ -1,0 +1,148 @@
+//! Token ids to text that reads well, as they come: [`Decoder`].
+//!
+//! | tokens | |
+//! |---|---|
+//! | `char` | the character |
+//! | `byte` | a character once its last byte is there; what is no UTF-8 becomes U+FFFD |
+//! | `word` | a space before each word but the first of a line; `<eos>` ends the line |
+
+use super::vocabulary::{END_OF_LINE_ID, TokenKind, Vocabulary};
+
+/// Turns ids into text, one after another.
+///
+/// ```
+/// use bptt::data::{Decoder, Vocabulary};
+///
+/// let vocabulary = Vocabulary::bytes();
+/// let (mut decoder, mut text) = (Decoder::new(&vocabulary), String::new());
+/// for id in vocabulary.encode("aé".as_bytes())? {
+///     decoder.push(id, &mut text);
+/// }
+/// assert_eq!(text, "aé");
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decoder<'v> {
+    vocabulary: &'v Vocabulary,
+    /// The bytes of a character that is not whole yet.
+    pending: Vec<u8>,
+    /// A word needs a space before it.
+    in_line: bool,
+}
+
+impl<'v> Decoder<'v> {
+    /// At the beginning of a line.
+    pub fn new(vocabulary: &'v Vocabulary) -> Self {
+        Decoder {
+            vocabulary,
+            pending: Vec::new(),
+            in_line: false,
+        }
+    }
+
+    /// After `text`, which has been shown as it is: the next word is not glued to it.
+    pub fn after(vocabulary: &'v Vocabulary, text: &str) -> Self {
+        Decoder {
+            in_line: !text.is_empty() && !text.ends_with(char::is_whitespace),
+            ..Self::new(vocabulary)
+        }
+    }
+
+    /// Appends what can be shown after this id.
+    ///
+    /// # Panics
+    /// If `id` is not below [`Vocabulary::len`].
+    pub fn push(&mut self, id: u32, text: &mut String) {
+        let word = self.vocabulary.kind() == TokenKind::Word;
+        let ends_line = word && id == END_OF_LINE_ID;
+        if word && self.in_line && !ends_line {
+            text.push(' ');
+        }
+        self.in_line = word && !ends_line;
+        self.vocabulary.push_decoded(id, &mut self.pending);
+        if word && !ends_line {
+            // The space that follows a word elsewhere.
+            self.pending.pop();
+        }
+        self.show(text);
+    }
+
+    /// Appends what is left of a character whose last bytes never came.
+    pub fn finish(&mut self, text: &mut String) {
+        if !self.pending.is_empty() {
+            self.pending.clear();
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
+    /// All of `pending` that is whole, or that nothing can make whole any more.
+    fn show(&mut self, text: &mut String) {
+        let mut shown = 0;
+        for chunk in self.pending.utf8_chunks() {
+            text.push_str(chunk.valid());
+            shown += chunk.valid().len();
+            let invalid = chunk.invalid();
+            // The beginning of a character at the very end may be waited for.
+            let waits = std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
+            if invalid.is_empty() || (waits && shown + invalid.len() == self.pending.len()) {
+                break;
+            }
+            text.push(char::REPLACEMENT_CHARACTER);
+            shown += invalid.len();
+        }
+        self.pending.drain(..shown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(vocabulary: &Vocabulary, mut decoder: Decoder<'_>, text: &[u8]) -> Vec<String> {
+        let mut pieces = Vec::new();
+        for id in vocabulary.encode(text).unwrap() {
+            let mut piece = String::new();
+            decoder.push(id, &mut piece);
+            pieces.push(piece);
+        }
+        let mut rest = String::new();
+        decoder.finish(&mut rest);
+        pieces.push(rest);
+        pieces
+    }
+
+    #[test]
+    fn words_are_spaced_and_lines_end_without_a_space() {
+        let words = ["<unk>", "<eos>", "the", "cat"].map(Box::from);
+        let v = Vocabulary::from_distinct_words(words);
+        let text = b"the dog cat\n\nthe";
+        let shown = pieces(&v, Decoder::new(&v), text).concat();
+        assert_eq!(shown, "the <unk> cat\n\nthe");
+        for (before, expected) in [("a", " cat"), ("a ", "cat"), ("a\n", "cat"), ("", "cat")] {
+            let shown = pieces(&v, Decoder::after(&v, before), b"cat").concat();
+            assert_eq!(shown, expected, "after {before:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_as_whole_characters() {
+        let v = Vocabulary::bytes();
+        let decoder = || Decoder::new(&v);
+        assert_eq!(
+            pieces(&v, decoder(), "aé\u{1F600}".as_bytes()),
+            ["a", "", "é", "", "", "", "\u{1F600}", ""]
+        );
+        // A character that another one interrupts, one that cannot begin, one that never ends.
+        for bytes in [&b"\xe2\x82a"[..], b"\xff", b"\xf0\x9f", b"\xc3\xc3\xa9"] {
+            let shown = pieces(&v, decoder(), bytes).concat();
+            assert_eq!(shown, String::from_utf8_lossy(bytes), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn characters_are_themselves() {
+        let v = Vocabulary::of_chars("a é\n");
+        let text = "é a\na";
+        assert_eq!(pieces(&v, Decoder::new(&v), text.as_bytes()).concat(), text);
+    }
+}

@@ -1,0 +1,193 @@
+//! Observers of the library: [`Checkpoints`] saves a run as it goes; a pair of observers is one.
+
+use super::{Checkpoint, Control, Observer, Report, StepReport, Trainer};
+use crate::model::{About, Model};
+use crate::{Error, Parameters, Result, Rnn, Scalar};
+use std::path::{Path, PathBuf};
+
+/// Saves a run in a folder: the best weights as a model, and a checkpoint to go on from.
+///
+/// | file | what | when |
+/// |---|---|---|
+/// | `model.safetensors` | [`Trainer::best`] | at every report that made new ones |
+/// | `last.safetensors` | [`Trainer::checkpoint`] | at every report, or every so many steps |
+///
+/// Both are written beside the old ones and then renamed: at any moment there is a whole one.
+///
+/// ```
+/// use bptt::data::{Corpus, Loader, Vocabulary};
+/// use bptt::model::About;
+/// use bptt::optim::OptimizerOptions;
+/// use bptt::train::{Checkpoints, TrainOptions, Trainer};
+/// use bptt::{Dims, EngineOptions, Init, Rnn};
+///
+/// let text = "so it goes. ".repeat(50);
+/// let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text))?;
+/// let n = corpus.vocabulary().len();
+/// let new = |steps| {
+///     let options = TrainOptions { steps, report_every: 10, ..TrainOptions::default() };
+///     let rnn = Rnn::<f32>::new(Dims::new(n, 16, n)?, Init::Orthogonal, 0)?;
+///     let loader = Loader::text(corpus.clone(), 4, 12)?;
+///     let engine = EngineOptions { threads: 1, shards: 2 };
+///     Trainer::new(rnn, loader, None, engine, OptimizerOptions::default(), options)
+/// };
+/// let folder = tempfile::tempdir()?;
+/// let mut saved = Checkpoints::new(folder.path(), About::default());
+///
+/// let mut whole = new(40)?;
+/// whole.run(&mut ())?;
+/// new(20)?.run(&mut saved)?;
+/// let mut parts = new(40)?;
+/// assert!(saved.restore(&mut parts)?); // another day
+/// parts.run(&mut saved)?;
+/// assert_eq!(parts.rnn(), whole.rnn());
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    about: About,
+    every: Option<u64>,
+}
+
+impl Checkpoints {
+    /// Into `folder`, which must be there; `about` becomes part of both files.
+    pub fn new(folder: impl Into<PathBuf>, about: About) -> Self {
+        Checkpoints {
+            folder: folder.into(),
+            about,
+            every: None,
+        }
+    }
+
+    /// A checkpoint after every `steps` updates, not at reports.
+    ///
+    /// # Panics
+    /// If `steps` is zero.
+    pub fn every(mut self, steps: u64) -> Self {
+        assert!(steps > 0, "a checkpoint after every 0 updates");
+        self.every = Some(steps);
+        self
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What there is to know about the model.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The file of the best weights.
+    pub fn model(&self) -> PathBuf {
+        self.folder.join("model.safetensors")
+    }
+
+    /// The file of the checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.folder.join("last.safetensors")
+    }
+
+    /// Whether a checkpoint is due at a report.
+    pub fn at_reports(&self) -> bool {
+        self.every.is_none()
+    }
+
+    /// Whether a checkpoint is due after this update.
+    pub fn after(&self, step: u64) -> bool {
+        self.every.is_some_and(|every| step.is_multiple_of(every))
+    }
+
+    /// Writes the checkpoint now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write<T: Scalar>(&self, run: &Trainer<T>) -> Result<()> {
+        run.checkpoint().write(&self.last(), &self.about)
+    }
+
+    /// Writes these weights as the model.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write_model<T: Scalar>(&self, weights: &Parameters<T>) -> Result<()> {
+        let model = Model {
+            rnn: Rnn::from_parameters(weights.clone()),
+            about: self.about.clone(),
+        };
+        model.write(&self.model())
+    }
+
+    /// Puts `run`, made as it was, to where its checkpoint was taken, without the reports up to there; false if there is no
+    /// checkpoint yet.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`] and [`Trainer::restore`].
+    pub fn restore<T: Scalar>(&self, run: &mut Trainer<T>) -> Result<bool> {
+        match Checkpoint::read(&self.last()) {
+            Ok((checkpoint, _)) => run.restore(checkpoint, Vec::new()).map(|()| true),
+            Err(Error::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<T: Scalar> Observer<T> for Checkpoints {
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        if self.after(step.step) {
+            self.write(run)?;
+        }
+        Ok(Control::Continue)
+    }
+
+    fn report(&mut self, run: &Trainer<T>, _: &Report, best: bool) -> Result<()> {
+        if best {
+            self.write_model(run.best())?;
+        }
+        if self.at_reports() {
+            self.write(run)?;
+        }
+        Ok(())
+    }
+}
+
+/// Both, the first first; either may end the run.
+impl<T: Scalar, A: Observer<T>, B: Observer<T>> Observer<T> for (A, B) {
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        let (first, second) = (self.0.step(run, step)?, self.1.step(run, step)?);
+        Ok(match (first, second) {
+            (Control::Continue, Control::Continue) => Control::Continue,
+            _ => Control::Stop,
+        })
+    }
+
+    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+        self.0.report(run, report, best)?;
+        self.1.report(run, report, best)
+    }
+
+    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
+        self.0.diverged(run, what)?;
+        self.1.diverged(run, what)
+    }
+}
+
+/// The one there is, if there is one.
+impl<T: Scalar, A: Observer<T>> Observer<T> for Option<A> {
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        self.as_mut()
+            .map_or(Ok(Control::Continue), |observer| observer.step(run, step))
+    }
+
+    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+        self.as_mut()
+            .map_or(Ok(()), |observer| observer.report(run, report, best))
+    }
+
+    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
+        self.as_mut()
+            .map_or(Ok(()), |observer| observer.diverged(run, what))
+    }
+}
