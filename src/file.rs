@@ -1,12 +1,15 @@
-//! Whole files, written all or not at all.
+//! Whole files: written all or not at all, read with a limit.
 
 use crate::{Error, Result};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
+/// What the name of a file that is being written begins with, before the name it will have.
+const UNFINISHED: &str = ".tmp-";
+
 /// Replaces `path` by `content`: written beside it, synced, then renamed, so that at any moment the
-/// file is the old one or the new one.
+/// file is the old one or the new one, even if the program is killed or the power fails.
 ///
 /// # Errors
 /// [`Error::Io`] naming the file; the old content is still there then.
@@ -18,25 +21,32 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`] naming the file, whatever `write` returns too; the old content is still there then.
-pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
-    let name_it = |error: std::io::Error| {
-        Error::Io(std::io::Error::new(
-            error.kind(),
-            format!("cannot write {}: {error}", path.display()),
-        ))
-    };
+pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    write_beside(path, write).map_err(|error| {
+        let text = format!("cannot write {}: {error}", path.display());
+        Error::Io(io::Error::new(error.kind(), text))
+    })
+}
+
+fn write_beside(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    // A rename would put a file in the place of a device such as /dev/null.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(io::Error::other("it is there and no ordinary file"));
+    }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempfile_in(folder)
-        .map_err(name_it)?;
-    write(file.as_file_mut()).map_err(name_it)?;
-    file.as_file().sync_all().map_err(name_it)?;
-    make_readable(&file).map_err(name_it)?;
-    file.persist(path).map_err(|e| name_it(e.error))?;
+    let mut builder = tempfile::Builder::new();
+    let prefix = unfinished(path);
+    builder.prefix(&prefix);
+    like_any_file(&mut builder);
+    let (mut file, unfinished) = builder.tempfile_in(folder)?.into_parts();
+    write(&mut file)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    // It has its name now; nothing is left to remove.
+    let _ = unfinished.keep();
     // The rename itself is durable once the folder is.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
@@ -44,17 +54,61 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>
     Ok(())
 }
 
-/// A temporary file is private to its owner; a result is an ordinary file.
+/// `.tmp-NAME-`.
+fn unfinished(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    format!("{UNFINISHED}{}-", name.to_string_lossy())
+}
+
+/// A temporary file is private to its owner; a result has the permissions of any new file.
 #[cfg(unix)]
-fn make_readable(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
+fn like_any_file(builder: &mut tempfile::Builder) {
     use std::os::unix::fs::PermissionsExt;
-    file.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(0o644))
+    builder.permissions(std::fs::Permissions::from_mode(0o666));
 }
 
 #[cfg(not(unix))]
-fn make_readable(_: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    Ok(())
+fn like_any_file(_: &mut tempfile::Builder) {}
+
+/// Removes what a killed program left of writing `path`. To be called only where nobody else writes it.
+pub fn remove_unfinished(path: &Path) {
+    let (Some(folder), prefix) = (path.parent(), unfinished(path)) else {
+        return;
+    };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // What cannot be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Opens an ordinary file; says how long it is.
+///
+/// # Errors
+/// [`Error::Io`] if it is not there; [`Error::File`] for a folder, a pipe or a device, which may never end.
+pub fn open_ordinary(path: &Path) -> Result<(fs_err::File, u64)> {
+    let meta = fs_err::metadata(path)?;
+    if !meta.is_file() {
+        let problem = "is no ordinary file (a folder, a pipe or a device), expected one";
+        return Err(Error::file(path, problem));
+    }
+    Ok((fs_err::File::open(path)?, meta.len()))
+}
+
+/// The content of an ordinary file of at most `most` bytes.
+///
+/// # Errors
+/// As [`open_ordinary`]; [`Error::File`] for a longer one.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let (file, length) = open_ordinary(path)?;
+    if length > most {
+        let problem = format!("has {length} bytes, expected at most {most}");
+        return Err(Error::file(path, problem));
+    }
+    let mut content = Vec::new();
+    file.take(most).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -72,10 +126,53 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file() {
+    fn an_error_names_the_file_and_leaves_nothing_beside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing/a.txt");
         let error = write_atomically(&path, b"x").unwrap_err().to_string();
         assert!(error.contains("missing/a.txt"), "{error}");
+        let error = write_atomically(folder.path(), b"x")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no ordinary file"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_the_leftovers_of_a_file_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [".tmp-a.txt-k3Jx", ".tmp-b.txt-k3Jx", "a.txt"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        remove_unfinished(&at("a.txt"));
+        assert!(!at(".tmp-a.txt-k3Jx").exists());
+        assert!(at(".tmp-b.txt-k3Jx").exists() && at("a.txt").exists());
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(read(&path, 4).unwrap_err().to_string().contains("5 bytes"));
+        for path in [folder.path(), Path::new("/dev/zero")] {
+            let error = read(path, 5).unwrap_err().to_string();
+            assert!(error.contains("no ordinary file"), "{error}");
+        }
+    }
+
+    /// A file of a private umask stays private.
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_those_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, any) = (folder.path().join("ours"), folder.path().join("any"));
+        write_atomically(&ours, b"x").unwrap();
+        std::fs::write(&any, b"x").unwrap();
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(ours), mode(any));
     }
 }

@@ -15,12 +15,15 @@
 //!
 //! A checkpoint is a model file with more tensors, `training.*`, and `progress` beside the rest.
 
+mod header;
+
 use crate::data::Vocabulary;
 use crate::train::{Checkpoint, Progress};
 use crate::{Dims, Error, Parameters, Result, Rnn, Scalar, file};
 use ndarray::Array2;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde_json::{Value, json};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const WX: &str = "rnn.weight_ih_l0";
@@ -84,8 +87,15 @@ impl<T: Scalar> Model<T> {
     /// [`Error::Io`] or [`Error::File`], naming the file and what is wrong with it; [`Error::NotFinite`] for a weight that
     /// is not a number.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs_err::read(path)?;
-        let file = File::parse(path, &bytes)?;
+        Self::from_bytes(path, &read(path)?)
+    }
+
+    /// From the content of a file, wherever it came from; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let file = File::parse(path, bytes)?;
         Ok(Model {
             rnn: Rnn::from_parameters(file.parameters()?),
             about: file.about()?,
@@ -98,7 +108,7 @@ impl<T: Scalar> Model<T> {
 /// # Errors
 /// As [`Model::read`].
 pub fn precision(path: &Path) -> Result<&'static str> {
-    let bytes = fs_err::read(path)?;
+    let bytes = read(path)?;
     let file = File::parse(path, &bytes)?;
     let tensor = file.tensor(WX)?;
     Ok(if tensor.dtype() == Dtype::F64 {
@@ -130,15 +140,29 @@ impl<T: Scalar> Checkpoint<T> {
     /// Reads such a file.
     ///
     /// # Errors
-    /// As [`Model::read`]; [`Error::File`] if it is a model and no checkpoint.
+    /// As [`Model::read`]; [`Error::File`] if it is a model and no checkpoint, or one in another precision.
     pub fn read(path: &Path) -> Result<(Self, About)> {
-        let bytes = fs_err::read(path)?;
-        let file = File::parse(path, &bytes)?;
+        Self::from_bytes(path, &read(path)?)
+    }
+
+    /// From the content of a file, wherever it came from; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, About)> {
+        let file = File::parse(path, bytes)?;
+        let Some(progress) = file.meta.progress.clone() else {
+            return Err(file.wrong("is a model and no checkpoint of a run: it has no `progress`"));
+        };
+        progress.check().map_err(|problem| file.wrong(problem))?;
+        let (found, ours) = (file.tensor(WX)?.dtype(), dtype::<T>());
+        if found != ours {
+            return Err(file.wrong(format!(
+                "is a checkpoint in {found:?}, the run computes in {ours:?}"
+            )));
+        }
         let parameters: Parameters<T> = file.parameters()?;
         let dims = parameters.dims();
-        let progress = file.meta.get("progress").cloned().unwrap_or_default();
-        let progress = serde_json::from_value(progress)
-            .map_err(|e| file.wrong(format!("is no checkpoint of a run ({e})")))?;
         let flat = |name: &str| Parameters::from_vec(dims, file.values(name, &[dims.len()])?);
         let moments = (0..)
             .map(|i| format!("{TRAINING}moment.{i}"))
@@ -194,18 +218,21 @@ fn write<T: Scalar>(
     if let Some(progress) = progress {
         meta["progress"] = serde_json::to_value(progress).expect("numbers alone");
     }
-    let dtype = match T::NAME {
-        "f64" => Dtype::F64,
-        _ => Dtype::F32,
-    };
     let views = tensors.iter().map(|(name, (shape, bytes))| {
-        let view = TensorView::new(dtype, shape.clone(), bytes);
+        let view = TensorView::new(dtype::<T>(), shape.clone(), bytes);
         (name, view.expect("as many bytes as the shape says"))
     });
     let metadata = [(KEY.to_string(), meta.to_string())].into();
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
     file::write_atomically(path, &bytes)
+}
+
+fn dtype<T: Scalar>() -> Dtype {
+    match T::NAME {
+        "f64" => Dtype::F64,
+        _ => Dtype::F32,
+    }
 }
 
 fn bytes_of<T: Scalar>(values: &[T]) -> Vec<u8> {
@@ -216,28 +243,75 @@ fn bytes_of<T: Scalar>(values: &[T]) -> Vec<u8> {
     bytes
 }
 
+/// Where a header's length ends and the header begins.
+const LENGTH: usize = 8;
+
+/// The content of a file, the tensors only after its header has been found to be one.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, length) = file::open_ordinary(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(LENGTH as u64).read_to_end(&mut bytes)?;
+    let header = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
+    if header > length.saturating_sub(LENGTH as u64) {
+        return Err(broken(path, "its header is longer than the file"));
+    }
+    (&mut file).take(header).read_to_end(&mut bytes)?;
+    let tensors = parse_header(path, bytes.get(LENGTH..).unwrap_or_default())?.data_len() as u64;
+    if length != LENGTH as u64 + header + tensors {
+        let problem = format!("its tensors take {tensors} bytes by its header");
+        return Err(broken(path, problem));
+    }
+    let rest = usize::try_from(tensors).unwrap_or(usize::MAX);
+    bytes
+        .try_reserve_exact(rest)
+        .map_err(|e| Error::file(path, format!("does not fit into memory ({e})")))?;
+    file.take(tensors).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse_header(path: &Path, json: &[u8]) -> Result<Metadata> {
+    header::check(json).map_err(|e| broken(path, e))?;
+    serde_json::from_slice(json).map_err(|e| broken(path, e))
+}
+
+fn broken(path: &Path, what: impl std::fmt::Display) -> Error {
+    let problem = format!(
+        "is not a whole safetensors file ({what}): is it a model, and was it copied completely?"
+    );
+    Error::file(path, problem)
+}
+
 /// A file that has been taken apart, not yet interpreted.
 struct File<'a> {
     path: PathBuf,
     tensors: SafeTensors<'a>,
-    meta: Value,
+    meta: Meta,
+}
+
+/// What [`write`] puts under the metadata key.
+#[derive(Default, serde::Deserialize)]
+struct Meta {
+    #[serde(default)]
+    config: Value,
+    tokens: Option<bool>,
+    vocabulary: Option<String>,
+    progress: Option<Progress>,
 }
 
 impl<'a> File<'a> {
     fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
-        let broken = |e: safetensors::SafeTensorError| {
-            let problem = format!(
-                "is not a whole safetensors file ({e}): is it a model, and was it copied completely?"
-            );
-            Error::file(path, problem)
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+        let length = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
+        let json = usize::try_from(length)
+            .ok()
+            .and_then(|n| bytes.get(LENGTH..)?.get(..n))
+            .ok_or_else(|| broken(path, "its header is longer than the file"))?;
+        let header = parse_header(path, json)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
         let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
         let meta = match text {
-            None => Value::Null,
+            None => Meta::default(),
             Some(text) => serde_json::from_str(text)
-                .map_err(|e| Error::file(path, format!("metadata `{KEY}` is not JSON: {e}")))?,
+                .map_err(|e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}")))?,
         };
         Ok(File {
             path: path.into(),
@@ -256,15 +330,13 @@ impl<'a> File<'a> {
             names.sort_unstable();
             names.truncate(8);
             self.wrong(format!(
-                "has no tensor `{name}` (it has {}): expected a model of `bptt train`, or of an nn.RNN named `rnn` and an \
-                 nn.Linear named `decoder`",
-                names.join(", ")
+                "has no tensor `{name}` (it has {names:?}): expected a model of `bptt train`, or of an nn.RNN named `rnn` \
+                 and an nn.Linear named `decoder`"
             ))
         })
     }
 
-    /// The values of a tensor of this shape.
-    fn values<T: Scalar>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+    fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
         let tensor = self.tensor(name)?;
         if tensor.shape() != shape {
             let found = tensor.shape();
@@ -272,33 +344,42 @@ impl<'a> File<'a> {
                 "tensor `{name}` has the shape {found:?}, expected {shape:?}"
             )));
         }
-        let data = tensor.data();
-        let values: Vec<T> = match tensor.dtype() {
+        Ok(())
+    }
+
+    /// The values of a tensor of this shape.
+    fn values<T: Scalar>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+        let mut values = Vec::new();
+        self.append(name, shape, &mut values)?;
+        Ok(values)
+    }
+
+    /// Appends the values of a tensor of this shape.
+    fn append<T: Scalar>(&self, name: &str, shape: &[usize], out: &mut Vec<T>) -> Result<()> {
+        self.check_shape(name, shape)?;
+        let tensor = self.tensor(name)?;
+        let (data, before) = (tensor.data(), out.len());
+        match tensor.dtype() {
             Dtype::F32 => {
                 let (values, _) = data.as_chunks();
-                values
-                    .iter()
-                    .map(|&x| T::from_f64(f32::from_le_bytes(x).into()))
-                    .collect()
+                let values = values.iter().map(|&x| f32::from_le_bytes(x));
+                out.extend(values.map(|x| T::from_f64(x.into())));
             }
             Dtype::F64 => {
                 let (values, _) = data.as_chunks();
-                values
-                    .iter()
-                    .map(|&x| T::from_f64(f64::from_le_bytes(x)))
-                    .collect()
+                out.extend(values.iter().map(|&x| T::from_f64(f64::from_le_bytes(x))));
             }
             other => {
                 return Err(self.wrong(format!(
                     "tensor `{name}` holds {other:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
                 )));
             }
-        };
-        match values.iter().position(|x| !x.is_finite()) {
-            None => Ok(values),
+        }
+        match out[before..].iter().position(|x| !x.is_finite()) {
+            None => Ok(()),
             Some(i) => Err(Error::NotFinite {
                 what: format!("{}: tensor `{name}`", self.path.display()),
-                value: values[i].as_f64(),
+                value: out[before + i].as_f64(),
                 position: vec![i],
             }),
         }
@@ -312,26 +393,40 @@ impl<'a> File<'a> {
             return Err(self.wrong("is a network of several layers, expected one"));
         }
         let dims = Dims::new(n_x, n_h, n_y).map_err(|e| self.wrong(e.to_string()))?;
+        let matrices = [(WX, [n_h, n_x]), (WH, [n_h, n_h]), (WY, [n_y, n_h])];
+        // Before anything is allocated: what one tensor says of the sizes, another need not hold.
+        for (name, shape) in matrices {
+            self.check_shape(name, &shape)?;
+        }
         let mut data: Vec<T> = Vec::with_capacity(dims.len());
-        data.extend(self.values::<T>(WX, &[n_h, n_x])?);
-        data.extend(self.values::<T>(WH, &[n_h, n_h])?);
-        data.extend(self.values::<T>(WY, &[n_y, n_h])?);
-        let mut bh: Vec<T> = self.values(BH, &[n_h])?;
+        for (name, shape) in matrices {
+            self.append(name, &shape, &mut data)?;
+        }
+        let bh = data.len();
+        self.append(BH, &[n_h], &mut data)?;
         if self.tensors.tensor(BH2).is_ok() {
             let second: Vec<T> = self.values(BH2, &[n_h])?;
-            bh.iter_mut().zip(second).for_each(|(b, c)| *b += c);
+            for (i, (b, c)) in data[bh..].iter_mut().zip(second).enumerate() {
+                *b += c;
+                if !b.is_finite() {
+                    return Err(Error::NotFinite {
+                        what: format!("{}: `{BH}` + `{BH2}`", self.path.display()),
+                        value: b.as_f64(),
+                        position: vec![i],
+                    });
+                }
+            }
         }
-        data.extend(bh);
-        data.extend(self.values::<T>(BY, &[n_y])?);
+        self.append(BY, &[n_y], &mut data)?;
         Parameters::from_vec(dims, data)
     }
 
     fn about(&self) -> Result<About> {
-        let vocabulary = match self.meta.get("vocabulary") {
+        let vocabulary = match &self.meta.vocabulary {
             None => None,
             Some(text) => {
-                let vocabulary = Vocabulary::from_json(text.as_str().unwrap_or_default())
-                    .map_err(|e| self.wrong(format!("vocabulary: {e}")))?;
+                let vocabulary =
+                    Vocabulary::from_json(text).map_err(|e| self.wrong(e.to_string()))?;
                 for (name, axis) in [(WX, 1), (WY, 0)] {
                     let size = self.tensor(name)?.shape()[axis];
                     if size != vocabulary.len() {
@@ -346,8 +441,8 @@ impl<'a> File<'a> {
         };
         Ok(About {
             vocabulary,
-            tokens: self.meta.get("tokens").and_then(Value::as_bool),
-            config: self.meta.get("config").cloned().unwrap_or_default(),
+            tokens: self.meta.tokens,
+            config: self.meta.config.clone(),
         })
     }
 }

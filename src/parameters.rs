@@ -191,6 +191,11 @@ impl<T: Scalar> Parameters<T> {
         }
     }
 
+    /// Whether every value is a finite number.
+    pub fn all_finite(&self) -> bool {
+        self.data.iter().all(|value| value.is_finite())
+    }
+
     /// The Euclidean norm of all values, summed in `f64`, in order.
     pub fn norm(&self) -> f64 {
         self.data

@@ -19,7 +19,15 @@ fn of_sequences() {
     let set = Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), Some(mask)).unwrap();
     let rnn = Rnn::<f32>::new(Dims::new(3, 17, 4).unwrap(), Init::Glorot, 0).unwrap();
     let measure = |mut loader: Loader<f32>, threads, shards| {
-        let mut engine = Engine::new(rnn.dims(), EngineOptions { threads, shards }).unwrap();
+        let mut engine = Engine::new(
+            rnn.dims(),
+            EngineOptions {
+                threads,
+                shards,
+                ..EngineOptions::default()
+            },
+        )
+        .unwrap();
         evaluate(&mut engine, rnn.parameters(), &mut loader, |_| ()).unwrap()
     };
     let whole = measure(Loader::evaluation_sequences(set.clone()).unwrap(), 1, 1);
@@ -53,7 +61,15 @@ fn of_text() {
     let dims = Dims::new(vocabulary.len(), 17, vocabulary.len()).unwrap();
     let rnn = Rnn::<f32>::new(dims, Init::Glorot, 0).unwrap();
     let measure = |mut loader: Loader<f32>, threads, shards| {
-        let mut engine = Engine::new(rnn.dims(), EngineOptions { threads, shards }).unwrap();
+        let mut engine = Engine::new(
+            rnn.dims(),
+            EngineOptions {
+                threads,
+                shards,
+                ..EngineOptions::default()
+            },
+        )
+        .unwrap();
         evaluate(&mut engine, rnn.parameters(), &mut loader, |_| ()).unwrap()
     };
     let whole = measure(Loader::text(corpus.clone(), 1, 4999).unwrap(), 1, 1);

@@ -1,10 +1,10 @@
 //! `bptt eval`: how well a saved model predicts.
 
-use super::Done;
 use super::args::EvalArgs;
 use super::dataset::{group, is_npz};
 use super::output::Output;
 use super::train::with_model;
+use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::{Corpus, Loader, Sequences};
 use bptt::model::Model;
@@ -47,6 +47,12 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(dims, options)?;
+    let (rows, window) = data.shape();
+    memory::check(
+        engine.bytes(rows, window, true)? as f64,
+        &format!("evaluating {rows} sequences of {window} steps"),
+        "use a smaller model",
+    )?;
     let bar = output.bar(
         data.counted_per_epoch(),
         "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",

@@ -100,6 +100,8 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     }
     let width = settings.iter().map(|(name, _)| name.len()).max();
     for (name, value) in settings {
+        // A file may come from anywhere: no control characters to the terminal.
+        let (name, value) = (name.escape_debug().to_string(), value.escape_debug());
         output.text(format_args!("  {name:<0$}  {value}", width.unwrap_or(0)))?;
     }
     Ok(Done::Finished)

@@ -1,28 +1,64 @@
-//! Ctrl-C and SIGTERM: the first asks a run to end, the second ends the program.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks a run to end, the second ends the program.
+//!
+//! Before there is anything to save, the first one ends the program too. A signal that whoever started the program had
+//! it ignore (`nohup`, a shell's background jobs) stays ignored.
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether somebody wants the run to end.
 #[derive(Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    wanted: Arc<AtomicBool>,
+    /// Whether the next signal ends the program.
+    at_once: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Listens from now on.
     pub fn listen() -> Result<Self> {
-        let wanted = Arc::new(AtomicBool::new(false));
-        let flag = wanted.clone();
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(super::INTERRUPTED.into());
+        let interrupt = Interrupt {
+            wanted: Arc::default(),
+            at_once: Arc::new(AtomicBool::new(true)),
+        };
+        let ignored = ignored_signals();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if ignored & (1 << (signal - 1)) == 0 {
+                interrupt.on(signal).context("cannot listen to signals")?;
             }
-        })
-        .context("cannot listen to signals")?;
-        Ok(Interrupt(wanted))
+        }
+        // Over a limit on the size of files, a write is to fail, not the program to die without a word.
+        let nobody_reads = Arc::default();
+        flag::register(SIGXFSZ, nobody_reads).context("cannot listen to signals")?;
+        Ok(interrupt)
+    }
+
+    /// Handlers run in the order of registration: end if this is the second, else let the next one be.
+    fn on(&self, signal: i32) -> std::io::Result<()> {
+        let status = super::INTERRUPTED.into();
+        flag::register_conditional_shutdown(signal, status, self.at_once.clone())?;
+        flag::register(signal, self.at_once.clone())?;
+        flag::register(signal, self.wanted.clone())?;
+        Ok(())
+    }
+
+    /// From now on there is something to save: the first signal only asks.
+    pub fn now_ask_first(&self) {
+        self.at_once.store(false, Ordering::SeqCst);
     }
 
     pub fn wanted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.wanted.load(Ordering::Relaxed)
     }
+}
+
+/// The signals this process was started to ignore, a bit each; none where the system does not say.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }

@@ -6,6 +6,7 @@ mod dataset;
 mod eval;
 mod inspect;
 mod interrupt;
+mod memory;
 mod output;
 mod predict;
 mod run_folder;
@@ -61,8 +62,9 @@ enum Done {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error
-        .chain()
-        .find_map(|e| e.downcast_ref::<std::io::Error>());
+    let io = error.chain().find_map(|e| match e.downcast_ref() {
+        Some(bptt::Error::Io(io)) => Some(io),
+        _ => e.downcast_ref::<std::io::Error>(),
+    });
     io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -38,9 +38,7 @@ impl Output {
             event: name,
             fields,
         })?;
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{line}")?;
-        stdout.flush()
+        print(format_args!("{line}\n"))
     }
 
     /// Text for a reader where that was asked for.
@@ -48,7 +46,14 @@ impl Output {
         if self.json {
             return Ok(());
         }
-        writeln!(io::stdout().lock(), "{text}")
+        print(format_args!("{text}\n"))
+    }
+
+    /// A piece of text, as it is.
+    pub fn piece(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        written.map_err(name_stdout)
     }
 
     /// A remark on standard error. If that is closed, nobody wants to know.
@@ -77,4 +82,17 @@ impl Output {
         bar.set_style(style.progress_chars("━╸─"));
         bar
     }
+}
+
+fn print(text: std::fmt::Arguments) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_fmt(text).and_then(|()| stdout.flush());
+    written.map_err(name_stdout)
+}
+
+fn name_stdout(error: io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("cannot write to standard output: {error}"),
+    )
 }

@@ -1,9 +1,9 @@
 //! `bptt predict`: probabilities at every step of every sequence.
 
-use super::Done;
 use super::args::PredictArgs;
 use super::output::Output;
 use super::train::with_model;
+use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::Sequences;
 use bptt::file::replace;
@@ -50,6 +50,14 @@ fn predict<T: Scalar + WritableElement>(
         );
     }
     inputs.view().check(dims).with_context(fits)?;
+    let (n, t) = inputs.sequences();
+    // In the engine, as the result, and as the file.
+    let probabilities = 3.0 * n as f64 * t as f64 * dims.n_y as f64 * size_of::<T>() as f64;
+    memory::check(
+        probabilities,
+        &format!("predicting [{n}, {t}, {}] probabilities", dims.n_y),
+        "give fewer sequences at a time",
+    )?;
     let options = EngineOptions {
         threads: args.threads.unwrap_or(0),
         shards: 0,

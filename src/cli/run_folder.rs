@@ -1,19 +1,29 @@
 //! A run folder: which files it holds, and the two ways to come to one.
+//!
+//! Whoever has a [`RunFolder`] holds its lock, so nobody else writes there.
 
 use super::settings::Config;
 use anyhow::{Context, Result, bail};
-use bptt::file::write_atomically;
+use bptt::file::{self, write_atomically};
 use bptt::train::Report;
 use fs_err as fs;
-use std::io::{Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+
+/// What is replaced as a whole: each may have left an unfinished file beside it.
+const FILES: [&str; 4] = [
+    "config.json",
+    "last.safetensors",
+    "model.safetensors",
+    "loss.svg",
+];
 
 /// The folder of a run.
 pub struct RunFolder {
     path: PathBuf,
     history: fs::File,
-    /// Held as long as the run lasts, so that no other run writes here.
-    _lock: std::fs::File,
+    /// Held as long as the run lasts.
+    lock: std::fs::File,
 }
 
 /// The file of a model: MODEL itself, or a run folder's.
@@ -25,48 +35,61 @@ pub fn model_path(model: &Path) -> PathBuf {
     }
 }
 
+/// Refuses a folder that holds a run.
+///
+/// A run begins with its `config.json`: a folder without it, in which nothing was trained either, is what a start that
+/// was killed leaves, and free.
+pub fn check_free(folder: &Path) -> Result<()> {
+    let filled = |name: &str| std::fs::metadata(folder.join(name)).is_ok_and(|m| m.len() > 0);
+    let files = [
+        "config.json",
+        "last.safetensors",
+        "model.safetensors",
+        "history.jsonl",
+    ];
+    if let Some(file) = files.into_iter().find(|name| filled(name)) {
+        let folder = folder.display();
+        bail!(
+            "{folder} holds a run already ({file}): choose another --out, or go on with it by --resume {folder}"
+        );
+    }
+    Ok(())
+}
+
 impl RunFolder {
     /// A new one at `out`, or at the first free of `runs/NAME`, `runs/NAME-2`, …; refused where there is a run.
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self> {
         let path = match out {
-            Some(out) => out.to_path_buf(),
-            None => (1..)
-                .map(|i| match i {
-                    1 => PathBuf::from("runs").join(name),
-                    i => PathBuf::from("runs").join(format!("{name}-{i}")),
-                })
-                .find(|path| !path.exists())
-                .expect("there are more numbers than folders"),
-        };
-        for file in [
-            "config.json",
-            "last.safetensors",
-            "model.safetensors",
-            "history.jsonl",
-        ] {
-            if path.join(file).exists() {
-                let folder = path.display();
-                bail!(
-                    "{folder} holds a run already ({file}): choose another --out, or go on with it by --resume {folder}"
-                );
+            Some(out) => {
+                fs::create_dir_all(out)?;
+                out.to_path_buf()
             }
-        }
-        fs::create_dir_all(&path)?;
-        Self::open(path)
+            None => new_in(Path::new("runs"), name)?,
+        };
+        let folder = Self::open(path)?;
+        // Only now is nobody else about to begin here.
+        check_free(&folder.path)?;
+        Ok(folder)
     }
 
     /// The one of a run to go on with.
     pub fn resume(path: &Path) -> Result<Self> {
+        if !path.join("config.json").exists() {
+            let folder = path.display();
+            bail!(
+                "--resume {folder}: no run to go on with, for there is no config.json (a start that was cut short leaves \
+                 none: begin again with --out {folder})"
+            );
+        }
         Self::open(path.to_path_buf())
     }
 
     fn open(path: PathBuf) -> Result<Self> {
-        let lock = std::fs::File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(".lock"))
-            .with_context(|| format!("cannot write in {}", path.display()))?;
+        let mut options = std::fs::File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        never_through_links(&mut options);
+        let cannot = || format!("cannot write in {}", path.display());
+        let lock = options.open(path.join(".lock")).with_context(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => bail!(
@@ -76,17 +99,26 @@ impl RunFolder {
             // A file system without locks: better a run than none.
             Err(std::fs::TryLockError::Error(_)) => {}
         }
-        let mut options = fs::OpenOptions::new();
-        options.create(true).truncate(false).read(true).write(true);
-        Ok(RunFolder {
-            history: options.open(path.join("history.jsonl"))?,
+        let history = options
+            .open(path.join("history.jsonl"))
+            .with_context(cannot)?;
+        let folder = RunFolder {
+            history: fs::File::from_parts(history, path.join("history.jsonl")),
             path,
-            _lock: lock,
-        })
+            lock,
+        };
+        for name in FILES {
+            file::remove_unfinished(&folder.path.join(name));
+        }
+        Ok(folder)
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn config(&self) -> PathBuf {
+        self.path.join("config.json")
     }
 
     pub fn plot(&self) -> PathBuf {
@@ -96,10 +128,18 @@ impl RunFolder {
     pub fn write_config(&self, config: &Config) -> Result<()> {
         let mut text = serde_json::to_string_pretty(config)?;
         text.push('\n');
-        Ok(write_atomically(
-            &self.path.join("config.json"),
-            text.as_bytes(),
-        )?)
+        Ok(write_atomically(&self.config(), text.as_bytes())?)
+    }
+
+    /// Whether the folder is still the one that was opened: somebody may have removed it, and begun another run there.
+    pub fn check_ours(&self) -> Result<()> {
+        if !is_same_file(&self.lock, &self.path.join(".lock")) {
+            bail!(
+                "{}: the folder was removed or replaced while the run was writing to it, so the run ends",
+                self.path.display()
+            );
+        }
+        Ok(())
     }
 
     /// Adds a line.
@@ -115,32 +155,102 @@ impl RunFolder {
         Ok(self.history.sync_all()?)
     }
 
-    /// The first `reports` lines of the history; what follows them (a run that was killed wrote it after its last
-    /// checkpoint) is cut off.
-    pub fn history(&mut self, reports: u64) -> Result<Vec<Report>> {
+    /// The first `reports` lines of the history, and the bytes they take.
+    pub fn history(&self, reports: u64) -> Result<(Vec<Report>, u64)> {
         let path = self.path.join("history.jsonl");
-        let text = fs::read_to_string(&path)?;
-        let (mut history, mut length) = (Vec::new(), 0);
-        for line in text.split_inclusive('\n').take(usize::try_from(reports)?) {
-            let report = serde_json::from_str(line).with_context(|| {
-                format!(
-                    "{}: line {} is no report",
-                    path.display(),
-                    history.len() + 1
-                )
-            })?;
-            history.push(report);
-            length += line.len();
+        let text = file::read(&path, u64::MAX)?;
+        first_reports(&text, reports).with_context(|| path.display().to_string())
+    }
+
+    /// Cuts the history after so many bytes: what follows was written by a run that was killed before its next
+    /// checkpoint, perhaps half a line.
+    pub fn cut_history(&mut self, bytes: u64) -> Result<()> {
+        self.history.set_len(bytes)?;
+        self.history.seek(io::SeekFrom::Start(bytes))?;
+        Ok(())
+    }
+}
+
+/// The first `reports` lines of a history, and the bytes they take.
+pub fn first_reports(text: &[u8], reports: u64) -> Result<(Vec<Report>, u64)> {
+    let (mut history, mut bytes) = (Vec::new(), 0);
+    let lines = text.split_inclusive(|&byte| byte == b'\n');
+    let whole = lines.take_while(|line| line.ends_with(b"\n"));
+    for line in whole.take(usize::try_from(reports)?) {
+        let number = history.len() + 1;
+        let report = serde_json::from_slice(line);
+        history.push(report.with_context(|| format!("line {number} is no report"))?);
+        bytes += line.len() as u64;
+    }
+    if (history.len() as u64) < reports {
+        let lines = history.len();
+        bail!("there are {lines} whole lines, the checkpoint knows {reports}");
+    }
+    Ok((history, bytes))
+}
+
+/// The first of `runs/NAME`, `runs/NAME-2`, … that is not there, made.
+fn new_in(runs: &Path, name: &str) -> Result<PathBuf> {
+    fs::create_dir_all(runs)?;
+    for i in 1.. {
+        let path = match i {
+            1 => runs.join(name),
+            i => runs.join(format!("{name}-{i}")),
+        };
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
         }
-        if (history.len() as u64) < reports {
-            let lines = history.len();
-            bail!(
-                "{} has {lines} lines, the checkpoint knows {reports}",
-                path.display()
-            );
+    }
+    unreachable!("there are more numbers than folders")
+}
+
+/// A run folder from a stranger may hold links to files that are none of its business.
+#[cfg(unix)]
+fn never_through_links(options: &mut std::fs::OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(libc::O_NOFOLLOW);
+}
+
+#[cfg(not(unix))]
+fn never_through_links(_: &mut std::fs::OpenOptions) {}
+
+#[cfg(unix)]
+fn is_same_file(open: &std::fs::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    match (open.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => identity(open) == identity(there),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_: &std::fs::File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"step":1,"epoch":0.1,"tokens":5,"train_loss":1.5,"valid_loss":null,"lr":0.1,"grad_norm":1.0,"divergences":0,"tokens_per_second":9.0}"#;
+
+    #[test]
+    fn half_a_line_is_no_report() {
+        let text = format!("{LINE}\n{LINE}\n{}", &LINE[..40]);
+        let (history, bytes) = first_reports(text.as_bytes(), 2).unwrap();
+        assert_eq!((history.len(), bytes), (2, 2 * (LINE.len() as u64 + 1)));
+        // Neither is a whole one whose end is missing: the next would be written behind it.
+        for cut in [1, 20, LINE.len() + 1] {
+            let text = &text[..2 * LINE.len() + 2 - cut];
+            let error = first_reports(text.as_bytes(), 2).unwrap_err().to_string();
+            assert!(error.contains("1 whole line"), "{error}");
         }
-        self.history.set_len(length as u64)?;
-        self.history.seek(std::io::SeekFrom::Start(length as u64))?;
-        Ok(history)
+        let (history, bytes) = first_reports(b"\xff not even text", 0).unwrap();
+        assert_eq!((history.len(), bytes), (0, 0));
+        assert!(first_reports(b"{}\n", 1).is_err());
+        assert!(first_reports(b"", u64::MAX).is_err());
     }
 }

@@ -12,7 +12,7 @@ use bptt::sample::{SampleOptions, Sampler};
 use bptt::{Rnn, Scalar, Stream};
 use ndarray::Array2;
 use serde_json::json;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 pub fn run(args: &SampleArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| sample(args, &model, output))
@@ -42,13 +42,8 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     let raw = vocabulary.kind() == TokenKind::Byte && !output.json && !io::stdout().is_terminal();
     let mut text = args.prompt.clone();
     let mut decoder = Decoder::after(vocabulary, &args.prompt);
-    let mut stdout = io::stdout().lock();
-    let mut write = |piece: &[u8]| {
-        stdout.write_all(piece)?;
-        stdout.flush()
-    };
     if !output.json {
-        write(text.as_bytes())?;
+        output.piece(text.as_bytes())?;
         text.clear();
     }
     let (prompt, length) = (args.prompt.as_bytes(), args.length);
@@ -56,22 +51,21 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         if raw {
             let mut byte = Vec::new();
             vocabulary.push_decoded(id, &mut byte);
-            return write(&byte);
+            return output.piece(&byte);
         }
         decoder.push(id, &mut text);
         if output.json {
             return Ok(());
         }
-        let shown = write(text.as_bytes());
+        let shown = output.piece(text.as_bytes());
         text.clear();
         shown
     })?;
     decoder.finish(&mut text);
     if !output.json {
         text.push('\n');
-        write(text.as_bytes())?;
+        output.piece(text.as_bytes())?;
     }
-    drop(stdout);
     output.event("sample", &json!({ "text": text, "tokens": args.length }))?;
     Ok(Done::Finished)
 }

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Updates of a run that nobody gave a length.
 const STEPS: u64 = 20_000;
 
+/// The longest `config.json` that is read: thousands of paths fit in.
+const LONGEST_CONFIG: u64 = 1 << 24;
+
 /// What the result depends on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -134,12 +137,18 @@ impl Config {
         }
     }
 
+    /// From the content of a `config.json`, whoever wrote it.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let config: Config = serde_json::from_slice(text)?;
+        config.settings.check()?;
+        Ok(config)
+    }
+
     /// The settings of the run in `folder`, with what the command line may change.
     pub fn resume(folder: &Path, args: &TrainArgs) -> Result<Self> {
         let path = folder.join("config.json");
-        let text = fs_err::read_to_string(&path)
-            .with_context(|| format!("--resume {}: no run to go on with", folder.display()))?;
-        let mut config: Config = serde_json::from_str(&text)
+        let text = bptt::file::read(&path, LONGEST_CONFIG)?;
+        let mut config = Config::parse(&text)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
         let given = Config::new(args);
         let (old, new) = (&mut config.settings, given.settings);
@@ -213,6 +222,58 @@ impl Config {
 }
 
 impl Settings {
+    /// What the command line would not have let pass.
+    fn check(&self) -> Result<()> {
+        let sizes = [
+            ("batch", Some(self.batch as u64), u64::MAX),
+            ("seq_len", self.seq_len.map(|n| n as u64), u64::MAX),
+            ("vocab_size", self.vocab_size.map(|n| n as u64), u64::MAX),
+            ("hidden", Some(self.hidden as u64), 1 << 24),
+            ("shards", Some(self.shards as u64), 1 << 16),
+            ("steps", self.steps, u64::MAX),
+            ("epochs", self.epochs, u64::MAX),
+            ("report_every", Some(self.report_every), u64::MAX),
+        ];
+        for (name, value, most) in sizes {
+            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+                bail!("`{name}` is {value}, expected 1 to {most}");
+            }
+        }
+        if self.steps.or(self.epochs).is_none() {
+            bail!("neither `steps` nor `epochs` is given, expected a length of the run");
+        }
+        let rates = [
+            ("lr", Some(self.lr)),
+            ("clip.norm", self.clip.norm),
+            ("clip.value", self.clip.value),
+        ];
+        for (name, value) in rates {
+            if let Some(value) = value.filter(|&x| !(x > 0.0 && x.is_finite())) {
+                bail!("`{name}` is {value}, expected a finite number above 0");
+            }
+        }
+        if let Some(fraction) = self.valid_fraction.filter(|x| !(0.0..1.0).contains(x)) {
+            bail!("`valid_fraction` is {fraction}, expected 0 to less than 1");
+        }
+        self.dropout.check()?;
+        Ok(self.optimizer.check()?)
+    }
+
+    /// Whether a checkpoint that names `other` as its settings is of this run: of a run that differs in what may be
+    /// changed at most.
+    pub fn is_run_of(&self, other: &serde_json::Value) -> bool {
+        const MAY_DIFFER: [&str; 5] = ["data", "valid", "steps", "epochs", "report_every"];
+        let (Ok(serde_json::Value::Object(ours)), Some(other)) =
+            (serde_json::to_value(self), other.as_object())
+        else {
+            return false;
+        };
+        // What only one of them has, another version has brought or left out.
+        ours.iter()
+            .filter(|(name, _)| !MAY_DIFFER.contains(&name.as_str()))
+            .all(|(name, value)| other.get(name).is_none_or(|other| other == value))
+    }
+
     /// How the trainer is to train, for a run of `steps` updates.
     pub fn train_options(&self, steps: u64) -> TrainOptions {
         TrainOptions {

@@ -1,13 +1,13 @@
 //! `bptt train`.
 
-use super::Done;
 use super::args::{Dtype, TrainArgs};
 use super::dataset::{Dataset, group};
 use super::interrupt::Interrupt;
 use super::output::Output;
-use super::run_folder::RunFolder;
+use super::run_folder::{RunFolder, check_free};
 use super::sample::generate;
 use super::settings::Config;
+use super::{Done, is_broken_pipe, memory};
 use anyhow::{Result, bail};
 use bptt::data::{Decoder, TokenKind};
 use bptt::model::About;
@@ -23,17 +23,29 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 pub fn run(args: &TrainArgs, output: Output) -> Result<Done> {
-    let config = match &args.resume {
-        Some(folder) => Config::resume(folder, args)?,
-        None => Config::new(args),
+    let interrupt = Interrupt::listen()?;
+    // The lock before anything is read; a new folder only when the data turns out to be good.
+    let (folder, config) = match &args.resume {
+        Some(path) => (Some(RunFolder::resume(path)?), Config::resume(path, args)?),
+        None => {
+            args.out.as_deref().map_or(Ok(()), check_free)?;
+            (None, Config::new(args))
+        }
     };
     match config.settings.dtype {
-        Dtype::F32 => train::<f32>(args, config, output),
-        Dtype::F64 => train::<f64>(args, config, output),
+        Dtype::F32 => train::<f32>(args, folder, config, interrupt, output),
+        Dtype::F64 => train::<f64>(args, folder, config, interrupt, output),
     }
 }
 
-fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Result<Done> {
+/// The run of `folder`, or a new one.
+fn train<T: Scalar>(
+    args: &TrainArgs,
+    folder: Option<RunFolder>,
+    mut config: Config,
+    interrupt: Interrupt,
+    output: Output,
+) -> Result<Done> {
     // STEP 1: the data, and what it decides.
     let data = Dataset::<T>::read(&config.settings, output)?;
     let settings = &mut config.settings;
@@ -64,12 +76,25 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
 
     // STEP 2: the network and its trainer.
     let dims = Dims::new(data.n_x, settings.hidden, data.n_y)?;
-    let rnn = Rnn::<T>::new(dims, settings.init, settings.seed)?;
+    // More shards than sequences would stay empty: the result is the same without them.
+    let (rows, window) = data.train.shape();
+    let most_rows = data
+        .valid
+        .iter()
+        .map(|valid| valid.shape().0)
+        .fold(rows, usize::max);
     let engine = EngineOptions {
         threads: config.threads,
-        shards: settings.shards,
+        shards: settings.shards.min(most_rows),
         memory: settings.memory,
     };
+    let weights = memory::of_weights::<T>(dims, settings.optimizer.algorithm, engine.shards);
+    memory::check(
+        weights,
+        &format!("training {dims:?}"),
+        "choose a smaller --hidden, fewer --shards, or of words a smaller --vocab-size",
+    )?;
+    let rnn = Rnn::<T>::new(dims, settings.init, settings.seed)?;
     let options = settings.train_options(steps);
     let mut trainer = Trainer::new(
         rnn,
@@ -80,26 +105,27 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
         options,
     )?;
 
+    memory::check(
+        trainer.engine().bytes(rows, window, data.tokens)? as f64,
+        &format!("a step on {rows} sequences of {window} steps"),
+        "choose a smaller --batch, --seq-len or --hidden, or of words a smaller --vocab-size",
+    )?;
+
     // STEP 3: the run folder, new or as it was left.
-    let interrupt = Interrupt::listen()?;
-    let mut folder = match &args.resume {
-        None => RunFolder::create(args.out.as_deref(), &run_name(args))?,
-        Some(path) => RunFolder::resume(path)?,
+    let mut folder = match folder {
+        Some(folder) => folder,
+        None => {
+            interrupt.now_ask_first();
+            RunFolder::create(args.out.as_deref(), &run_name(args))?
+        }
     };
     let mut checkpoints = Checkpoints::new(folder.path(), about);
     if let Some(steps) = config.checkpoint_every {
         checkpoints = checkpoints.every(steps);
     }
-    // A run that was stopped before its first checkpoint begins again.
-    if args.resume.is_some() && checkpoints.last().exists() {
-        let (checkpoint, _) = Checkpoint::<T>::read(&checkpoints.last())?;
-        let history = folder.history(checkpoint.progress.reports)?;
-        if checkpoint.progress.reports > 0 {
-            checkpoints.write_model(&checkpoint.best)?;
-        }
-        trainer.restore(checkpoint, history)?;
-    } else if args.resume.is_some() {
-        folder.history(0)?;
+    if args.resume.is_some() {
+        restore(&mut trainer, &mut folder, &checkpoints, &config)?;
+        interrupt.now_ask_first();
     }
     folder.write_config(&config)?;
     let events = match config.tensorboard {
@@ -124,11 +150,22 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
         output,
         bar,
         interrupt,
+        drawn: None,
         shown: Instant::now(),
         tokens: 0,
         loss: f64::NAN,
     };
-    let reason = trainer.run(&mut watch)?;
+    let reason = match trainer.run(&mut watch) {
+        Ok(reason) => reason,
+        Err(error) => {
+            let error = error.into();
+            // Whoever read the output has gone: what was reached is kept.
+            if is_broken_pipe(&error) {
+                watch.checkpoint(&trainer)?;
+            }
+            return Err(error);
+        }
+    };
     let seconds = started.elapsed().as_secs_f64();
     watch.bar.finish_and_clear();
 
@@ -137,7 +174,11 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
     watch.checkpoint(&trainer)?;
     if trainer.progress().has_pending() {
         let (report, best) = trainer.report()?;
-        watch.report(&trainer, &report, best)?;
+        watch.save_report(&trainer, &report, best)?;
+        watch.show_report(&report)?;
+    }
+    if !trainer.history().is_empty() {
+        draw(trainer.history(), &watch.folder)?;
     }
     let speed = (trainer.progress().tokens - before) as f64 / seconds;
     finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
@@ -146,6 +187,36 @@ fn train<T: Scalar>(args: &TrainArgs, mut config: Config, output: Output) -> Res
         StopReason::Interrupted => Done::Interrupted,
         StopReason::Diverged => Done::Failed,
     })
+}
+
+/// Brings the trainer to where the run in `folder` was left, and the folder's other files to the same moment.
+///
+/// Nothing is changed there before all of it is known to fit.
+fn restore<T: Scalar>(
+    trainer: &mut Trainer<T>,
+    folder: &mut RunFolder,
+    checkpoints: &Checkpoints,
+    config: &Config,
+) -> Result<()> {
+    let path = checkpoints.last();
+    // A run that was stopped before its first checkpoint begins again.
+    if !path.exists() {
+        return folder.cut_history(0);
+    }
+    let (checkpoint, of) = Checkpoint::<T>::read(&path)?;
+    if !config.settings.is_run_of(&of.config) {
+        bail!(
+            "{} is a checkpoint of another run: its settings are not those of config.json",
+            path.display()
+        );
+    }
+    let (history, bytes) = folder.history(checkpoint.progress.reports)?;
+    trainer.restore(checkpoint, history)?;
+    folder.cut_history(bytes)?;
+    if trainer.progress().reports > 0 {
+        checkpoints.write_model(trainer.best())?;
+    }
+    Ok(())
 }
 
 /// What a run folder is called after: its data.
@@ -217,11 +288,16 @@ struct Watch {
     output: Output,
     bar: ProgressBar,
     interrupt: Interrupt,
+    /// When the plot was last drawn.
+    drawn: Option<Instant>,
     /// When the bar was last brought up to date, and what has come since.
     shown: Instant,
     tokens: u64,
     loss: f64,
 }
+
+/// From one plot to the next at least: it shows all reports so far, and a long run has many thousands.
+const DRAWING: Duration = Duration::from_secs(5);
 
 /// From one look of the bar to the next.
 const LOOK: Duration = Duration::from_millis(200);
@@ -231,12 +307,26 @@ const NEWEST: f64 = 0.02;
 
 impl Watch {
     fn checkpoint<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
+        self.folder.check_ours()?;
         // The history first: a checkpoint never knows of lines that are not on the disk.
         self.folder.sync_history()?;
-        Ok(self.checkpoints.write(run)?)
+        if !self.checkpoints.write(run)? {
+            self.bar.suspend(|| {
+                self.output
+                    .remark("no checkpoint: the weights are no longer finite numbers");
+            });
+        }
+        Ok(())
     }
 
-    fn report<T: Scalar>(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+    /// What a reader of the folder wants to see.
+    fn save_report<T: Scalar>(
+        &mut self,
+        run: &Trainer<T>,
+        report: &Report,
+        best: bool,
+    ) -> Result<()> {
+        self.folder.check_ours()?;
         self.folder.append(report)?;
         if let Some(events) = &mut self.events {
             events.write(report)?;
@@ -244,7 +334,14 @@ impl Watch {
         if best {
             self.checkpoints.write_model(run.best())?;
         }
-        draw(run.history(), &self.folder)?;
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
+            draw(run.history(), &self.folder)?;
+            self.drawn = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn show_report(&self, report: &Report) -> Result<()> {
         self.output.event("report", report)?;
         if self.output.plain_progress() {
             let valid = report
@@ -296,11 +393,12 @@ impl<T: Scalar> Observer<T> for Watch {
     }
 
     fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {
-        Watch::report(self, run, report, best).map_err(into_library)?;
+        self.save_report(run, report, best).map_err(into_library)?;
         if self.checkpoints.at_reports() {
             self.checkpoint(run).map_err(into_library)?;
         }
-        Ok(())
+        // Last, so that what is shown is saved.
+        self.show_report(report).map_err(into_library)
     }
 
     fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> bptt::Result<()> {
@@ -462,6 +560,7 @@ pub fn si(x: f64) -> String {
 macro_rules! with_model {
     ($path:expr, |$model:ident| $work:expr) => {{
         let path = $crate::cli::run_folder::model_path($path);
+        $crate::cli::memory::check_model(&path)?;
         if bptt::model::precision(&path)? == "f64" {
             let $model = bptt::model::Model::<f64>::read(&path)?;
             $work

@@ -80,7 +80,11 @@ pub(super) fn for_each_piece(
 ) -> Result<Reading> {
     let mut reading = Reading::default();
     for path in paths {
-        if fs_err::metadata(path)?.is_dir() {
+        let meta = fs_err::metadata(path)?;
+        if is_device(&meta) {
+            return Err(Error::file(path, "a device, expected a file or a folder"));
+        }
+        if meta.is_dir() {
             let (files_before, skipped_before) = (reading.files, reading.skipped);
             let (files, odd) = files_of(path)?;
             reading.skipped += odd;
@@ -177,6 +181,18 @@ fn cut(text: &[u8], kind: TokenKind) -> usize {
 /// Whether a byte of UTF-8 is the first of its character.
 fn begins_character(byte: u8) -> bool {
     byte & 0b1100_0000 != 0b1000_0000
+}
+
+/// A device may never end, as /dev/zero does not. A pipe does.
+#[cfg(unix)]
+fn is_device(meta: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    meta.file_type().is_char_device() || meta.file_type().is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 /// The ordinary files below a folder, sorted by path, hidden ones left out; and how many entries
@@ -343,6 +359,10 @@ mod tests {
             assert!(error.contains(name) && error.contains(expected), "{error}");
         }
         assert_eq!(read(&[at("latin.txt")], true).unwrap().0, b"caf\xe9");
+        if cfg!(unix) {
+            let error = read(&["/dev/zero".into()], true).unwrap_err().to_string();
+            assert!(error.contains("/dev/zero: a device"), "{error}");
+        }
         assert!(read(&[], true).is_err());
     }
 }

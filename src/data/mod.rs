@@ -42,6 +42,7 @@ mod reber;
 mod sequences;
 mod streams;
 mod vocabulary;
+mod zip_directory;
 
 pub use corpus::{Corpus, Ids};
 pub use decoder::Decoder;

@@ -4,27 +4,33 @@
 //! here every size is held against the archive's before anything is allocated for it. Knows nothing
 //! of what the arrays mean.
 
-use crate::{Error, Result, Scalar};
+use super::zip_directory;
+use crate::{Error, Result, Scalar, file};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::ReadableElement;
 use ndarray_npy::npy::header::Header;
 use std::fmt::Display;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 /// The longest header that is parsed; NumPy's own limit is 10,000 bytes.
 const LONGEST_HEADER: usize = 10_000;
 /// The deepest nesting of brackets that is parsed; a header of numbers has two levels.
 const DEEPEST_HEADER: usize = 8;
-/// No deflated byte stands for more than so many.
-const MOST_COMPRESSED: u64 = 1032;
+/// The most arrays in an archive; a set has seven.
+const MOST_ENTRIES: u64 = 10_000;
+/// An array may take so many times the bytes of its archive, unless it takes no more than [`SMALL`]. A deflated byte can
+/// stand for 1032; a row of one-hot features of 100 tokens compresses to a hundredth.
+const MOST_EXPANSION: u64 = 200;
+/// Arrays that are read whatever they are compressed to, and into memory before their end is seen.
+const SMALL: u64 = 4 << 20;
 
-/// An open `.npz` file.
-pub(super) struct Archive {
+/// An open `.npz` archive.
+pub(super) struct Archive<R> {
     path: PathBuf,
-    zip: ZipArchive<BufReader<fs_err::File>>,
+    zip: ZipArchive<R>,
     bytes: u64,
 }
 
@@ -48,18 +54,37 @@ enum Values {
     F64(Vec<f64>),
 }
 
-impl Archive {
+impl Archive<BufReader<fs_err::File>> {
     /// # Errors
     /// [`Error::Io`] if the file is not there; [`Error::File`] if it is no zip archive.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = fs_err::File::open(path)?;
-        let bytes = file.metadata()?.len();
-        let zip = ZipArchive::new(BufReader::new(file)).map_err(|e| {
-            Error::file(
-                path,
-                format!("not an `.npz` archive as `numpy.savez` writes it ({e})"),
-            )
-        })?;
+        let (file, _) = file::open_ordinary(path)?;
+        Self::new(path, BufReader::new(file))
+    }
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// The archive that `reader` holds; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn new(path: &Path, mut reader: R) -> Result<Self> {
+        let no_archive = |problem: String| {
+            let problem = format!("not an `.npz` archive as `numpy.savez` writes it ({problem})");
+            Error::file(path, problem)
+        };
+        let bytes = reader.seek(io::SeekFrom::End(0))?;
+        let entries = zip_directory::entries(&mut reader, bytes).map_err(no_archive)?;
+        if entries > MOST_ENTRIES {
+            let problem = format!("{entries} entries, expected at most {MOST_ENTRIES}");
+            return Err(no_archive(problem));
+        }
+        let zip = ZipArchive::new(reader).map_err(|e| no_archive(e.to_string()))?;
+        if zip.len() as u64 != entries {
+            let names = zip.len();
+            let problem = format!("{entries} entries of {names} names: one is there twice");
+            return Err(no_archive(problem));
+        }
         Ok(Archive {
             path: path.to_owned(),
             zip,
@@ -103,27 +128,32 @@ impl Archive {
             let names = self.names();
             let found = match names.is_empty() {
                 true => "is empty".to_owned(),
-                false => format!("has `{}`", names.join("`, `")),
+                false => format!("has {names:?}"),
             };
             self.error(format!("no array `{name}`: the archive {found}"))
         })
     }
 
     fn numbers(&mut self, name: &str) -> Result<Option<Numbers>, String> {
-        let mut entry = match self.zip.by_name(&format!("{name}.npy")) {
+        let file = format!("{name}.npy");
+        let mut entry = match self.zip.by_name(&file) {
             Ok(entry) => entry,
             Err(ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(e.to_string()),
         };
-        let size = entry.size();
-        let most = entry
-            .compressed_size()
-            .min(self.bytes)
-            .saturating_mul(MOST_COMPRESSED);
-        if size > most {
+        let (size, packed) = (entry.size(), entry.compressed_size());
+        let stored = entry.compression() == CompressionMethod::Stored;
+        if packed > self.bytes || (stored && size != packed) {
             return Err(format!(
-                "the archive claims {size} bytes for it, \
-                 its content can be {most} at most: the file is damaged"
+                "the archive claims {size} bytes for it, {packed} of them in a file of {}: the file is damaged",
+                self.bytes
+            ));
+        }
+        if size > self.bytes.saturating_mul(MOST_EXPANSION).max(SMALL) {
+            return Err(format!(
+                "it would grow to {size} bytes from an archive of {}; if that is right, save it uncompressed, with \
+                 `numpy.savez`",
+                self.bytes
             ));
         }
         let (header, header_len) = read_header(&mut entry)?;
@@ -148,6 +178,17 @@ impl Archive {
         };
         // One byte more, so that an entry longer than it claims is noticed, and one that is not has
         // its checksum checked.
+        if !stored && there > SMALL {
+            // Seen whole before there is room for it: what it claims may not be there.
+            let whole = io::copy(&mut entry.take(there + 1), &mut io::sink());
+            match whole {
+                Ok(n) if n == there => {}
+                Ok(n) => return Err(format!("{n} bytes instead of {there}: the file is damaged")),
+                Err(e) => return Err(format!("cannot be read ({e})")),
+            }
+            entry = self.zip.by_name(&file).map_err(|e| e.to_string())?;
+            read_header(&mut entry)?;
+        }
         let read = entry.take(there + 1);
         let values = match dtype.trim_start_matches(['<', '>', '|', '=']) {
             "b1" => Values::Bool(elements(read, &header, count)?),

@@ -15,6 +15,7 @@ use super::npy::{Archive, Numbers};
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use crate::{Error, Result, Scalar};
 use ndarray::{Array2, Array3};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 impl<T: Scalar> Sequences<T> {
@@ -25,7 +26,18 @@ impl<T: Scalar> Sequences<T> {
     /// finite; [`Error::File`] for everything else: no archive, an array that is missing, damaged,
     /// or not of the forms above.
     pub fn read_npz(path: &Path) -> Result<Self> {
-        let mut archive = Archive::open(path)?;
+        Self::from_archive(Archive::open(path)?)
+    }
+
+    /// The same from wherever the bytes of the file are; `path` is what errors call them.
+    ///
+    /// # Errors
+    /// As [`Sequences::read_npz`].
+    pub fn from_npz(path: &Path, reader: impl Read + Seek) -> Result<Self> {
+        Self::from_archive(Archive::new(path, reader)?)
+    }
+
+    fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
         let (inputs, lengths) = read_inputs(&mut archive)?;
         let (n, t) = inputs.sequences();
         let mask = match archive.read("mask")? {
@@ -62,13 +74,13 @@ impl<T: Scalar> Sequences<T> {
         };
         let n_x = read_size(&mut archive, "n_x")?;
         let n_y = read_size(&mut archive, "n_y")?;
-        let set = Sequences::new(inputs, targets, mask).map_err(|e| in_file(path, e))?;
+        let set = Sequences::new(inputs, targets, mask).map_err(|e| in_file(archive.path(), e))?;
         if (n_x, n_y) == (None, None) {
             return Ok(set);
         }
         let inferred = set.dims();
         set.with_dims(n_x.unwrap_or(inferred.0), n_y.unwrap_or(inferred.1))
-            .map_err(|e| in_file(path, e))
+            .map_err(|e| in_file(archive.path(), e))
     }
 
     /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there
@@ -82,7 +94,9 @@ impl<T: Scalar> Sequences<T> {
 }
 
 /// The inputs, zero beyond the lengths, and where there are lengths, the steps within.
-fn read_inputs<T: Scalar>(archive: &mut Archive) -> Result<(OwnedInputs<T>, Option<Array2<bool>>)> {
+fn read_inputs<T: Scalar>(
+    archive: &mut Archive<impl Read + Seek>,
+) -> Result<(OwnedInputs<T>, Option<Array2<bool>>)> {
     let numbers = archive.require("inputs")?;
     let (n, t) = match numbers.shape[..] {
         [n, t] if numbers.is_integer() => (n, t),
@@ -94,6 +108,12 @@ fn read_inputs<T: Scalar>(archive: &mut Archive) -> Result<(OwnedInputs<T>, Opti
             )));
         }
     };
+    if numbers.shape.contains(&0) {
+        return Err(archive.error(format!(
+            "array `inputs` is {}, expected no axis of length 0",
+            numbers.describe()
+        )));
+    }
     let within = match archive.read("lengths")? {
         Some(lengths) => Some(steps_within(archive, lengths, (n, t))?),
         None => None,
@@ -102,8 +122,7 @@ fn read_inputs<T: Scalar>(archive: &mut Archive) -> Result<(OwnedInputs<T>, Opti
     let inputs = match numbers.shape[..] {
         [_, _, n_x] => {
             let mut x = numbers.into_floats();
-            // With n_x of 0 there are no chunks to zero; the check below refuses it.
-            for (x, &used) in x.chunks_mut(n_x.max(1)).zip(used.unwrap_or_default()) {
+            for (x, &used) in x.chunks_mut(n_x).zip(used.unwrap_or_default()) {
                 if !used {
                     x.fill(T::zero());
                 }
@@ -121,7 +140,7 @@ fn read_inputs<T: Scalar>(archive: &mut Archive) -> Result<(OwnedInputs<T>, Opti
 
 /// `step < length`, `[N, T]`.
 fn steps_within(
-    archive: &Archive,
+    archive: &Archive<impl Read + Seek>,
     lengths: Numbers,
     (n, t): (usize, usize),
 ) -> Result<Array2<bool>> {
@@ -145,7 +164,11 @@ fn steps_within(
 }
 
 /// Bool, or 0 and 1.
-fn to_mask(archive: &Archive, mask: Numbers, (n, t): (usize, usize)) -> Result<Array2<bool>> {
+fn to_mask(
+    archive: &Archive<impl Read + Seek>,
+    mask: Numbers,
+    (n, t): (usize, usize),
+) -> Result<Array2<bool>> {
     if mask.shape != [n, t] || mask.is_float() {
         return Err(archive.error(format!(
             "array `mask` is {}, expected bool [{n}, {t}], true where a step of `inputs` counts",
@@ -169,7 +192,7 @@ fn to_mask(archive: &Archive, mask: Numbers, (n, t): (usize, usize)) -> Result<A
 }
 
 /// One integer, if it is there.
-fn read_size(archive: &mut Archive, name: &str) -> Result<Option<usize>> {
+fn read_size(archive: &mut Archive<impl Read + Seek>, name: &str) -> Result<Option<usize>> {
     let Some(numbers) = archive.read(name)? else {
         return Ok(None);
     };
@@ -182,7 +205,7 @@ fn read_size(archive: &mut Archive, name: &str) -> Result<Option<usize>> {
 }
 
 fn to_ids(
-    archive: &Archive,
+    archive: &Archive<impl Read + Seek>,
     name: &str,
     numbers: Numbers,
     used: Option<&[bool]>,
@@ -191,11 +214,19 @@ fn to_ids(
     result.map_err(|problem| archive.error(format!("array `{name}`: {problem}")))
 }
 
-fn shaped2<A>(archive: &Archive, shape: (usize, usize), data: Vec<A>) -> Result<Array2<A>> {
+fn shaped2<A>(
+    archive: &Archive<impl Read + Seek>,
+    shape: (usize, usize),
+    data: Vec<A>,
+) -> Result<Array2<A>> {
     Array2::from_shape_vec(shape, data).map_err(|e| archive.error(format!("{shape:?}: {e}")))
 }
 
-fn shaped3<A>(archive: &Archive, shape: (usize, usize, usize), data: Vec<A>) -> Result<Array3<A>> {
+fn shaped3<A>(
+    archive: &Archive<impl Read + Seek>,
+    shape: (usize, usize, usize),
+    data: Vec<A>,
+) -> Result<Array3<A>> {
     Array3::from_shape_vec(shape, data).map_err(|e| archive.error(format!("{shape:?}: {e}")))
 }
 

@@ -71,7 +71,47 @@ impl Default for Progress {
     }
 }
 
+/// No counter of a run comes near this: more than any machine counts to, less than where numbers overflow.
+const MOST: u64 = 1 << 53;
+
 impl Progress {
+    /// What no run can have counted, in a file that somebody wrote.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Pending { steps, counted, .. } = self.pending;
+        let counters = [
+            ("step", self.step, MOST),
+            ("optimizer_steps", self.optimizer_steps, self.step),
+            ("tokens", self.tokens, MOST),
+            ("position.epoch", self.position.epoch, MOST),
+            ("position.window", self.position.window, MOST),
+            ("divergences", self.divergences.into(), u32::MAX as u64 / 2),
+            ("best_step", self.best_step, self.step),
+            ("since_best", self.since_best.into(), u32::MAX as u64 / 2),
+            ("plateau", self.plateau.into(), u32::MAX as u64 / 2),
+            ("reports", self.reports, self.step.saturating_add(1)),
+            ("pending.steps", steps, self.step),
+            ("pending.counted", counted, self.tokens),
+        ];
+        for (name, value, most) in counters {
+            if value > most {
+                return Err(format!(
+                    "`progress.{name}` is {value}, expected at most {most}"
+                ));
+            }
+        }
+        if !(self.lr_factor > 0.0 && self.lr_factor <= 1.0) {
+            let factor = self.lr_factor;
+            return Err(format!("`progress.lr_factor` is {factor}, expected 0 to 1"));
+        }
+        if counted < steps || (steps == 0 && self.pending != Pending::default()) {
+            let pending = self.pending;
+            return Err(format!(
+                "`progress.pending` is {pending:?}, which no steps come to"
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether steps were taken since the last report.
     pub fn has_pending(&self) -> bool {
         self.pending.steps > 0

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 ///     let options = TrainOptions { steps, report_every: 10, ..TrainOptions::default() };
 ///     let rnn = Rnn::<f32>::new(Dims::new(n, 16, n)?, Init::Orthogonal, 0)?;
 ///     let loader = Loader::text(corpus.clone(), 4, 12)?;
-///     let engine = EngineOptions { threads: 1, shards: 2 };
+///     let engine = EngineOptions { threads: 1, shards: 2, ..EngineOptions::default() };
 ///     Trainer::new(rnn, loader, None, engine, OptimizerOptions::default(), options)
 /// };
 /// let folder = tempfile::tempdir()?;
@@ -100,19 +100,31 @@ impl Checkpoints {
         self.every.is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// Writes the checkpoint now.
+    /// Writes the checkpoint now. Weights or moments that are no longer finite never replace good ones: false then.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
-    pub fn write<T: Scalar>(&self, run: &Trainer<T>) -> Result<()> {
-        run.checkpoint().write(&self.last(), &self.about)
+    pub fn write<T: Scalar>(&self, run: &Trainer<T>) -> Result<bool> {
+        let checkpoint = run.checkpoint();
+        let weights = [&checkpoint.parameters, &checkpoint.best];
+        let finite = weights
+            .into_iter()
+            .chain(&checkpoint.moments)
+            .all(Parameters::all_finite);
+        if finite {
+            checkpoint.write(&self.last(), &self.about)?;
+        }
+        Ok(finite)
     }
 
-    /// Writes these weights as the model.
+    /// Writes these weights as the model, unless they are no longer finite.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write_model<T: Scalar>(&self, weights: &Parameters<T>) -> Result<()> {
+        if !weights.all_finite() {
+            return Ok(());
+        }
         let model = Model {
             rnn: Rnn::from_parameters(weights.clone()),
             about: self.about.clone(),

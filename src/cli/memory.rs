@@ -1,0 +1,98 @@
+//! Whether this machine has the memory that sizes ask for: a size that is absurd, or only too large, is to be refused
+//! by name before the system ends the program for it.
+
+use anyhow::{Result, bail};
+use bptt::optim::Algorithm;
+use bptt::{Dims, Scalar};
+use std::path::Path;
+
+/// Refuses what takes more memory than there is. Where the system does not say how much that is, refuses nothing.
+///
+/// `what` says what takes it, `cure` what to do about it.
+pub fn check(bytes: f64, what: &str, cure: &str) -> Result<()> {
+    match available() {
+        Some(available) if bytes > available => bail!(
+            "{what} needs {} of memory, this machine has {} to give: {cure}",
+            size(bytes),
+            size(available)
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// What weights of these sizes take in training: the present ones, their sum of gradients, the best, the last good ones
+/// and those of each shard, with what the optimiser remembers. Without the activations.
+pub fn of_weights<T: Scalar>(dims: Dims, algorithm: Algorithm, shards: usize) -> f64 {
+    let Dims { n_x, n_h, n_y } = dims;
+    // In floating point, for sizes may be absurd.
+    let weights = n_h as f64 * (n_x as f64 + n_h as f64 + n_y as f64 + 1.0) + n_y as f64;
+    let copies = 5 + 2 * algorithm.moments() + shards;
+    weights * copies as f64 * size_of::<T>() as f64
+}
+
+/// Refuses a model file that does not fit: as it is, and its values in double precision at most.
+pub fn check_model(path: &Path) -> Result<()> {
+    let bytes = fs_err::metadata(path)?.len();
+    let what = format!("reading {}", path.display());
+    check(3.0 * bytes as f64, &what, "use a smaller model")
+}
+
+/// Bytes that can be had: free memory and swap, within the limit of the control group.
+fn available() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |name: &str| -> Option<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let free = 1024.0 * (kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0));
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limit = |path| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    Some(limits.into_iter().filter_map(limit).fold(free, f64::min))
+}
+
+/// `12345678` as `12 MB`.
+fn size(bytes: f64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut value, mut unit) = (bytes / 1e3, 0);
+    while value >= 1e3 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1e3, unit + 1);
+    }
+    let decimals = usize::from(value < 9.95);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absurd_sizes_are_refused_with_what_to_do() {
+        let largest = Dims::new(1 << 24, 1 << 24, 1 << 24).unwrap();
+        let bytes = of_weights::<f64>(largest, Algorithm::Adam, 1 << 16);
+        if available().is_some() {
+            let error = check(bytes, "it", "ask for less").unwrap_err().to_string();
+            assert!(
+                error.contains("EB of memory") && error.contains("ask for less"),
+                "{error}"
+            );
+        }
+        let small = Dims::new(100, 256, 100).unwrap();
+        check(of_weights::<f32>(small, Algorithm::Adam, 8), "it", "").unwrap();
+        assert_eq!(
+            of_weights::<f32>(Dims::new(1, 2, 3).unwrap(), Algorithm::Gd, 1),
+            24.0 * 17.0
+        );
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let texts = [1.0e3, 9.96e6, 123_456.0, 5.5e12, 1e25].map(size);
+        assert_eq!(
+            texts,
+            ["1.0 kB", "10 MB", "123 kB", "5.5 TB", "10000000 EB"]
+        );
+    }
+}
