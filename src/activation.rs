@@ -120,7 +120,7 @@ fn exp_parts<T: Scalar, S: Simd>(simd: S, x: T::Vector<S>) -> (T::Vector<S>, T::
 
 /// `tanh` of a vector: odd, within [-1, 1], NaN for NaN.
 #[inline(always)]
-pub(crate) fn tanh_vector<T: Scalar, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector<S> {
+fn tanh_vector<T: Scalar, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector<S> {
     let limit = T::Vector::<S>::splat(simd, T::EXP.tanh_limit);
     let magnitude = x.abs();
     // A comparison, not `min`: a NaN compares false and goes on as NaN.
@@ -173,15 +173,17 @@ pub(crate) fn tanh_at<T: Scalar>(level: Level, x: &mut [T]) {
     T::run_tanh(level, x);
 }
 
-pub(crate) fn tanh_kernel<T: Scalar>(level: Level, x: &mut [T]) {
-    #[inline(always)]
-    fn kernel<T: Scalar, S: Simd>(simd: S, x: &mut [T]) {
-        for chunk in x.chunks_mut(T::Vector::<S>::LEN) {
-            let v = load::<T, S>(simd, chunk, T::zero());
-            store::<T, S>(tanh_vector::<T, S>(simd, v), chunk);
-        }
+/// [`tanh_in_place`] for whoever has been dispatched already.
+#[inline(always)]
+pub(crate) fn tanh_slice<T: Scalar, S: Simd>(simd: S, x: &mut [T]) {
+    for chunk in x.chunks_mut(T::Vector::<S>::LEN) {
+        let v = load::<T, S>(simd, chunk, T::zero());
+        store::<T, S>(tanh_vector::<T, S>(simd, v), chunk);
     }
-    dispatch!(level, simd => kernel(simd, x));
+}
+
+pub(crate) fn tanh_kernel<T: Scalar>(level: Level, x: &mut [T]) {
+    dispatch!(level, simd => tanh_slice(simd, x));
 }
 
 /// The hyperbolic tangent of each element, in a new array of the same shape.

@@ -168,7 +168,7 @@ impl<T: Scalar> Engine<T> {
                 return Ok(segment);
             }
             // Scratch shrinks with shorter segments, the states between them grow: past the least, nothing fits.
-            if bytes > 2 * least {
+            if bytes > least.saturating_mul(2) {
                 break;
             }
             least = least.min(bytes);

@@ -329,6 +329,9 @@ pub struct Speed {
     pub step: f64,
     /// The median of the roof's rounds, in operations per second.
     pub roof: f64,
+    /// The speed of the steps as a fraction of the roof: the median over the rounds, the steps of each compared with the
+    /// roof just before and just after, so that a machine whose speed wanders does not matter.
+    pub fraction: f64,
     /// How many steps were timed.
     pub steps: usize,
     /// In how many rounds.
@@ -339,11 +342,6 @@ impl Speed {
     /// Operations per second.
     pub fn flops(&self) -> f64 {
         self.shape.flops() / self.step
-    }
-
-    /// Of the roof.
-    pub fn fraction(&self) -> f64 {
-        self.flops() / self.roof
     }
 
     /// Time steps of all sequences, in a second.
@@ -367,20 +365,28 @@ pub fn compare<T: Scalar>(
 ) -> Result<Speed> {
     roof.run();
     workload.step()?;
-    let (mut roofs, mut steps) = (Vec::new(), Vec::new());
     let begin = Instant::now();
-    while roofs.len() < LEAST_ROUNDS || begin.elapsed() < time {
-        let round = Instant::now();
-        roofs.push(roof.run());
-        workload.time(round.elapsed(), &mut steps)?;
+    let (mut roofs, mut steps, mut fractions) = (vec![roof.run()], Vec::new(), Vec::new());
+    let (mut round, mut lasted) = (Vec::new(), begin.elapsed());
+    while fractions.len() < LEAST_ROUNDS || begin.elapsed() < time {
+        round.clear();
+        let before = roofs[roofs.len() - 1];
+        workload.time(lasted, &mut round)?;
+        let turn = Instant::now();
+        let after = roof.run();
+        lasted = turn.elapsed();
+        roofs.push(after);
+        steps.extend_from_slice(&round);
+        fractions.push(workload.shape().flops() / median(&mut round) * 2.0 / (before + after));
         progress((begin.elapsed().as_secs_f64() / time.as_secs_f64()).min(1.0));
     }
     Ok(Speed {
         shape: workload.shape(),
         steps: steps.len(),
-        rounds: roofs.len(),
+        rounds: fractions.len(),
         step: median(&mut steps),
         roof: median(&mut roofs),
+        fraction: median(&mut fractions),
     })
 }
 
@@ -460,11 +466,12 @@ mod tests {
             shape: Shape::new([2, 5, 3, 4, 1]).unwrap(),
             step: 0.5,
             roof: 7680.0,
+            fraction: 0.5,
             steps: 1,
             rounds: 1,
         };
         // 6 x 10 steps x 4 x (4 + 3 + 1) = 1920 operations in half a second.
-        assert_eq!((speed.flops(), speed.fraction()), (3840.0, 0.5));
+        assert_eq!(speed.flops(), 3840.0);
         assert_eq!(speed.tokens_per_second(), 20.0);
     }
 

@@ -87,7 +87,7 @@ fn sweep<T: Scalar>(bench: &Bench, start: Row, shards: Option<usize>) -> Result<
             }
         }
     }
-    let (tokens, fraction) = (choice.speed.tokens_per_second(), choice.speed.fraction());
+    let (tokens, fraction) = (choice.speed.tokens_per_second(), choice.speed.fraction);
     bench.output.event(
         "advice",
         &json!({
@@ -112,11 +112,11 @@ fn sweep<T: Scalar>(bench: &Bench, start: Row, shards: Option<usize>) -> Result<
 fn choose(rows: &[Row]) -> Row {
     let fastest = rows
         .iter()
-        .map(|row| row.speed.fraction())
+        .map(|row| row.speed.fraction)
         .fold(0.0, f64::max);
     let near = rows
         .iter()
-        .filter(|row| row.speed.fraction() >= NEAR * fastest);
+        .filter(|row| row.speed.fraction >= NEAR * fastest);
     *near
         .min_by_key(|row| (row.shape.n, row.shards))
         .expect("the fastest is near itself")
@@ -172,7 +172,7 @@ impl Bench {
             step_ms: 1e3 * row.speed.step,
             gflops: row.speed.flops() / 1e9,
             roof_gflops: row.speed.roof / 1e9,
-            roof_fraction: row.speed.fraction(),
+            roof_fraction: row.speed.fraction,
             tokens_per_second: row.speed.tokens_per_second(),
             steps: row.speed.steps,
             rounds: row.speed.rounds,
@@ -238,8 +238,8 @@ impl std::fmt::Display for Row {
             format!("{:.3}", 1e3 * self.speed.step),
             self.speed.flops() / 1e9,
             self.speed.roof / 1e9,
-            bar(self.speed.fraction()),
-            100.0 * self.speed.fraction(),
+            bar(self.speed.fraction),
+            100.0 * self.speed.fraction,
             group(self.speed.tokens_per_second() as u64),
             mebibytes(self.memory_bytes as u64),
             self.resident_bytes.map_or("?".into(), mebibytes),
@@ -278,6 +278,7 @@ mod tests {
                     shape,
                     step: step * n as f64,
                     roof: 1e9,
+                    fraction: 1.0 / step,
                     steps: 1,
                     rounds: 1,
                 },
@@ -288,7 +289,7 @@ mod tests {
         let rows = [
             row(64, 2, 1.0),
             row(16, 2, 1.2),
-            row(32, 2, 1.04),
+            row(32, 2, 1.08),
             row(128, 2, 0.99),
         ];
         let choice = choose(&rows);

@@ -190,7 +190,7 @@ fn inputs_suffice_to_predict() {
     assert_eq!(inputs, OwnedInputs::Tokens(array![[2, 1]]));
     let error = Sequences::<f64>::read_npz(&path).unwrap_err().to_string();
     assert!(
-        error.contains("no array `targets`: the archive has `inputs`"),
+        error.contains(r#"no array `targets`: the archive has ["inputs"]"#),
         "{error}"
     );
 }
@@ -203,7 +203,7 @@ fn what_is_wrong_is_said_with_its_place() {
     Saved::new()
         .with("x", &targets)
         .with("y", &targets)
-        .refused("no array `inputs`: the archive has `x`, `y`");
+        .refused(r#"no array `inputs`: the archive has ["x", "y"]"#);
     Saved::new().refused("the archive is empty");
     Saved::new()
         .with("inputs", &array![[0.5, 1.0]])
