@@ -16,7 +16,7 @@
 //! let mut workload = Workload::<f32>::new(shape, EngineOptions::default(), false, 0)?;
 //! let mut roof = Roof::new(workload.threads())?;
 //! let speed = compare(&mut workload, &mut roof, std::time::Duration::from_secs(3), |_| ())?;
-//! println!("{:.0} % of the roof", 100.0 * speed.fraction());
+//! println!("{:.0} % of the roof", 100.0 * speed.fraction);
 //! # Ok::<(), bptt::Error>(())
 //! ```
 

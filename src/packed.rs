@@ -20,9 +20,10 @@
 //! few and already contiguous). An element is summed in the order of its sources and of `k`, whatever tile it falls in:
 //! its bits do not depend on the number of rows, hence not on the batch or the shard.
 //!
-//! The code is generic over the vector width, and safe but for the pointers of the innermost loop. Measured on Zen 5, one core, f32, against OpenBLAS 0.3.21 on its
-//! AVX-512 kernels: 255 against 130 GFLOP/s at 5 rows and k = 100, 269 against 112 at 16 rows and k = 256, 270 against
-//! 194 at 64 rows and k = 512; the same ratio to OpenBLAS's AVX2 kernels under AVX2.
+//! The code is generic over the vector width, and safe but for the pointers of the innermost loop. Measured on one core
+//! in f32, against OpenBLAS 0.3.21 on its kernels for the same machine: on Zen 3 with AVX2, 89 against 56 GFLOP/s at 16
+//! rows and k = 256, 90 against 65 at 32 rows, 82 against 72 at 64 rows and k = 512; on Zen 5 with AVX-512, 269 against
+//! 112 at 16 rows and k = 256, 270 against 194 at 64 rows and k = 512.
 
 use crate::Scalar;
 use crate::activation::{self, MAX_LANES, load, store};
@@ -30,9 +31,9 @@ use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
 use ndarray::ArrayView2;
 use std::ops::Range;
 
-/// Rows handled before the next panel is fetched: the rows (`256 * k` elements) then come from the second-level cache.
-/// Not tuned finely: 128 to 512 measure the same.
-const ROW_BLOCK: usize = 240;
+/// Rows handled before all panels are gone through again: they, their sums and the panels of a usual network share the
+/// second-level cache. Not tuned finely: 48 to 240 measure nearly the same.
+const ROW_BLOCK: usize = 96;
 
 /// Rows of a panel handled before the next panel is fetched, so that it stays in the first-level cache. The sums wait in
 /// the output meanwhile; their bits do not depend on it.
@@ -300,7 +301,10 @@ impl<T: Scalar> Job<'_, T> {
                 }
             };
             for v in 0..NV {
-                sum[r][v] = load::<T, S>(simd, &from[span(v)], T::zero());
+                sum[r][v] = match columns == NV * lanes {
+                    true => T::Vector::<S>::from_slice(simd, &from[v * lanes..][..lanes]),
+                    false => load::<T, S>(simd, &from[span(v)], T::zero()),
+                };
             }
         }
         let mut before = 0;

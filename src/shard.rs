@@ -86,6 +86,7 @@ impl<T: Scalar> Shard<T> {
         let last = self.segments(pass) - 1;
         for s in 0..=last {
             self.run_states(pass, s, &mut drop_x);
+            self.ws.copy_last_states(&mut self.finals);
             if s < last {
                 self.between.extend_from_slice(self.ws.last_states());
             }
@@ -95,6 +96,8 @@ impl<T: Scalar> Shard<T> {
         self.dz_after.clear();
         for s in (0..=last).rev() {
             if s < last {
+                // Backward has gathered its gradient in the table of tokens.
+                self.ws.pack_inputs(p);
                 self.run_states(pass, s, &mut drop_x);
             }
             let first = s * pass.segment;
@@ -119,6 +122,7 @@ impl<T: Scalar> Shard<T> {
     pub fn infer(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
         for s in 0..self.segments(pass) {
             self.run_states(pass, s, &mut None);
+            self.ws.copy_last_states(&mut self.finals);
             logits(pass.parameters, &mut self.ws, None);
             visit(self, s * pass.segment);
             self.between.clear();
@@ -148,7 +152,6 @@ impl<T: Scalar> Shard<T> {
             ws.go_on(&self.between[begin..]);
         }
         states(pass.parameters, ws);
-        ws.copy_last_states(&mut self.finals);
     }
 
     fn steps(&self, pass: &Pass<'_, T>, s: usize) -> Range<usize> {
@@ -159,5 +162,82 @@ impl<T: Scalar> Shard<T> {
     pub fn clear(&mut self) {
         self.tally = Tally::default();
         self.between.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, Inputs};
+    use ndarray::{Array2, Array3};
+
+    /// A shard's results, after whatever it did before.
+    fn run(
+        shard: &mut Shard<f64>,
+        n: usize,
+        t: usize,
+        segment: usize,
+    ) -> (Parameters<f64>, Tally, Vec<f64>) {
+        let dims = shard.ws.dims;
+        let x = Array3::from_shape_fn((n, t, dims.n_x), |(i, t, j)| {
+            ((i + 2 * t + 3 * j) as f64).sin()
+        });
+        let classes = Array2::from_shape_fn((n, t), |(i, t)| ((i + t) % dims.n_y) as u32);
+        let weights = (0..dims.len()).map(|i| (i as f64).cos() / 4.0).collect();
+        let parameters = Parameters::from_vec(dims, weights).unwrap();
+        let pass = Pass {
+            parameters: &parameters,
+            inputs: Inputs::from(&x),
+            state: None,
+            segment,
+        };
+        let dropout = Dropout {
+            inputs: 0.1,
+            outputs: 0.2,
+            seed: 3,
+        };
+        // The first a step shorter than the others.
+        shard
+            .rows
+            .set((0..n).map(|row| (t - usize::from(row + 1 == n), row)));
+        shard.clear();
+        let batch = Batch::new(&x, &classes);
+        shard.train(&pass, &batch.answers, 0.5, Some((&dropout, 1)));
+        (shard.gradients.clone(), shard.tally, shard.finals.clone())
+    }
+
+    #[test]
+    fn what_is_in_the_scratch_does_not_matter() {
+        let dims = Dims::new(3, 10, 4).unwrap();
+        for segment in [7, 3] {
+            let clean = run(&mut Shard::new(dims, 0), 3, 7, segment);
+            let mut shard = Shard::new(dims, 0);
+            run(&mut shard, 4, 9, 9);
+            let Shard {
+                ws,
+                gradients,
+                finals,
+                between,
+                dz_after,
+                ..
+            } = &mut shard;
+            let buffers = [
+                &mut ws.h,
+                &mut ws.h_dropped,
+                &mut ws.u,
+                &mut ws.dz,
+                finals,
+                between,
+                dz_after,
+            ];
+            buffers.into_iter().for_each(|buffer| buffer.fill(f64::NAN));
+            ws.forward.table.fill(f64::NAN);
+            gradients.as_mut_slice().fill(f64::NAN);
+            if let crate::workspace::ShardInputs::Dense(x) = &mut ws.inputs {
+                x.fill(f64::NAN);
+            }
+            let dirty = run(&mut shard, 3, 7, segment);
+            assert!(dirty == clean, "{dirty:?}\n{clean:?}");
+        }
     }
 }

@@ -309,6 +309,13 @@ impl<T: Scalar> Workspace<T> {
 
     /// Packs the weights for the forward pass over the inputs at hand.
     pub(crate) fn pack_forward(&mut self, p: &Parameters<T>) {
+        self.pack_inputs(p);
+        self.forward.wh.pack(self.level, p.wh().reversed_axes());
+        self.forward.wy.pack(self.level, p.wy().reversed_axes());
+    }
+
+    /// Packs those of the inputs alone.
+    pub(crate) fn pack_inputs(&mut self, p: &Parameters<T>) {
         let Dims { n_x, n_h, .. } = self.dims;
         match self.inputs {
             ShardInputs::Dense(_) => self.forward.wx.pack(self.level, p.wx().reversed_axes()),
@@ -324,8 +331,6 @@ impl<T: Scalar> Workspace<T> {
                 none.iter_mut().zip(p.bh()).for_each(|(to, &b)| *to = b);
             }
         }
-        self.forward.wh.pack(self.level, p.wh().reversed_axes());
-        self.forward.wy.pack(self.level, p.wy().reversed_axes());
     }
 
     /// Packs the weights for the backward pass.
