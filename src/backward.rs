@@ -8,7 +8,7 @@
 //!
 //! To be read beside [`crate::forward`]. Knows nothing of threads or of the loss that gave dU.
 
-use crate::blas::product_tn;
+use crate::blas::{product_nn, product_tn};
 use crate::dropout::Dropped;
 use crate::packed::{Finish, Source, Start, product};
 use crate::workspace::{ShardInputs, Workspace};
@@ -28,6 +28,7 @@ pub(crate) struct Beyond<'a, T> {
 ///
 /// With weights packed before ([`Workspace::pack_backward`]).
 pub(crate) fn backward<T: Scalar>(
+    p: &Parameters<T>,
     ws: &mut Workspace<T>,
     g: &mut Parameters<T>,
     beyond: &Beyond<'_, T>,
@@ -41,6 +42,22 @@ pub(crate) fn backward<T: Scalar>(
     match beyond.dz {
         [] => ws.dz[entered * n_h..].fill(T::zero()),
         dz => ws.dz[entered * n_h..].copy_from_slice(dz),
+    }
+    let apart = ws.wide_output || dropout.is_some();
+    if ws.wide_output {
+        // dU Wy for all T at once, then each step's rows to their place.
+        let wy = p.wy().to_slice().expect("weights are contiguous");
+        product_nn(
+            &ws.u,
+            wy,
+            T::zero(),
+            &mut ws.dz[..stepped * n_h],
+            [stepped, n_h, n_y],
+        );
+        for t in (0..ws.t).rev() {
+            let from = ws.u_start(t) * n_h..ws.u_start(t + 1) * n_h;
+            ws.dz.copy_within(from, ws.starts[t] * n_h);
+        }
     }
     for t in (0..ws.t).rev() {
         let (start, alive, u_start) = (ws.starts[t], ws.alive(t), ws.u_start(t));
@@ -57,14 +74,17 @@ pub(crate) fn backward<T: Scalar>(
             weights: &ws.backward.wh,
         };
         let finish = Finish::TanhDerivative(h);
-        match &mut dropout {
-            None => product(ws.level, Start::Zero, &[output, recurrent], finish, dz, n_h),
-            Some(dropout) => {
-                product(ws.level, Start::Zero, &[output], Finish::Store, dz, n_h);
-                dropout.apply(t, dz);
-                product(ws.level, Start::Out, &[recurrent], finish, dz, n_h);
-            }
+        if !apart {
+            product(ws.level, Start::Zero, &[output, recurrent], finish, dz, n_h);
+            continue;
         }
+        if !ws.wide_output {
+            product(ws.level, Start::Zero, &[output], Finish::Store, dz, n_h);
+        }
+        if let Some(dropout) = &mut dropout {
+            dropout.apply(t, dz);
+        }
+        product(ws.level, Start::Out, &[recurrent], finish, dz, n_h);
     }
 
     // STEP 2: the weights' gradients, each one product over all rows; states a step earlier for dWh.

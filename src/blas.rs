@@ -1,7 +1,8 @@
 //! The foreign half: every call into OpenBLAS and every setting of its threads.
 //!
-//! The engine needs one kind of product from BLAS, the weight gradient `C = A^T B` over all rows of a shard
-//! ([`product_tn`]); what runs once per time step is [`crate::packed`]. Each product runs on the thread that calls it:
+//! The engine takes from BLAS the products over all rows of a shard: the weight gradients `C = A^T B` ([`product_tn`]) and,
+//! where there are many classes, the logits and what comes back from them; what runs once per time step is
+//! [`crate::packed`]. Each product runs on the thread that calls it:
 //! the shards are the parallelism.
 //!
 //! Which OpenBLAS is loaded is the user's choice at run time (on Debian by `update-alternatives`), so [`library`] asks
@@ -185,31 +186,62 @@ fn turn() -> Option<MutexGuard<'static, ()>> {
 ///
 /// # Panics
 /// If a slice's length is not the product of its dimensions.
-pub fn product_tn<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], [m, n, k]: [usize; 3]) {
-    assert_eq!(a.len(), k * m, "a is [{k}, {m}]");
-    assert_eq!(b.len(), k * n, "b is [{k}, {n}]");
-    assert_eq!(c.len(), m * n, "c is [{m}, {n}]");
-    T::gemm(Gemm {
-        a,
-        b,
-        beta,
-        c,
-        m,
-        n,
-        k,
-    });
+pub fn product_tn<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], sizes: [usize; 3]) {
+    Gemm::run([a, b], [true, false], beta, c, sizes);
 }
 
-/// A product whose lengths [`product_tn`] has checked.
+/// `c [m, n] = a b^T + beta c` with `a [m, k]` and `b [n, k]`, all row-major and contiguous.
+///
+/// # Panics
+/// As [`product_tn`].
+pub fn product_nt<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], sizes: [usize; 3]) {
+    Gemm::run([a, b], [false, true], beta, c, sizes);
+}
+
+/// `c [m, n] = a b + beta c` with `a [m, k]` and `b [k, n]`, all row-major and contiguous.
+///
+/// # Panics
+/// As [`product_tn`].
+pub fn product_nn<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], sizes: [usize; 3]) {
+    Gemm::run([a, b], [false, false], beta, c, sizes);
+}
+
+/// A product whose lengths have been checked.
 #[doc(hidden)]
 pub struct Gemm<'a, T> {
     a: &'a [T],
     b: &'a [T],
+    /// Which of `a` and `b` are stored transposed.
+    transposed: [bool; 2],
     beta: T,
     c: &'a mut [T],
     m: usize,
     n: usize,
     k: usize,
+}
+
+impl<'a, T: Scalar> Gemm<'a, T> {
+    fn run(
+        [a, b]: [&'a [T]; 2],
+        transposed: [bool; 2],
+        beta: T,
+        c: &'a mut [T],
+        [m, n, k]: [usize; 3],
+    ) {
+        assert_eq!(a.len(), m * k, "a has {m} x {k} elements");
+        assert_eq!(b.len(), k * n, "b has {k} x {n} elements");
+        assert_eq!(c.len(), m * n, "c has {m} x {n} elements");
+        T::gemm(Gemm {
+            a,
+            b,
+            transposed,
+            beta,
+            c,
+            m,
+            n,
+            k,
+        });
+    }
 }
 
 macro_rules! gemm {
@@ -223,21 +255,28 @@ macro_rules! gemm {
                 let _turn = turn();
                 #[cfg(test)]
                 tests::CALLS.with(|calls| calls.set(calls.get() + 1));
-                // SAFETY: `product_tn` has checked that the slices hold [k, m], [k, n] and [m, n] elements, the leading
-                // dimensions say that the rows are contiguous, and `c` is borrowed exclusively.
+                let [(trans_a, lda), (trans_b, ldb)] =
+                    [(self.transposed[0], [k, m]), (self.transposed[1], [n, k])].map(
+                        |(trans, ld)| match trans {
+                            false => (cblas_sys::CblasNoTrans, ld[0]),
+                            true => (cblas_sys::CblasTrans, ld[1]),
+                        },
+                    );
+                // SAFETY: `Gemm::run` has checked that the slices hold m k, k n and m n elements, the leading dimensions
+                // say that the rows are contiguous, and `c` is borrowed exclusively.
                 unsafe {
                     cblas_sys::$foreign(
                         cblas_sys::CblasRowMajor,
-                        cblas_sys::CblasTrans,
-                        cblas_sys::CblasNoTrans,
+                        trans_a,
+                        trans_b,
                         m,
                         n,
                         k,
                         1.0,
                         self.a.as_ptr(),
-                        m.max(1),
+                        lda.max(1),
                         self.b.as_ptr(),
-                        n.max(1),
+                        ldb.max(1),
                         self.beta,
                         self.c.as_mut_ptr(),
                         n.max(1),
@@ -284,6 +323,37 @@ pub(crate) mod tests {
     thread_local! {
         /// Products run by this thread.
         pub static CALLS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// The same product of every form, from transposed copies.
+    #[test]
+    fn products_of_stored_and_transposed_are_the_same() {
+        let transposed = |x: &[f64], rows: usize, columns: usize| -> Vec<f64> {
+            (0..rows * columns)
+                .map(|i| x[i % rows * columns + i / rows])
+                .collect()
+        };
+        let (m, n, k) = (3, 5, 4);
+        let a: Vec<f64> = (0..m * k).map(|i| (i * i % 7) as f64).collect();
+        let b: Vec<f64> = (0..k * n).map(|i| (i * i % 11) as f64).collect();
+        let expected: Vec<f64> = (0..m * n)
+            .map(|i| {
+                (0..k)
+                    .map(|q| a[i / n * k + q] * b[q * n + i % n])
+                    .sum::<f64>()
+                    + 2.0
+            })
+            .collect();
+        let (at, bt) = (transposed(&a, m, k), transposed(&b, k, n));
+        let mut c = vec![2.0; m * n];
+        product_nn(&a, &b, 1.0, &mut c, [m, n, k]);
+        assert_eq!(c, expected);
+        c.fill(2.0);
+        product_nt(&a, &bt, 1.0, &mut c, [m, n, k]);
+        assert_eq!(c, expected);
+        c.fill(1.0);
+        product_tn(&at, &b, 2.0, &mut c, [m, n, k]);
+        assert_eq!(c, expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! To be read beside [`crate::backward`]. Knows nothing of threads, losses or where the batch came from.
 
+use crate::blas::product_nt;
 use crate::dropout::Dropped;
 use crate::packed::{Finish, Source, Start, product};
 use crate::workspace::{ShardInputs, Workspace};
@@ -46,12 +47,28 @@ pub(crate) fn logits<T: Scalar>(
         }
         rows = &ws.h_dropped;
     }
+    let by = p.by();
+    let by = flat(&by);
+    if ws.wide_output {
+        let stepped = ws.u.len() / n_y;
+        ws.u.chunks_exact_mut(n_y)
+            .for_each(|u| u.copy_from_slice(by));
+        let wy = p.wy().to_slice().expect("weights are contiguous");
+        product_nt(rows, wy, T::one(), &mut ws.u, [stepped, n_y, n_h]);
+        return;
+    }
     let output = [Source {
         rows,
         weights: &ws.forward.wy,
     }];
-    let start = Start::Bias(flat(&p.by()));
-    product(ws.level, start, &output, Finish::Store, &mut ws.u, n_y);
+    product(
+        ws.level,
+        Start::Bias(by),
+        &output,
+        Finish::Store,
+        &mut ws.u,
+        n_y,
+    );
 }
 
 /// `ws.h[t+1] = finish(X_t Wx^T + H_{t-1} Wh^T + bh)`: the recurrent cell.

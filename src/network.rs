@@ -231,7 +231,13 @@ impl<T: Scalar> Forward<'_, T> {
         softmax_cross_entropy(ws, &answers, &Rows::all(0..n, t), 0, scale);
         let mut parameters = Parameters::zeros(ws.dims);
         ws.pack_backward(&self.rnn.parameters);
-        backward(ws, &mut parameters, &Beyond::default(), None);
+        backward(
+            &self.rnn.parameters,
+            ws,
+            &mut parameters,
+            &Beyond::default(),
+            None,
+        );
         Ok(Gradients {
             parameters,
             initial_state: initial_state_gradient(ws),
@@ -276,9 +282,12 @@ pub struct Stream<'r, T: Scalar> {
 impl<'r, T: Scalar> Stream<'r, T> {
     /// `n` sequences side by side, each from a zero state.
     pub fn new(rnn: &'r Rnn<T>, n: usize) -> Self {
+        let mut ws = Workspace::new(rnn.dims());
+        // Few rows at a time, of weights that are packed once.
+        ws.wide_output = false;
         Stream {
             rnn,
-            ws: Workspace::new(rnn.dims()),
+            ws,
             rows: Rows::default(),
             state: Array2::zeros((n, rnn.dims().n_h)),
             probabilities: Array2::zeros((n, rnn.dims().n_y)),

@@ -109,7 +109,7 @@ impl<T: Scalar> Shard<T> {
                 dz: &self.dz_after,
                 accumulate: s < last,
             };
-            backward(ws, &mut self.gradients, &beyond, dropped.as_mut());
+            backward(p, ws, &mut self.gradients, &beyond, dropped.as_mut());
             let entered = ws.n() * p.dims().n_h;
             self.dz_after.clear();
             self.dz_after.extend_from_slice(&ws.dz[..entered]);

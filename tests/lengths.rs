@@ -197,6 +197,59 @@ fn segments_of_time_change_no_gradient() {
     }
 }
 
+/// So many that products with `wy` go another way.
+#[test]
+fn many_classes_are_the_reference_too() {
+    let (n, t) = (4, 5);
+    let dims = Dims::new(3, 16, 1 << 14).unwrap();
+    let lengths = [3, 5, 0, 4];
+    for (tokens, classes) in [(true, true), (false, false)] {
+        let form = Form {
+            tokens,
+            classes,
+            masked: false,
+        };
+        let problem = Problem::<f64>::random(form, dims, (n, t), 3);
+        for lengths in [None, Some(&lengths[..])] {
+            let batch = Batch {
+                lengths,
+                ..problem.batch()
+            };
+            let counts = batch.counts().unwrap_or(Array2::from_elem((n, t), true));
+            let run = |memory, dropout: Dropout| {
+                let options = EngineOptions {
+                    threads: 2,
+                    shards: 2,
+                    memory,
+                };
+                let mut engine = Engine::new(dims, options).unwrap();
+                let mut state = problem.state.clone();
+                let p = &problem.parameters;
+                engine
+                    .gradient_with_dropout(p, &batch, Some(&mut state), &dropout, 1)
+                    .unwrap();
+                (
+                    engine.gradients().clone(),
+                    engine.bytes(n, t, tokens).unwrap(),
+                )
+            };
+            let (gradients, bytes) = run(None, Dropout::default());
+            let (segments, _) = run(Some(bytes - 100), Dropout::default());
+            assert_close(&segments, &gradients, TOLERANCE);
+            let dropout = Dropout {
+                inputs: 0.2,
+                outputs: 0.4,
+                seed: 1,
+            };
+            let dropped = run(None, dropout).0;
+            assert_close(&run(Some(bytes - 100), dropout).0, &dropped, TOLERANCE);
+            let mut expected = problem.clone();
+            expected.mask = counts;
+            assert_close(&gradients, &expected.reference_gradients().0, 1e-11);
+        }
+    }
+}
+
 #[test]
 fn too_little_memory_is_refused_with_what_would_do() {
     let problem = problem(Form {
