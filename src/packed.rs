@@ -270,7 +270,7 @@ impl<T: Scalar> Job<'_, T> {
     }
 
     /// `MR` rows by `NV` vectors, summed in registers over one part of the depth.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, clippy::needless_range_loop)]
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NV: usize>(
         self,

@@ -9,8 +9,8 @@
 //! may end the run; [`Trainer::run`] says why it stopped. Everything a run depends on is in its [`Checkpoint`], so a run
 //! that was interrupted ends in the bits of one that was not.
 //!
-//! A step whose loss or gradient is not finite never reaches the weights: the run goes back to its last report with half
-//! the learning rate, and gives up after [`DIVERGENCES`] of those.
+//! A step whose loss or gradient is not finite never reaches the weights: the run goes back to its last report, or if
+//! it was there already to its best weights, with half the learning rate, and gives up after [`DIVERGENCES`] of those.
 
 mod checkpoint;
 mod observers;
@@ -432,12 +432,7 @@ impl<T: Scalar> Trainer<T> {
         let next = self.progress.step + 1;
         for (what, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
-                self.back_off()?;
-                return Ok(Err(Error::Diverged {
-                    step: next,
-                    what,
-                    value,
-                }));
+                return self.back_off(next, what, value).map(Err);
             }
         }
         let lr = self.lr(next);
@@ -448,6 +443,11 @@ impl<T: Scalar> Trainer<T> {
         };
         let (p, g) = (self.rnn.parameters_mut(), self.engine.gradients());
         self.engine.install(|| self.optimizer.step(p, g, update));
+        // Weights that have left the numbers show in the next loss, unless somebody looks at them before.
+        let seen = next.is_multiple_of(self.options.report_every) || next == self.options.steps;
+        if seen && !self.rnn.parameters().all_finite() {
+            return self.back_off(next, "weight", f64::NAN).map(Err);
+        }
 
         let progress = &mut self.progress;
         progress.step = next;
@@ -479,15 +479,25 @@ impl<T: Scalar> Trainer<T> {
         position.epoch as f64 + position.window as f64 / self.loader.windows_per_epoch() as f64
     }
 
-    /// Back to the last report, at half the rate.
-    fn back_off(&mut self) -> Result<()> {
+    /// Back to the last report, at half the rate, because of what step `step` came to. If that was not enough the last time,
+    /// the weights of that report are no good either: back to the best, with what the optimiser remembers forgotten.
+    fn back_off(&mut self, step: u64, what: &'static str, value: f64) -> Result<Error> {
         let (divergences, factor) = (self.progress.divergences + 1, self.progress.lr_factor / 2.0);
+        let known = self.history.last().map_or(0, |report| report.divergences);
+        if self.progress.divergences > known {
+            self.good.parameters = self.good.best.clone();
+            let moments = &mut self.good.moments;
+            moments
+                .iter_mut()
+                .for_each(|moment| moment.as_mut_slice().fill(T::zero()));
+            self.good.progress.optimizer_steps = 0;
+        }
         let history = std::mem::take(&mut self.history);
         self.restore(self.good.clone(), history)?;
         (self.progress.divergences, self.progress.lr_factor) = (divergences, factor);
         self.good.progress = self.progress.clone();
         (self.clock, self.counted_since) = (Duration::ZERO, 0);
-        Ok(())
+        Ok(Error::Diverged { step, what, value })
     }
 
     /// Ends the interval since the last report: validates, and keeps the weights if they are the best so far.

@@ -97,13 +97,45 @@ fn flags() {
         ("--dtype f16", ["--dtype", "f32"]),
         ("--valid-fraction 1", ["--valid-fraction", "less than 1"]),
         ("--clip-norm 0", ["--clip-norm", "0"]),
+        ("--dropout 1", ["--dropout", "less than 1"]),
+        ("--input-dropout -0.1", ["--input-dropout", "from 0"]),
+        ("--memory lots", ["--memory", "500M"]),
         ("--sped 3", ["--sped", "Usage"]),
     ] {
         desk.refused(&format!("train text.txt {flags}"), 2, &words);
     }
+    desk.refused(
+        "train text.txt --memory 1000",
+        1,
+        &["1000 bytes", "--memory", "at least"],
+    );
     desk.refused("sample", 2, &["MODEL"]);
     desk.refused("fly", 2, &["fly"]);
     assert_eq!(desk.names("."), before, "nothing was written");
+}
+
+#[test]
+fn a_run_that_diverges_ends_with_its_own_reason() {
+    let desk = Desk::new();
+    let flags = "--hidden 8 --batch 4 --seq-len 16 --steps 40 --optimizer gd --lr 1e300 -o run";
+    desk.refused(
+        &format!("train text.txt {flags}"),
+        1,
+        &[
+            "step 0",
+            "0.5 of the learning rate",
+            "training diverged 10 times",
+            "--lr",
+        ],
+    );
+    let done = desk
+        .bptt(&format!("train text.txt {flags}2 --log json"))
+        .assert()
+        .code(1);
+    let lines = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    let last = lines.lines().last().unwrap();
+    assert!(last.contains(r#""stop_reason":"diverged""#), "{last}");
+    desk.stdout("inspect run/last.safetensors");
 }
 
 #[test]

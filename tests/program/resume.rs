@@ -78,6 +78,38 @@ fn sets() {
 }
 
 #[test]
+fn dropout_segments_and_lengths() {
+    let desk = Desk::new();
+    check(
+        &desk,
+        "dropout",
+        "text.txt --hidden 12 --batch 4 --seq-len 16 --report-every 10 --dropout 0.3 --input-dropout 0.1 --memory 37k",
+        17,
+        47,
+    );
+    let inputs = Array2::from_shape_fn((30, 9), |(i, t)| ((i * 5 + t * 3) % 7) as i32);
+    let targets = Array2::from_shape_fn((30, 9), |(i, t)| ((i + t) % 3) as i32);
+    let lengths = ndarray::Array1::from_shape_fn(30, |i| (i * 4 % 9 + 1) as i64);
+    desk.npz("set.npz", |npz| {
+        npz.add("inputs", &inputs)
+            .add("targets", &targets)
+            .add("lengths", &lengths);
+    });
+    check(
+        &desk,
+        "lengths",
+        "set.npz --hidden 6 --batch 4 --report-every 5 --dropout 0.2",
+        13,
+        30,
+    );
+    desk.refused(
+        "train --resume dropout-whole --dropout 0.2",
+        1,
+        &["--dropout", "0.2", "0.3"],
+    );
+}
+
+#[test]
 fn another_setting_or_other_data_is_refused_by_name() {
     let desk = Desk::new();
     desk.train("run");

@@ -1,0 +1,163 @@
+//! How a run ends, and what it does on the way there: divergence, plateaus, patience.
+
+use bptt::data::{Corpus, Loader, Vocabulary};
+use bptt::optim::{Algorithm, OptimizerOptions};
+use bptt::train::{
+    Control, DIVERGENCES, Observer, PLATEAU, Report, Schedule, StepReport, StopReason,
+    TrainOptions, Trainer,
+};
+use bptt::{Dims, EngineOptions, Error, Init, Result, Rnn};
+
+fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
+    let text = "so it goes. ".repeat(60);
+    let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
+    let n = corpus.vocabulary().len();
+    let rnn = Rnn::<f32>::new(Dims::new(n, 16, n).unwrap(), Init::Orthogonal, 0).unwrap();
+    let valid = Loader::evaluation_text(corpus.clone()).unwrap();
+    let engine = EngineOptions {
+        threads: 1,
+        shards: 2,
+        ..EngineOptions::default()
+    };
+    let optimizer = OptimizerOptions {
+        algorithm,
+        ..OptimizerOptions::default()
+    };
+    let loader = Loader::text(corpus, 4, 12).unwrap();
+    Trainer::new(rnn, loader, Some(valid), engine, optimizer, options).unwrap()
+}
+
+/// Sees to it that no step, report or message has a number that is none.
+#[derive(Default)]
+struct Watch {
+    diverged: Vec<u64>,
+    rates: Vec<f64>,
+}
+
+impl Observer<f32> for Watch {
+    fn step(&mut self, _: &Trainer<f32>, step: &StepReport) -> Result<Control> {
+        assert!(step.loss.is_finite());
+        Ok(Control::Continue)
+    }
+
+    fn report(&mut self, run: &Trainer<f32>, report: &Report, _: bool) -> Result<()> {
+        assert!(report.train_loss.is_finite() && report.grad_norm.is_finite());
+        assert!(run.rnn().parameters().all_finite() && run.best().all_finite());
+        assert_eq!(report.divergences, self.diverged.len() as u32);
+        self.rates.push(report.lr);
+        Ok(())
+    }
+
+    fn diverged(&mut self, run: &Trainer<f32>, what: &Error) -> Result<()> {
+        assert!(matches!(what, Error::Diverged { .. }), "{what}");
+        assert!(run.rnn().parameters().all_finite());
+        self.diverged.push(run.progress().step);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_that_cannot_be_saved_gives_up_with_good_weights() {
+    // No halving of this rate is enough.
+    let options = TrainOptions {
+        steps: 100,
+        lr: 1e300,
+        report_every: 10,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Gd);
+    let before = run.rnn().clone();
+    let mut watch = Watch::default();
+    assert_eq!(run.run(&mut watch).unwrap(), StopReason::Diverged);
+    assert_eq!(run.progress().divergences, DIVERGENCES);
+    assert_eq!(
+        watch.diverged.len() as u32,
+        DIVERGENCES - 1,
+        "the last ends the run"
+    );
+    assert_eq!(*run.rnn(), before, "no step was good");
+    assert!(run.best().all_finite());
+}
+
+#[test]
+fn a_run_goes_on_from_its_last_report_at_half_the_rate() {
+    for report_every in [1, 5] {
+        // Some updates later the weights are so large that products with them overflow.
+        let options = TrainOptions {
+            steps: 40,
+            lr: 1e38,
+            schedule: Schedule::Constant,
+            report_every,
+            ..TrainOptions::default()
+        };
+        let mut run = trainer(options, Algorithm::Gd);
+        let mut watch = Watch::default();
+        let reason = run.run(&mut watch).unwrap();
+        let divergences = run.progress().divergences;
+        assert!(
+            divergences > 0 && reason == StopReason::Finished,
+            "{reason:?} after {divergences}"
+        );
+        assert!(
+            watch.diverged.iter().all(|step| step % report_every == 0),
+            "{:?}",
+            watch.diverged
+        );
+        assert_eq!(run.progress().lr_factor, 0.5f64.powi(divergences as i32));
+        assert_eq!(run.progress().step, 40);
+        assert!(run.rnn().parameters().all_finite());
+    }
+}
+
+#[test]
+fn a_plateau_halves_the_rate_from_the_best_weights() {
+    // So large a rate that the loss goes up and down.
+    let options = TrainOptions {
+        steps: 4000,
+        lr: 20.0,
+        schedule: Schedule::HalveOnPlateau,
+        report_every: 10,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Gd);
+    let mut watch = Watch::default();
+    run.run(&mut watch).unwrap();
+    let halvings = (20.0 / watch.rates.last().unwrap()).log2();
+    assert!(
+        halvings >= 2.0 && halvings == halvings.round(),
+        "{:?}",
+        watch.rates
+    );
+    // Rates only fall, by halves, and never before so many reports without a better loss.
+    for pair in watch.rates.windows(2) {
+        assert!(pair[1] == pair[0] || pair[1] == pair[0] / 2.0, "{pair:?}");
+    }
+    let first = watch.rates.iter().take_while(|&&lr| lr == 20.0).count();
+    assert!(first as u32 > PLATEAU, "{first}");
+    let losses: Vec<f64> = run
+        .history()
+        .iter()
+        .filter_map(|report| report.valid_loss)
+        .collect();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(run.progress().best_loss, Some(least));
+    assert!(least < 0.5 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn patience_ends_a_run_that_learns_nothing_more() {
+    let options = TrainOptions {
+        steps: 100_000,
+        lr: 1e-12,
+        schedule: Schedule::Constant,
+        report_every: 2,
+        patience: 4,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Adam);
+    assert_eq!(run.run(&mut ()).unwrap(), StopReason::NoImprovement);
+    assert_eq!(run.progress().since_best, 4);
+    assert_eq!(run.progress().step, 2 * run.history().len() as u64);
+    // The same at once when it is asked to go on.
+    assert_eq!(run.run(&mut ()).unwrap(), StopReason::NoImprovement);
+}
