@@ -1,12 +1,16 @@
 //! What a training step costs as one thing grows and the rest stays: threads, shards, T, N, n_h. Elements are tokens
 //! (time steps of all sequences): along T and N the rate should stay level, for the cost is linear in both; along n_h it
-//! falls as 1/n_h, for the cost of a token is quadratic.
+//! falls as 1/n_h, for the cost of a token is quadratic. Sequences of different lengths should cost what their own steps
+//! cost, and time in segments a third more.
 
 mod support;
 
-use bptt::EngineOptions;
 use bptt::measure::{Shape, Workload};
+use bptt::{Batch, Dims, Engine, EngineOptions, Init, Rnn};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ndarray::Array2;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 /// The shape that everything is varied from: `charlm`.
 const CENTRE: [usize; 5] = [64, 100, 64, 256, 64];
@@ -32,7 +36,41 @@ fn along(criterion: &mut Criterion, name: &str, lines: &[([usize; 5], usize, usi
     group.finish();
 }
 
+/// Training steps of token sequences: whole, of lengths drawn evenly from 1 to T, and in segments of time.
+fn lengths_and_segments(criterion: &mut Criterion) {
+    let [n, t, n_x, n_h, n_y] = CENTRE;
+    let dims = Dims::new(n_x, n_h, n_y).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut ids =
+        |limit| Array2::from_shape_simple_fn((n, t), || rng.random_range(0..limit as u32));
+    let (inputs, targets) = (ids(n_x), ids(n_y));
+    let rnn = Rnn::<f32>::new(dims, Init::Orthogonal, 0).unwrap();
+    let whole = vec![t; n];
+    let drawn: Vec<usize> = (0..n).map(|_| rng.random_range(1..=t)).collect();
+    let bytes = Engine::<f32>::new(dims, EngineOptions::default()).unwrap();
+    let bytes = bytes.bytes(n, t, true).unwrap();
+    let mut group = criterion.benchmark_group("scaling/lengths and segments");
+    for (name, lengths, memory) in [
+        ("whole", &whole, None),
+        ("drawn lengths", &drawn, None),
+        ("a third of the memory", &whole, Some(bytes / 3)),
+    ] {
+        let options = EngineOptions {
+            memory,
+            ..EngineOptions::default()
+        };
+        let mut engine = Engine::new(dims, options).unwrap();
+        let batch = Batch::new(&inputs, &targets).with_lengths(lengths);
+        group.throughput(Throughput::Elements(batch.counted()));
+        group.bench_function(name, |b| {
+            b.iter(|| engine.gradient(rnn.parameters(), &batch, None).unwrap());
+        });
+    }
+    group.finish();
+}
+
 fn all(criterion: &mut Criterion) {
+    lengths_and_segments(criterion);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let [n, t, n_x, n_h, n_y] = CENTRE;
     // As many shards as the most threads, so that every line computes the same bits.
