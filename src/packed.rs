@@ -6,8 +6,8 @@
 //!
 //! A time step multiplies a few rows (one shard's sequences) with weights that stay the same for the whole pass. A
 //! general product packs the weights again at each call; here [`Packed`] does it once, and [`product`] runs any number
-//! of sources into one set of accumulators, started from a bias and finished by the activation, so that the sum
-//! `wx x_t + wh h_{t-1} + bh` is never written before it has become `h_t`.
+//! of sources into one set of accumulators, started from a bias and finished by the activation while the sums are still in
+//! the nearest caches.
 //!
 //! `B` is stored as panels of `NR` columns, `NR` two vectors wide, each panel row after row:
 //!
