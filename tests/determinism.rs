@@ -1,6 +1,8 @@
-//! The same bits for any number of threads, with other work on the machine, and twice in a row.
+//! The same bits for any number of threads, with other work on the machine, and twice in a row: sequences of different
+//! lengths, every optimiser, with and without dropout, in both precisions.
 
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Sequences};
+use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, OptimizerOptions};
 use bptt::train::{Schedule, StopReason, TrainOptions, Trainer};
 use bptt::{Dims, EngineOptions, Init, Parameters, Rnn, Scalar};
@@ -15,7 +17,9 @@ const DIMS: Dims = Dims {
     n_h: 37,
     n_y: 5,
 };
-const SHARDS: usize = 5;
+/// As many as the most threads, of one sequence or two.
+const SHARDS: usize = 8;
+const BATCH: usize = 11;
 
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Gd,
@@ -49,9 +53,10 @@ fn sequences<T: Scalar>(tokens: bool) -> Sequences<T> {
 fn train<T: Scalar>(
     algorithm: Algorithm,
     tokens: bool,
+    drop: bool,
     threads: usize,
 ) -> (Parameters<T>, Vec<f64>) {
-    let data = Loader::sequences(sequences(tokens), 9, Some(8), 3).unwrap();
+    let data = Loader::sequences(sequences(tokens), BATCH, Some(8), 3).unwrap();
     let valid = Loader::evaluation_sequences(sequences(tokens)).unwrap();
     let rnn = Rnn::<T>::new(DIMS, Init::Orthogonal, 2).unwrap();
     let engine = EngineOptions {
@@ -68,6 +73,14 @@ fn train<T: Scalar>(
         steps: 50,
         lr: 0.01,
         schedule: Schedule::HalveOnPlateau,
+        dropout: match drop {
+            true => Dropout {
+                inputs: 0.1,
+                outputs: 0.3,
+                seed: 4,
+            },
+            false => Dropout::default(),
+        },
         report_every: 10,
         ..TrainOptions::default()
     };
@@ -84,15 +97,19 @@ fn check<T: Scalar>(threads: &[usize]) {
     let start = Rnn::<T>::new(DIMS, Init::Orthogonal, 2).unwrap();
     for algorithm in ALGORITHMS {
         for tokens in [false, true] {
-            let one = train::<T>(algorithm, tokens, 1);
-            assert!(one.0 != *start.parameters(), "{algorithm:?} does nothing");
-            for &threads in threads {
-                let many = train::<T>(algorithm, tokens, threads);
-                assert!(
-                    many == one,
-                    "{algorithm:?}, tokens {tokens}, {threads} threads"
-                );
-            }
+            let [without, with] = [false, true].map(|drop| {
+                let one = train::<T>(algorithm, tokens, drop, 1);
+                assert!(one.0 != *start.parameters(), "{algorithm:?} does nothing");
+                for &threads in threads {
+                    let many = train::<T>(algorithm, tokens, drop, threads);
+                    assert!(
+                        many == one,
+                        "{algorithm:?}, tokens {tokens}, dropout {drop}, {threads} threads"
+                    );
+                }
+                one
+            });
+            assert!(with.0 != without.0, "{algorithm:?}: dropout does nothing");
         }
     }
 }
@@ -110,9 +127,9 @@ fn threads_do_not_change_a_bit_in_double_precision() {
 /// The same a second time in one process, whatever ran in between.
 #[test]
 fn the_second_run_is_the_first() {
-    let first = train::<f32>(Algorithm::Adam, true, 3);
-    train::<f64>(Algorithm::Gd, false, 2);
-    assert!(train::<f32>(Algorithm::Adam, true, 3) == first);
+    let first = train::<f32>(Algorithm::Adam, true, true, 3);
+    train::<f64>(Algorithm::Gd, false, false, 2);
+    assert!(train::<f32>(Algorithm::Adam, true, true, 3) == first);
 }
 
 /// Processes that take every core for as long as this lives.
@@ -144,9 +161,9 @@ impl Drop for Load {
 #[cfg(unix)]
 #[test]
 fn other_work_on_the_machine_does_not_change_a_bit() {
-    let alone = train::<f32>(Algorithm::Adam, false, 3);
+    let alone = train::<f32>(Algorithm::Adam, false, true, 3);
     let _load = Load::new();
     for _ in 0..5 {
-        assert!(train::<f32>(Algorithm::Adam, false, 3) == alone);
+        assert!(train::<f32>(Algorithm::Adam, false, true, 3) == alone);
     }
 }

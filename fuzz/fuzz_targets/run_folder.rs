@@ -19,11 +19,13 @@ fuzz_target!(|bytes: &[u8]| {
     };
     if first & 1 == 0 {
         if let Ok(config) = settings::Config::parse(text) {
-            let settings = config.settings;
+            let settings = &config.settings;
             assert!(settings.steps.or(settings.epochs).is_some());
-            let again = serde_json::to_value(&settings).unwrap();
+            let again = serde_json::to_value(settings).unwrap();
             assert!(settings.is_run_of(&again));
-            let _ = settings.train_options(1);
+            let options = settings.train_options(1);
+            assert!(options.schedule.factor(1, 1, options.warmup).is_finite());
+            assert!(config.threads > 0 && config.checkpoint_every != Some(0));
         }
     } else if let Ok((history, length)) = run_folder::first_reports(text, u64::from(first / 2)) {
         assert!(history.len() as u64 == u64::from(first / 2) && length <= text.len() as u64);

@@ -141,6 +141,12 @@ impl Config {
     pub fn parse(text: &[u8]) -> Result<Self> {
         let config: Config = serde_json::from_slice(text)?;
         config.settings.check()?;
+        in_range("threads", config.threads as u64, u64::MAX)?;
+        in_range(
+            "checkpoint_every",
+            config.checkpoint_every.unwrap_or(1),
+            u64::MAX,
+        )?;
         Ok(config)
     }
 
@@ -221,6 +227,13 @@ impl Config {
     }
 }
 
+fn in_range(name: &str, value: u64, most: u64) -> Result<()> {
+    if !(1..=most).contains(&value) {
+        bail!("`{name}` is {value}, expected 1 to {most}");
+    }
+    Ok(())
+}
+
 impl Settings {
     /// What the command line would not have let pass.
     fn check(&self) -> Result<()> {
@@ -235,9 +248,7 @@ impl Settings {
             ("report_every", Some(self.report_every), u64::MAX),
         ];
         for (name, value, most) in sizes {
-            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
-                bail!("`{name}` is {value}, expected 1 to {most}");
-            }
+            in_range(name, value.unwrap_or(1), most)?;
         }
         if self.steps.or(self.epochs).is_none() {
             bail!("neither `steps` nor `epochs` is given, expected a length of the run");
@@ -255,8 +266,9 @@ impl Settings {
         if let Some(fraction) = self.valid_fraction.filter(|x| !(0.0..1.0).contains(x)) {
             bail!("`valid_fraction` is {fraction}, expected 0 to less than 1");
         }
-        self.dropout.check()?;
-        Ok(self.optimizer.check()?)
+        // An error of the file, not of the command line.
+        let options = self.dropout.check().and(self.optimizer.check());
+        options.map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// Whether a checkpoint that names `other` as its settings is of this run: of a run that differs in what may be

@@ -17,8 +17,9 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// The longest header that is parsed; NumPy's own limit is 10,000 bytes.
 const LONGEST_HEADER: usize = 10_000;
-/// The deepest nesting of brackets that is parsed; a header of numbers has two levels.
-const DEEPEST_HEADER: usize = 8;
+/// The brackets in a header of numbers: around it and around the shape. The parser tries each in several ways, with all
+/// that is in it: of what is damaged inside of eight, it makes hours.
+const MOST_BRACKETS: usize = 2;
 /// The most arrays in an archive; a set has seven.
 const MOST_ENTRIES: u64 = 10_000;
 /// An array may take so many times the bytes of its archive, unless it takes no more than [`SMALL`]. A deflated byte can
@@ -235,9 +236,8 @@ fn read_header(entry: &mut impl Read) -> Result<(Header, usize), String> {
     entry
         .read_exact(&mut bytes[start..])
         .map_err(|e| damaged(&e))?;
-    // The parser of headers recurses.
     let opened = bytes[start..].iter().filter(|b| b"([{".contains(b)).count();
-    if opened > DEEPEST_HEADER {
+    if opened > MOST_BRACKETS {
         return Err("a record array or a damaged header, expected plain numbers".to_owned());
     }
     let header = Header::from_reader(&mut bytes.as_slice()).map_err(|e| damaged(&e))?;

@@ -16,7 +16,7 @@ impl Schedule {
     /// The rate's factor at update `step` of `total`, counted from 1, rising evenly over the first `warmup` updates.
     pub fn factor(self, step: u64, total: u64, warmup: u64) -> f64 {
         if step <= warmup {
-            return step as f64 / (warmup + 1) as f64;
+            return step as f64 / (warmup as f64 + 1.0);
         }
         match self {
             Schedule::Constant | Schedule::HalveOnPlateau => 1.0,
@@ -41,5 +41,6 @@ mod tests {
         assert!((5..104).all(|step| at(step + 1) < at(step)));
         assert!(at(104) > 0.0 && at(200) == 0.0);
         assert_eq!(Schedule::Constant.factor(104, 104, 0), 1.0);
+        assert!(Schedule::Constant.factor(1, 1, u64::MAX) > 0.0);
     }
 }

@@ -51,6 +51,11 @@ impl TensorBoard {
     /// [`Error::Io`] if the folder is not there or may not be written; [`Error::File`] if its event file is none.
     pub fn open(folder: &Path, history: &[Report]) -> Result<Self> {
         let path = folder.join(FILE);
+        // In a folder from a stranger it may be a link to what is none of our business, or a pipe that never ends.
+        if std::fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            let problem = "is no ordinary file (a link, a pipe or a device): move it away";
+            return Err(Error::file(path, problem));
+        }
         let mut options = fs_err::OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true);
         let (file, path) = options.open(path)?.into_parts();

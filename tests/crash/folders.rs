@@ -196,6 +196,14 @@ fn links_in_a_folder_are_not_written_through() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, kept).unwrap();
     }
+    // Nor is a file made where a link points to.
+    std::os::unix::fs::symlink("../made", scene.path("run/events.out.tfevents.bptt")).unwrap();
+    let resumed = scene
+        .bptt("train --resume run --steps 60 --tensorboard")
+        .output()
+        .unwrap();
+    assert_eq!(resumed.status.code(), Some(1), "{}", said(&resumed));
+    assert!(!scene.path("made").exists());
 }
 
 /// Over the limit on the size of a file (`ulimit -f`), a run ends with a message, not by a signal, and keeps what it has.

@@ -156,6 +156,42 @@ fn run_folders() {
     assert_eq!(desk.names("runs"), ["text", "text-2"]);
 }
 
+/// Whatever is wrong in a `config.json`, it is said by name, and before anything in the folder changes.
+#[test]
+fn configurations() {
+    let desk = Desk::new();
+    desk.train("run");
+    let path = desk.path("run/config.json");
+    let good: serde_json::Value = serde_json::from_slice(&read(&path)).unwrap();
+    let last = read(&desk.path("run/last.safetensors"));
+    for (field, value) in [
+        ("/checkpoint_every", "0"),
+        ("/threads", "0"),
+        ("/batch", "0"),
+        ("/hidden", "16777217"),
+        ("/shards", "18446744073709551615"),
+        ("/steps", "null"),
+        ("/lr", "-1.0"),
+        ("/lr", "1e999"),
+        ("/clip/norm", "0"),
+        ("/valid_fraction", "1.0"),
+        ("/dropout/outputs", "1.0"),
+        ("/optimizer/epsilon", "0"),
+        ("/memory", "-1"),
+        ("/warmup", "1.5"),
+    ] {
+        // Numbers that JSON values cannot hold are put into the text.
+        let mut config = good.clone();
+        *config.pointer_mut(field).unwrap() = "HERE".into();
+        let text = config.to_string().replace("\"HERE\"", value);
+        std::fs::write(&path, text).unwrap();
+        desk.refused("train --resume run --steps 50", 1, &["run/config.json"]);
+    }
+    assert_eq!(read(&desk.path("run/last.safetensors")), last);
+    std::fs::write(&path, good.to_string()).unwrap();
+    desk.stdout("train --resume run --steps 50 --quiet");
+}
+
 /// A folder in which nothing can be written: of another owner, or of a file system that is full. Root may write into the
 /// first, and only root can make the second.
 #[cfg(target_os = "linux")]
