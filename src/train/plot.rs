@@ -73,6 +73,8 @@ fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
         let mut chart = ChartBuilder::on(&area)
             .caption(labels.title, TITLE)
             .margin(14)
+            // Half of the last label on the axis of updates.
+            .margin_right(36)
             .x_label_area_size(48)
             .y_label_area_size(72)
             .build_cartesian_2d(left..right.max(left + 1e-9), bottom - margin..top + margin)?;
