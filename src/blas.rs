@@ -2,8 +2,7 @@
 //!
 //! The engine takes from BLAS the products over all rows of a shard: the weight gradients `C = A^T B` ([`product_tn`]) and,
 //! where there are many classes, the logits and what comes back from them; what runs once per time step is
-//! [`crate::packed`]. Each product runs on the thread that calls it:
-//! the shards are the parallelism.
+//! [`crate::packed`]. Each product runs on the thread that calls it: the shards are the parallelism.
 //!
 //! Which OpenBLAS is loaded is the user's choice at run time (on Debian by `update-alternatives`), so [`library`] asks
 //! the library itself:

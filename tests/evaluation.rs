@@ -1,12 +1,24 @@
 //! An evaluation is one number: whatever the batch, the window, the shards and the threads.
 
 use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Sequences, Vocabulary};
+use bptt::loss::Tally;
 use bptt::train::evaluate;
 use bptt::{Dims, Engine, EngineOptions, Init, Rnn};
 use ndarray::{Array2, Array3};
 
 /// The largest relative difference of mean losses in f32.
 const EQUAL: f64 = 1e-6;
+
+/// One evaluation of `rnn` with so many threads and shards.
+fn measure(rnn: &Rnn<f32>, mut loader: Loader<f32>, threads: usize, shards: usize) -> Tally {
+    let options = EngineOptions {
+        threads,
+        shards,
+        ..EngineOptions::default()
+    };
+    let mut engine = Engine::new(rnn.dims(), options).unwrap();
+    evaluate(&mut engine, rnn.parameters(), &mut loader, |_| ()).unwrap()
+}
 
 #[test]
 fn of_sequences() {
@@ -18,18 +30,7 @@ fn of_sequences() {
     let mask = Array2::from_shape_fn((n, t), |(i, j)| j <= 5 + i);
     let set = Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), Some(mask)).unwrap();
     let rnn = Rnn::<f32>::new(Dims::new(3, 17, 4).unwrap(), Init::Glorot, 0).unwrap();
-    let measure = |mut loader: Loader<f32>, threads, shards| {
-        let mut engine = Engine::new(
-            rnn.dims(),
-            EngineOptions {
-                threads,
-                shards,
-                ..EngineOptions::default()
-            },
-        )
-        .unwrap();
-        evaluate(&mut engine, rnn.parameters(), &mut loader, |_| ()).unwrap()
-    };
+    let measure = |loader, threads, shards| measure(&rnn, loader, threads, shards);
     let whole = measure(Loader::evaluation_sequences(set.clone()).unwrap(), 1, 1);
     assert_eq!(whole.counted, set.counted());
     for (threads, shards) in [(1, 1), (2, 2), (3, 5)] {
@@ -60,18 +61,7 @@ fn of_text() {
     let corpus = Corpus::from_text(&text, &vocabulary).unwrap();
     let dims = Dims::new(vocabulary.len(), 17, vocabulary.len()).unwrap();
     let rnn = Rnn::<f32>::new(dims, Init::Glorot, 0).unwrap();
-    let measure = |mut loader: Loader<f32>, threads, shards| {
-        let mut engine = Engine::new(
-            rnn.dims(),
-            EngineOptions {
-                threads,
-                shards,
-                ..EngineOptions::default()
-            },
-        )
-        .unwrap();
-        evaluate(&mut engine, rnn.parameters(), &mut loader, |_| ()).unwrap()
-    };
+    let measure = |loader, threads, shards| measure(&rnn, loader, threads, shards);
     let whole = measure(Loader::text(corpus.clone(), 1, 4999).unwrap(), 1, 1);
     assert_eq!(whole.counted, 4999);
     let loaders = [1, 7, 64, 4999]

@@ -64,7 +64,6 @@ fn predict<T: Scalar + WritableElement>(
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(dims, options)?;
-    let (n, t) = inputs.sequences();
     let bar = output.bar(
         (n * t) as u64,
         "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
