@@ -4,8 +4,9 @@
 //! sequences on one thread, meeting nobody until it is done; then the shards' gradients are added in the order of the
 //! shards, every thread owning slices of the flat buffer.
 //!
-//! Sequences of different lengths are dealt to the shards with the longest first, so that each shard has its part of the
-//! long ones, and within a shard a time step runs over those that are still alive.
+//! Within a shard, a time step runs over the sequences that are still alive.
+//!
+//! Several processes can be one engine ([`Engine::join`]): each has some of the shards, and the gradient of all of them.
 //!
 //! Shards are part of the result, threads are not: at a given `S` every bit is the same for any number of threads. The
 //! loss is divided by the number of counted steps of the whole batch before the shards begin, so unequal shards and
@@ -16,29 +17,33 @@
 //! Knows nothing of optimisers.
 
 use crate::blas::{self, OneThread};
+use crate::deal::Deal;
 use crate::dropout::Dropout;
 use crate::loss::{Tally, softmax_cross_entropy};
 use crate::network::check_state;
+use crate::ranks::{Ranks, Reduction, Team};
 use crate::shard::{Pass, Shard};
 use crate::{Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation};
 use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, s};
 use rayon::prelude::*;
-use std::cmp::Reverse;
-use std::ops::Range;
-use std::sync::Mutex;
+use std::ops::Add;
+use std::sync::{Arc, Mutex};
 
 /// Elements of the flat buffer that one thread reduces at a time. Part of the result (the gradient norm is summed slice by
 /// slice), so a constant; 32 KiB of `f32`, half a first-level cache.
 pub const REDUCTION_SLICE: usize = 8192;
+
+/// Elements that go from rank to rank at a time.
+const SEGMENT: usize = 8 * REDUCTION_SLICE;
 
 /// How an engine divides its work. Zero means: as the machine has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineOptions {
     /// Threads; 0 for all cores.
     pub threads: usize,
-    /// Shards; 0 for one a thread. Results depend on it, within rounding.
+    /// Shards, of all ranks together; 0 for one a thread. Results depend on it, within rounding.
     pub shards: usize,
-    /// The most bytes that all shards' scratch and gradients may take ([`Engine::bytes`]); `None` for as many as they
+    /// The most bytes that the scratch and gradients of a process's shards may take ([`Engine::bytes`]); `None` for as many as they
     /// like. With less than that, time is taken in segments and their states are computed twice: the same gradients within
     /// rounding, for at most a third more time. Results depend on it, within rounding.
     pub memory: Option<usize>,
@@ -74,9 +79,11 @@ pub struct Gradient {
 pub struct Engine<T: Scalar> {
     dims: Dims,
     memory: Option<usize>,
+    deal: Deal,
+    /// Those of this process.
     shards: Vec<Shard<T>>,
-    /// `(length, sequence)` of a batch of different lengths, the longest first.
-    order: Vec<(Reverse<usize>, usize)>,
+    /// The other processes, if there are any.
+    team: Option<Team>,
     gradients: Parameters<T>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
@@ -119,8 +126,9 @@ impl<T: Scalar> Engine<T> {
         Ok(Engine {
             dims,
             memory: options.memory,
+            deal: Deal::new(shards),
             shards: (0..shards).map(|index| Shard::new(dims, index)).collect(),
-            order: Vec::new(),
+            team: None,
             gradients: Parameters::zeros(dims),
             squares: vec![0.0; dims.len().div_ceil(REDUCTION_SLICE)],
             pool,
@@ -128,9 +136,43 @@ impl<T: Scalar> Engine<T> {
         })
     }
 
-    /// The number of shards.
+    /// One of several processes that train one network: this one keeps its part of the shards, and every result is that
+    /// of all of them. All must have been made with as many shards, and be given the same batches; of inputs and targets
+    /// a process reads the sequences of its own shards alone.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there are fewer shards than ranks.
+    pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
+        if ranks.size() > self.deal.shards {
+            return Err(Error::Option {
+                name: "shards",
+                value: self.deal.shards.to_string(),
+                expected: "at least one for each rank",
+            });
+        }
+        let own = self.deal.shards_of(ranks.rank(), ranks.size());
+        self.shards.retain(|shard| own.contains(&shard.index));
+        self.team = Some(Team::new(ranks, reduction));
+        Ok(self)
+    }
+
+    /// The number of shards, of all ranks together.
     pub fn shards(&self) -> usize {
-        self.shards.len()
+        self.deal.shards
+    }
+
+    /// Which of several processes this is, from 0.
+    pub fn rank(&self) -> usize {
+        self.team.as_ref().map_or(0, Team::rank)
+    }
+
+    /// How many processes there are: 1 alone.
+    pub fn ranks(&self) -> usize {
+        self.team.as_ref().map_or(1, Team::size)
+    }
+
+    pub(crate) fn team(&self) -> Option<&Team> {
+        self.team.as_ref()
     }
 
     /// The number of threads.
@@ -138,7 +180,8 @@ impl<T: Scalar> Engine<T> {
         self.pool.current_num_threads()
     }
 
-    /// Bytes of scratch and gradients after training steps on `n` sequences of `t` steps, without dropout.
+    /// Bytes of scratch and gradients after training steps on `n` sequences of `t` steps, without dropout; of several
+    /// ranks, of the one with the most.
     ///
     /// # Errors
     /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
@@ -148,11 +191,14 @@ impl<T: Scalar> Engine<T> {
     }
 
     fn bytes_with(&self, n: usize, t: usize, segment: usize, tokens: bool) -> usize {
-        let parts = self.shards.len();
-        let shards: usize = (0..parts)
-            .map(|s| Shard::<T>::bytes(self.dims, rows_of(s, parts, n).len(), t, segment, tokens))
-            .sum();
-        shards + self.dims.len() * size_of::<T>()
+        let bytes = |shard| {
+            let n = self.deal.count(shard, n);
+            Shard::<T>::bytes(self.dims, n, t, segment, tokens)
+        };
+        let ranks = self.ranks();
+        let shards = (0..ranks).map(|rank| self.deal.shards_of(rank, ranks).map(bytes).sum());
+        let most: usize = shards.max().expect("there is a rank");
+        most + self.dims.len() * size_of::<T>()
     }
 
     /// The time steps of a segment: as many as the memory has room for.
@@ -266,7 +312,8 @@ impl<T: Scalar> Engine<T> {
         Ok(self.tally())
     }
 
-    /// Probabilities `[N, T, n_y]`; `state` as in [`Engine::gradient`].
+    /// Probabilities `[N, T, n_y]`; `state` as in [`Engine::gradient`]. Of several ranks, each finds those of its own
+    /// sequences; the others are zero.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`] if inputs or state do not fit the network.
@@ -280,10 +327,10 @@ impl<T: Scalar> Engine<T> {
         let (n, t) = inputs.sequences();
         let mut y = Array3::zeros((n, t, n_y));
         // Each shard writes rows of its own; the locks only say so.
-        let (parts, mut rest) = (self.shards.len(), y.view_mut());
+        let (parts, mut rest) = (self.deal.shards, y.view_mut());
         let mut outputs = Vec::with_capacity(parts);
         for s in 0..parts {
-            let (rows, later) = rest.split_at(Axis(0), rows_of(s, parts, n).len());
+            let (rows, later) = rest.split_at(Axis(0), self.deal.count(s, n));
             outputs.push(Mutex::new(rows));
             rest = later;
         }
@@ -320,9 +367,18 @@ impl<T: Scalar> Engine<T> {
             "an engine works for networks of one size"
         );
         inputs.check(self.dims)?;
+        let mut state = state;
         check_state(state.as_deref().map(|state| state.view()), n, self.dims)?;
         let segment = self.segment(n, t, matches!(inputs, Inputs::Tokens(_)))?;
-        self.deal(n, t, lengths);
+        // Sequences of other lengths are others' than before.
+        let moves = lengths.is_some();
+        if let Some(state) = state.as_deref_mut().filter(|_| moves) {
+            self.gather_state(state);
+        }
+        self.deal.deal(n, t, lengths);
+        for shard in &mut self.shards {
+            shard.rows.set(self.deal.rows(shard.index));
+        }
         let pass = Pass {
             parameters: p,
             inputs: inputs.reborrow(),
@@ -346,70 +402,143 @@ impl<T: Scalar> Engine<T> {
                     state.row_mut(row).assign(&ArrayView1::from(last));
                 }
             }
+            if moves {
+                self.exchange(&self.deal, state);
+            }
         }
         Ok(())
     }
 
-    /// Which sequences are whose: equal ones in one piece each, others dealt out with the longest first.
-    fn deal(&mut self, n: usize, t: usize, lengths: Option<&[usize]>) {
-        let parts = self.shards.len();
-        let Some(lengths) = lengths else {
-            for (s, shard) in self.shards.iter_mut().enumerate() {
-                shard.rows.set(rows_of(s, parts, n).map(|row| (t, row)));
-            }
+    /// Every sequence's state, where each rank has those of its own: a collective call. Sequences are whose they are in a
+    /// batch of one length; after one of others, every rank has all states already.
+    pub(crate) fn gather_state(&self, state: &mut Array2<T>) {
+        let mut deal = Deal::new(self.deal.shards);
+        deal.deal(state.nrows(), 0, None);
+        self.exchange(&deal, state);
+    }
+
+    /// The states of the sequences of each rank, as they were dealt, to all.
+    fn exchange(&self, deal: &Deal, state: &mut Array2<T>) {
+        let (Some(team), width) = (&self.team, self.dims.n_h) else {
             return;
         };
-        self.order.clear();
-        self.order
-            .extend(lengths.iter().map(|&length| Reverse(length)).zip(0..));
-        self.order.sort_unstable();
-        for (s, shard) in self.shards.iter_mut().enumerate() {
-            let own = self.order.iter().skip(s).step_by(parts);
-            shard
-                .rows
-                .set(own.map(|&(Reverse(length), row)| (length, row)));
+        let rows = |rank| {
+            let shards = deal.shards_of(rank, team.size());
+            shards.flat_map(|shard| deal.rows(shard).map(|(_, row)| row))
+        };
+        let own: Vec<T> = rows(team.rank())
+            .flat_map(|row| state.row(row).to_vec())
+            .collect();
+        let mut all = vec![T::zero(); state.len()];
+        team.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
+        let order = (0..team.size()).flat_map(rows);
+        for (row, last) in order.zip(all.chunks_exact(width)) {
+            state.row_mut(row).assign(&ArrayView1::from(last));
         }
     }
 
-    /// Adds the shards' gradients in their order; returns the norm of the sum.
+    /// Adds all shards' gradients, in their order unless [`Reduction::Fast`] was asked for; returns the norm of the sum.
     fn reduce(&mut self) -> f64 {
-        let (shards, gradients, squares) = (&self.shards, &mut self.gradients, &mut self.squares);
-        self.pool.install(|| {
-            let slices = gradients.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
-            slices
-                .zip(squares.par_iter_mut())
-                .enumerate()
-                .for_each(|(i, (sum, square))| {
-                    let range = i * REDUCTION_SLICE..i * REDUCTION_SLICE + sum.len();
-                    let mut parts = shards.iter().filter(|shard| !shard.rows.index().is_empty());
-                    let first = parts
-                        .next()
-                        .expect("a batch has a sequence, so one shard has");
-                    sum.copy_from_slice(&first.gradients.as_slice()[range.clone()]);
-                    for shard in parts {
-                        sum.iter_mut()
-                            .zip(&shard.gradients.as_slice()[range.clone()])
-                            .for_each(|(a, &b)| *a += b);
-                    }
+        let (gradients, squares) = (self.gradients.as_mut_slice(), &mut self.squares);
+        let fold = Fold {
+            shards: &self.shards,
+            begun: false,
+        };
+        match &self.team {
+            None => self.pool.install(|| {
+                let slices = slices(gradients, 0).zip(squares.par_iter_mut());
+                slices.for_each(|((first, sum), square)| {
+                    fold.add_to(first, sum);
                     *square = sum_of_squares(sum);
                 });
-        });
+            }),
+            Some(team) => {
+                let own = self.deal.shards_of(team.rank(), team.size());
+                let has_own = self.deal.any(own.clone());
+                if team.reduction == Reduction::Fast {
+                    if !has_own {
+                        gradients.fill(T::zero());
+                    }
+                    self.pool.install(|| {
+                        slices(gradients, 0).for_each(|(first, sum)| fold.add_to(first, sum))
+                    });
+                    team.sum(T::values(gradients));
+                } else {
+                    let begun = self.deal.any(0..own.start);
+                    let fold = Fold { begun, ..fold };
+                    for (i, segment) in gradients.chunks_mut(SEGMENT).enumerate() {
+                        if begun {
+                            team.receive_from_before(segment);
+                        }
+                        self.pool.install(|| {
+                            slices(segment, i * SEGMENT)
+                                .for_each(|(first, sum)| fold.add_to(first, sum));
+                        });
+                        if begun || has_own {
+                            team.send_to_next(segment);
+                        }
+                    }
+                    team.broadcast_from_last(gradients);
+                }
+                self.pool.install(|| {
+                    let slices = slices(gradients, 0).zip(squares.par_iter_mut());
+                    slices.for_each(|((_, sum), square)| *square = sum_of_squares(sum));
+                });
+            }
+        }
         squares.iter().sum::<f64>().sqrt()
     }
 
     /// The tally of all shards, in their order.
     fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        for shard in &self.shards {
-            tally += shard.tally;
+        let own = self.shards.iter().map(|shard| shard.tally);
+        match &self.team {
+            None => own.fold(Tally::default(), Tally::add),
+            Some(team) => {
+                let own: Vec<_> = own.map(Tally::to_array).collect();
+                let mut all = vec![[0.0; 3]; self.deal.shards];
+                let count = |rank| self.deal.shards_of(rank, team.size()).len();
+                team.all_gather(&own, count, &mut all);
+                all.into_iter()
+                    .map(Tally::from_array)
+                    .fold(Tally::default(), Tally::add)
+            }
         }
-        tally
     }
 }
 
-/// The sequences of shard `s` of `parts`: as even as can be.
-fn rows_of(s: usize, parts: usize, n: usize) -> Range<usize> {
-    s * n / parts..(s + 1) * n / parts
+/// The gradients of some shards, to be added in their order to a sum that others may have begun.
+#[derive(Clone, Copy)]
+struct Fold<'a, T: Scalar> {
+    shards: &'a [Shard<T>],
+    begun: bool,
+}
+
+impl<T: Scalar> Fold<'_, T> {
+    /// To `sum`, the elements from `first` on.
+    fn add_to(&self, first: usize, sum: &mut [T]) {
+        let (shards, range) = (self.shards.iter(), first..first + sum.len());
+        let mut parts = shards
+            .filter(|shard| !shard.rows.index().is_empty())
+            .map(|shard| &shard.gradients.as_slice()[range.clone()]);
+        if !self.begun
+            && let Some(part) = parts.next()
+        {
+            sum.copy_from_slice(part);
+        }
+        for part in parts {
+            sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
+        }
+    }
+}
+
+/// The slices of elements that begin at `first`, and where they do.
+fn slices<T: Scalar>(
+    x: &mut [T],
+    first: usize,
+) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
+    let slices = x.par_chunks_mut(REDUCTION_SLICE).enumerate();
+    slices.map(move |(i, slice)| (first + i * REDUCTION_SLICE, slice))
 }
 
 /// In `f64`, in eight running sums so that it vectorises, always in the same order.

@@ -108,6 +108,17 @@ pub enum Error {
         value: f64,
     },
 
+    /// The ranks of a run do not work on the same.
+    #[error(
+        "rank {rank} has {what} than rank 0: start all ranks with the same program, arguments and data"
+    )]
+    Ranks {
+        /// The first that differs.
+        rank: usize,
+        /// `"other data"`, `"other weights"`.
+        what: &'static str,
+    },
+
     /// The linear algebra library failed.
     #[error("linear algebra: {0}")]
     Linalg(#[from] ndarray_linalg::error::LinalgError),

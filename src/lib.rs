@@ -35,6 +35,7 @@
 //! | `shard` | these together: a whole pass, in segments of time where memory is short |
 //! | [`reference`](mod@reference) | the same as plain loops: the oracle of every test |
 //! | [`network`] | [`Rnn`]: a network for one thread; [`Stream`]: step by step |
+//! | `deal`, [`ranks`] | which sequences are whose; several processes as one |
 //! | [`engine`] | [`Engine`]: batch, shards, threads, one gradient |
 //! | [`optim`] | one gradient, one update |
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
@@ -49,6 +50,7 @@ mod backward;
 pub mod batch;
 pub mod blas;
 pub mod data;
+mod deal;
 pub mod dropout;
 pub mod engine;
 mod error;
@@ -62,6 +64,7 @@ pub mod network;
 pub mod optim;
 pub mod packed;
 pub mod parameters;
+pub mod ranks;
 pub mod reference;
 pub mod sample;
 mod scalar;

@@ -37,6 +37,28 @@ impl Tally {
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.counted as f64
     }
+
+    /// As numbers that go from rank to rank; exact, for nobody counts beyond 2^53.
+    pub(crate) fn to_array(self) -> [f64; 3] {
+        [self.loss, self.counted as f64, self.correct as f64]
+    }
+
+    pub(crate) fn from_array([loss, counted, correct]: [f64; 3]) -> Self {
+        Tally {
+            loss,
+            counted: counted as u64,
+            correct: correct as u64,
+        }
+    }
+}
+
+impl std::ops::Add for Tally {
+    type Output = Tally;
+
+    fn add(mut self, other: Tally) -> Tally {
+        self += other;
+        self
+    }
 }
 
 impl std::ops::AddAssign for Tally {

@@ -8,13 +8,20 @@ use crate::backward;
 use crate::blas::Gemm;
 use crate::loss::{self, LossStep, Tally};
 use crate::packed::Job;
+use crate::ranks::Values;
 use fearless_simd::{Level, Simd, SimdFloat, SimdFloatElement};
 
 /// A real number type a network can be computed in: `f32` (the default everywhere) or `f64`.
 ///
 /// Sealed: the foreign products and the accuracy bounds of the kernels exist for these two only.
 pub trait Scalar:
-    ndarray::NdFloat + SimdFloatElement + num_traits::ToBytes + Default + sealed::Sealed + Kernels
+    ndarray::NdFloat
+    + SimdFloatElement
+    + num_traits::ToBytes
+    + bytemuck::Pod
+    + Default
+    + sealed::Sealed
+    + Kernels
 {
     /// As many of them as one instruction of `S` takes.
     type Vector<S: Simd>: SimdFloat<S, Element = Self>;
@@ -31,6 +38,9 @@ pub trait Scalar:
 
     /// `self`, exactly.
     fn as_f64(self) -> f64;
+
+    /// Numbers of this type, for ranks to add.
+    fn values(x: &mut [Self]) -> Values<'_>;
 }
 
 impl Scalar for f32 {
@@ -45,6 +55,10 @@ impl Scalar for f32 {
     fn as_f64(self) -> f64 {
         f64::from(self)
     }
+
+    fn values(x: &mut [f32]) -> Values<'_> {
+        Values::F32(x)
+    }
 }
 
 impl Scalar for f64 {
@@ -58,6 +72,10 @@ impl Scalar for f64 {
 
     fn as_f64(self) -> f64 {
         self
+    }
+
+    fn values(x: &mut [f64]) -> Values<'_> {
+        Values::F64(x)
     }
 }
 

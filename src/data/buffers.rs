@@ -5,6 +5,7 @@
 use super::corpus::Corpus;
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use super::streams::Streams;
+use crate::deal::Share;
 use crate::{Answers, Batch, Inputs, Scalar, Targets};
 use ndarray::{ArrayView2, ArrayView3};
 use std::ops::Range;
@@ -18,6 +19,8 @@ pub(super) struct Buffers<T> {
     distributions: Vec<T>,
     mask: Vec<bool>,
     lengths: Vec<usize>,
+    /// Of several ranks, which sequences are gathered; inputs and targets of the others are anything.
+    pub share: Option<Share>,
 }
 
 impl<T: Scalar> Buffers<T> {
@@ -29,6 +32,7 @@ impl<T: Scalar> Buffers<T> {
             distributions: Vec::new(),
             mask: Vec::new(),
             lengths: Vec::new(),
+            share: None,
         }
     }
 
@@ -37,18 +41,25 @@ impl<T: Scalar> Buffers<T> {
         let shape = (streams.count, streams.window_steps(window));
         let steps = shape.1;
         for ids in [&mut self.tokens, &mut self.classes] {
-            ids.clear();
             ids.resize(shape.0 * steps, 0);
         }
+        let ours = self.share.as_mut().map(|share| share.of(shape.0, None));
         self.mask.clear();
         self.mask.resize(shape.0 * steps, true);
         let mut masked = false;
         for stream in 0..shape.0 {
             let (begin, own) = streams.part(stream, window);
-            let row = stream * steps..stream * steps + own;
-            corpus.ids().copy_to(begin, &mut self.tokens[row.clone()]);
-            corpus.ids().copy_to(begin + 1, &mut self.classes[row]);
-            self.mask[stream * steps + own..(stream + 1) * steps].fill(false);
+            let (row, rest) = (
+                stream * steps..stream * steps + own,
+                own + stream * steps..(stream + 1) * steps,
+            );
+            if ours.as_ref().is_none_or(|ours| ours[stream]) {
+                for (ids, begin) in [(&mut self.tokens, begin), (&mut self.classes, begin + 1)] {
+                    corpus.ids().copy_to(begin, &mut ids[row.clone()]);
+                    ids[rest.clone()].fill(0);
+                }
+            }
+            self.mask[rest].fill(false);
             masked |= own < steps;
         }
         Batch {
@@ -68,8 +79,20 @@ impl<T: Scalar> Buffers<T> {
         rows: &[usize],
         steps: Range<usize>,
     ) -> Batch<'_, T> {
+        let lengths = set.lengths().map(|lengths| {
+            let own = rows
+                .iter()
+                .map(|&row| lengths[row].clamp(steps.start, steps.end) - steps.start);
+            self.lengths.clear();
+            self.lengths.extend(own);
+            &self.lengths[..]
+        });
         let part = Part {
             rows,
+            own: self
+                .share
+                .as_mut()
+                .map(|share| share.of(rows.len(), lengths)),
             all_steps: set.steps(),
             steps,
         };
@@ -94,17 +117,10 @@ impl<T: Scalar> Buffers<T> {
                 Targets::Classes(matrix(shape, &self.classes))
             }
         };
-        let lengths = set.lengths().map(|lengths| {
-            let Range { start, end } = part.steps;
-            let own = rows
-                .iter()
-                .map(|&row| lengths[row].clamp(start, end) - start);
-            self.lengths.clear();
-            self.lengths.extend(own);
-            &self.lengths[..]
-        });
         let mask = set.mask().map(|mask| {
-            part.gather(mask.as_slice(), 1, &mut self.mask);
+            // Every rank counts all steps that count.
+            let all = Part { own: None, ..part };
+            all.gather(mask.as_slice(), 1, &mut self.mask);
             matrix(shape, &self.mask)
         });
         Batch {
@@ -118,20 +134,23 @@ impl<T: Scalar> Buffers<T> {
 /// Some steps of some rows of the arrays `[N, T, width]` of a set.
 struct Part<'a> {
     rows: &'a [usize],
+    /// Which of them are gathered, if not all.
+    own: Option<&'a [bool]>,
     all_steps: usize,
     steps: Range<usize>,
 }
 
 impl Part<'_> {
     /// `out [rows, steps, width]`.
-    fn gather<A: Copy>(&self, array: Option<&[A]>, width: usize, out: &mut Vec<A>) {
+    fn gather<A: Copy + Default>(&self, array: Option<&[A]>, width: usize, out: &mut Vec<A>) {
         let array = array.expect("the arrays of a set are row-major");
-        out.clear();
-        for row in self.rows {
-            let begin = row * self.all_steps;
-            out.extend_from_slice(
-                &array[(begin + self.steps.start) * width..(begin + self.steps.end) * width],
-            );
+        let size = self.steps.len() * width;
+        out.resize(self.rows.len() * size, A::default());
+        for (i, (row, out)) in self.rows.iter().zip(out.chunks_exact_mut(size)).enumerate() {
+            if self.own.is_none_or(|own| own[i]) {
+                let begin = (row * self.all_steps + self.steps.start) * width;
+                out.copy_from_slice(&array[begin..begin + size]);
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use super::buffers::Buffers;
 use super::corpus::Corpus;
 use super::sequences::Sequences;
 use super::streams::Streams;
+use crate::deal::Share;
 use crate::{Batch, Error, Result, Scalar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -175,6 +176,12 @@ impl<T: Scalar> Loader<T> {
             position: Position::default(),
             buffers: Buffers::new(),
         }
+    }
+
+    /// From now on, inputs and targets of a rank's sequences alone: those of its part of `shards` shards, as
+    /// [`crate::Engine::join`] deals them. Those of the others are anything; lengths and masks are those of all.
+    pub(crate) fn share(&mut self, rank: usize, ranks: usize, shards: usize) {
+        self.buffers.share = Some(Share::new(rank, ranks, shards));
     }
 
     /// How many windows an epoch has.

@@ -26,8 +26,10 @@ use crate::data::Loader;
 use crate::dropout::Dropout;
 use crate::loss::Tally;
 use crate::optim::{Clip, Optimizer, OptimizerOptions, Update};
+use crate::ranks::{Ranks, Reduction, Team};
 use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
 use ndarray::Array2;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// After so many steps that were not finite a run gives up: the rate is a thousandth of what was asked for.
@@ -140,6 +142,10 @@ pub struct Report {
     pub divergences: u32,
     /// Training speed since the report before, validation left out.
     pub tokens_per_second: f64,
+    /// Seconds spent in communication since the report before, the wait for slower ranks with it; `None` for a process
+    /// alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub communication_seconds: Option<f64>,
 }
 
 /// What the observer wants.
@@ -290,6 +296,23 @@ impl<T: Scalar> Trainer<T> {
         })
     }
 
+    /// Makes this run one of several ranks, which are one run as [`Engine::join`] says. All take the same steps and stop
+    /// together; only rank 0 writes files ([`Checkpoints`]).
+    ///
+    /// # Errors
+    /// As [`Engine::join`].
+    pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
+        self.engine = self.engine.join(ranks, reduction)?;
+        for loader in [&mut self.loader].into_iter().chain(&mut self.validation) {
+            loader.share(
+                self.engine.rank(),
+                self.engine.ranks(),
+                self.engine.shards(),
+            );
+        }
+        Ok(self)
+    }
+
     /// Goes to where `checkpoint` was taken, with the reports up to there.
     ///
     /// # Errors
@@ -319,13 +342,15 @@ impl<T: Scalar> Trainer<T> {
         Ok(())
     }
 
-    /// All that is needed to go on from here.
+    /// All that is needed to go on from here. Of several ranks, all must ask for it.
     pub fn checkpoint(&self) -> Checkpoint<T> {
+        let mut state = self.state.clone();
+        self.engine.gather_state(&mut state);
         Checkpoint {
             parameters: self.rnn.parameters().clone(),
             best: self.best.clone(),
             moments: self.optimizer.moments().to_vec(),
-            state: self.state.clone(),
+            state,
             progress: self.progress.clone(),
         }
     }
@@ -387,7 +412,8 @@ impl<T: Scalar> Trainer<T> {
                 self.good = self.checkpoint();
                 observer.report(self, &report, best)?;
             }
-            if observer.step(self, &step)? == Control::Stop {
+            let stop = observer.step(self, &step)? == Control::Stop;
+            if self.engine.team().map_or(stop, |team| team.any(stop)) {
                 return Ok(StopReason::Interrupted);
             }
         }
@@ -508,6 +534,7 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// As [`Engine::evaluate`].
     pub fn report(&mut self) -> Result<(Report, bool)> {
+        let waited = self.engine.team().map(Team::take_waited);
         let valid_loss = self.validate()?;
         let progress = &mut self.progress;
         // A loss that is not a number is never the best.
@@ -529,6 +556,9 @@ impl<T: Scalar> Trainer<T> {
         progress.reports += 1;
         let seconds = std::mem::take(&mut self.clock).as_secs_f64();
         let counted = std::mem::take(&mut self.counted_since);
+        if let Some(team) = self.engine.team() {
+            team.agree("other weights", self.rnn.parameters().as_slice())?;
+        }
         let report = Report {
             step: self.progress.step,
             epoch: self.epoch(),
@@ -543,6 +573,7 @@ impl<T: Scalar> Trainer<T> {
             } else {
                 0.0
             },
+            communication_seconds: waited.map(|waited| waited.as_secs_f64()),
         };
         self.history.push(report.clone());
         Ok((report, best))

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// | `model.safetensors` | [`Trainer::best`] | at every report that made new ones |
 /// | `last.safetensors` | [`Trainer::checkpoint`] | at every report, or every so many steps |
 ///
-/// Both are written beside the old ones and then renamed: at any moment there is a whole one.
+/// Both are written beside the old ones and then renamed: at any moment there is a whole one. Of several ranks, each
+/// needs this observer, for all of them bring together what rank 0 writes.
 ///
 /// ```
 /// use bptt::data::{Corpus, Loader, Vocabulary};
@@ -111,7 +112,7 @@ impl Checkpoints {
             .into_iter()
             .chain(&checkpoint.moments)
             .all(Parameters::all_finite);
-        if finite {
+        if finite && run.engine().rank() == 0 {
             checkpoint.write(&self.last(), &self.about)?;
         }
         Ok(finite)
@@ -155,7 +156,7 @@ impl<T: Scalar> Observer<T> for Checkpoints {
     }
 
     fn report(&mut self, run: &Trainer<T>, _: &Report, best: bool) -> Result<()> {
-        if best {
+        if best && run.engine().rank() == 0 {
             self.write_model(run.best())?;
         }
         if self.at_reports() {

@@ -1,0 +1,133 @@
+//! Which sequences of a batch are whose: [`Deal`].
+//!
+//! Sequences of one length go to the shards in one piece each, as even as can be; others are dealt out with the longest
+//! first, so that each shard has its part of the long ones. Shards go to ranks in one piece each. All of it follows from
+//! the batch and the number of shards alone, so every rank knows what the others have.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+/// A batch of sequences among all shards of all ranks.
+#[derive(Clone, Debug)]
+pub(crate) struct Deal {
+    /// All shards there are.
+    pub shards: usize,
+    n: usize,
+    t: usize,
+    /// `(length, sequence)` of a batch of different lengths, the longest first.
+    order: Vec<(Reverse<usize>, usize)>,
+}
+
+impl Deal {
+    pub fn new(shards: usize) -> Self {
+        Deal {
+            shards,
+            n: 0,
+            t: 0,
+            order: Vec::new(),
+        }
+    }
+
+    /// The shards of a rank.
+    pub fn shards_of(&self, rank: usize, ranks: usize) -> Range<usize> {
+        piece(rank, ranks, self.shards)
+    }
+
+    /// A batch of `n` sequences of `t` steps, or of these lengths.
+    pub fn deal(&mut self, n: usize, t: usize, lengths: Option<&[usize]>) {
+        (self.n, self.t) = (n, t);
+        self.order.clear();
+        if let Some(lengths) = lengths {
+            let order = lengths.iter().map(|&length| Reverse(length)).zip(0..);
+            self.order.extend(order);
+            self.order.sort_unstable();
+        }
+    }
+
+    /// `(length, sequence)` of the sequences of a shard, the longest first.
+    pub fn rows(&self, shard: usize) -> impl Iterator<Item = (usize, usize)> {
+        let equal = match self.order.is_empty() {
+            true => piece(shard, self.shards, self.n),
+            false => 0..0,
+        };
+        let dealt = self.order.iter().skip(shard).step_by(self.shards);
+        let dealt = dealt.map(|&(Reverse(length), row)| (length, row));
+        equal.map(|row| (self.t, row)).chain(dealt)
+    }
+
+    /// How many sequences that are, for a batch of `n`.
+    pub fn count(&self, shard: usize, n: usize) -> usize {
+        piece(shard, self.shards, n).len()
+    }
+
+    /// Whether any of these shards has a sequence.
+    pub fn any(&self, mut shards: Range<usize>) -> bool {
+        shards.any(|shard| self.rows(shard).next().is_some())
+    }
+}
+
+/// The part of every batch that one of several ranks has.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    deal: Deal,
+    shards: Range<usize>,
+    own: Vec<bool>,
+}
+
+impl Share {
+    pub fn new(rank: usize, ranks: usize, shards: usize) -> Self {
+        let deal = Deal::new(shards);
+        Share {
+            shards: deal.shards_of(rank, ranks),
+            deal,
+            own: Vec::new(),
+        }
+    }
+
+    /// Which sequences of a batch of `n`, of these lengths where they differ, are this rank's.
+    pub fn of(&mut self, n: usize, lengths: Option<&[usize]>) -> &[bool] {
+        self.deal.deal(n, 0, lengths);
+        self.own.clear();
+        self.own.resize(n, false);
+        let shards = self.shards.clone();
+        for (_, row) in shards.flat_map(|shard| self.deal.rows(shard)) {
+            self.own[row] = true;
+        }
+        &self.own
+    }
+}
+
+/// Piece `i` of `n` things in `parts` pieces: as even as can be.
+pub(crate) fn piece(i: usize, parts: usize, n: usize) -> Range<usize> {
+    i * n / parts..(i + 1) * n / parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_longest_are_dealt_first() {
+        let mut deal = Deal::new(2);
+        deal.deal(5, 9, Some(&[3, 9, 1, 7, 8]));
+        let rows = |shard| deal.rows(shard).collect::<Vec<_>>();
+        assert_eq!(rows(0), [(9, 1), (7, 3), (1, 2)]);
+        assert_eq!(rows(1), [(8, 4), (3, 0)]);
+        deal.deal(3, 9, None);
+        assert_eq!(deal.rows(1).collect::<Vec<_>>(), [(9, 1), (9, 2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn everything_is_dealt_once(n in 0usize..50, shards in 1usize..9, ranks in 1usize..9, lengths: bool) {
+            let mut deal = Deal::new(shards);
+            let all: Vec<_> = (0..n).map(|i| i * 7 % 5).collect();
+            deal.deal(n, 4, lengths.then_some(&all[..]));
+            let shards = (0..ranks).flat_map(|rank| deal.shards_of(rank, ranks));
+            let mut rows: Vec<_> = shards.flat_map(|s| deal.rows(s).map(|(_, row)| row)).collect();
+            rows.sort_unstable();
+            prop_assert_eq!(rows, (0..n).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Several processes that train one network together: [`Ranks`], what the engine asks of whatever connects them.
+//!
+//! Every rank has some of the shards and computes their part of the gradient; the parts are added up, and every rank
+//! makes the same update. [`crate::Engine::join`] makes an engine one of several; the feature `mpi` has the
+//! connection that clusters use.
+//!
+//! # The order of the sum
+//! A single process adds the gradients of its shards from the first to the last, `((g_0 + g_1) + g_2) + ...`. With
+//! [`Reduction::Ordered`], ranks do just that: the first adds up its shards and hands the sum to the second, which adds
+//! its own one by one, and so on; the last sends the total to all. Segment after segment of the flat gradient goes along
+//! the chain, so that all ranks work at once. [`Reduction::Fast`] adds each rank's shards up and leaves the rest to the
+//! connection, whose order is its own.
+
+#[cfg(feature = "mpi")]
+pub mod mpi;
+
+use crate::{Error, Result};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A connection among `size` processes, of which this is `rank`.
+///
+/// All ranks make the same calls in the same order. A connection that fails does not come back: it ends the process, for
+/// the others cannot go on without it.
+pub trait Ranks: Debug + Send + Sync {
+    /// Which one this is, from 0.
+    fn rank(&self) -> usize;
+    /// How many there are.
+    fn size(&self) -> usize;
+    /// To one other rank, which [`Ranks::receive`]s as many.
+    fn send(&self, bytes: &[u8], to: usize);
+    /// From one other rank.
+    fn receive(&self, bytes: &mut [u8], from: usize);
+    /// What `from` has, to all.
+    fn broadcast(&self, bytes: &mut [u8], from: usize);
+    /// What each rank has, `counts[rank]` bytes, to all, one after another.
+    fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]);
+    /// The sum of what all have, to all: the same bits everywhere, added in whatever order.
+    fn sum(&self, values: Values<'_>);
+}
+
+/// Numbers of one of two types.
+#[derive(Debug)]
+pub enum Values<'a> {
+    /// Single precision.
+    F32(&'a mut [f32]),
+    /// Double precision.
+    F64(&'a mut [f64]),
+}
+
+/// In which order the ranks' gradients are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reduction {
+    /// That of the shards, so that the result is that of one process with as many shards, to the bit.
+    #[default]
+    Ordered,
+    /// As the connection does it fastest; the result differs by rounding.
+    Fast,
+}
+
+/// Ranks as an engine uses them.
+#[derive(Clone, Debug)]
+pub(crate) struct Team {
+    ranks: Arc<dyn Ranks>,
+    pub reduction: Reduction,
+    /// Nanoseconds spent in communication.
+    waited: Arc<AtomicU64>,
+}
+
+impl Team {
+    pub fn new(ranks: Arc<dyn Ranks>, reduction: Reduction) -> Self {
+        Team {
+            ranks,
+            reduction,
+            waited: Arc::default(),
+        }
+    }
+
+    pub fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    pub fn size(&self) -> usize {
+        self.ranks.size()
+    }
+
+    /// The time in communication since this was asked for last.
+    pub fn take_waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.swap(0, Ordering::Relaxed))
+    }
+
+    /// [`agree`] about numbers.
+    pub fn agree<T: Pod>(&self, what: &'static str, x: &[T]) -> Result<()> {
+        agree(&*self.ranks, what, cast_slice(x))
+    }
+
+    fn timed(&self, communicate: impl FnOnce(&dyn Ranks)) {
+        let begin = Instant::now();
+        communicate(&*self.ranks);
+        let nanoseconds = begin.elapsed().as_nanos() as u64;
+        self.waited.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub fn receive_from_before<T: Pod>(&self, x: &mut [T]) {
+        self.timed(|ranks| ranks.receive(cast_slice_mut(x), ranks.rank() - 1));
+    }
+
+    /// To the next rank, if there is one.
+    pub fn send_to_next<T: Pod>(&self, x: &[T]) {
+        let next = self.rank() + 1;
+        if next < self.size() {
+            self.timed(|ranks| ranks.send(cast_slice(x), next));
+        }
+    }
+
+    pub fn broadcast_from_last<T: Pod>(&self, x: &mut [T]) {
+        self.timed(|ranks| ranks.broadcast(cast_slice_mut(x), ranks.size() - 1));
+    }
+
+    pub fn sum(&self, values: Values<'_>) {
+        self.timed(|ranks| ranks.sum(values));
+    }
+
+    /// What every rank has, one after another; `count` says how many numbers a rank has.
+    pub fn all_gather<T: Pod>(&self, own: &[T], count: impl Fn(usize) -> usize, all: &mut [T]) {
+        let counts: Vec<_> = (0..self.size())
+            .map(|rank| count(rank) * size_of::<T>())
+            .collect();
+        self.timed(|ranks| ranks.all_gather(cast_slice(own), &counts, cast_slice_mut(all)));
+    }
+
+    /// Whether any rank says so.
+    pub fn any(&self, own: bool) -> bool {
+        let mut all = vec![0u8; self.size()];
+        self.all_gather(&[u8::from(own)], |_| 1, &mut all);
+        all.contains(&1)
+    }
+}
+
+/// Whether all ranks have the same bytes of something; the error calls those of the first that has not `what`.
+///
+/// # Errors
+/// [`Error::Ranks`], on every rank.
+pub fn agree(ranks: &dyn Ranks, what: &'static str, bytes: &[u8]) -> Result<()> {
+    let mut all = vec![0u64; ranks.size()];
+    let counts = vec![size_of::<u64>(); ranks.size()];
+    let digest = xxh3_64(bytes);
+    ranks.all_gather(cast_slice(&[digest]), &counts, cast_slice_mut(&mut all));
+    match all.iter().position(|&other| other != all[0]) {
+        Some(rank) => Err(Error::Ranks { rank, what }),
+        None => Ok(()),
+    }
+}

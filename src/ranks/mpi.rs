@@ -1,0 +1,195 @@
+//! [`Ranks`] connected by MPI, with the feature `mpi`: Open MPI or MPICH, as the system has it.
+//!
+//! ```no_run
+//! use bptt::ranks::{Reduction, mpi::World};
+//! use bptt::{Dims, Engine, EngineOptions};
+//!
+//! let world = World::start()?.expect("MPI has not been started before");
+//! let options = EngineOptions { shards: 2 * world.size(), ..EngineOptions::default() };
+//! let engine = Engine::<f32>::new(Dims::new(64, 256, 64)?, options)?;
+//! let engine = engine.join(world.ranks(), Reduction::Ordered)?;
+//! # Ok::<(), bptt::Error>(())
+//! ```
+
+use super::{Ranks, Values};
+use crate::{Error, Result};
+use mpi::Threading;
+use mpi::collective::SystemOperation;
+use mpi::datatype::PartitionMut;
+use mpi::environment::Universe;
+use mpi::topology::{Communicator, SimpleCommunicator};
+use mpi::traits::*;
+use std::sync::Arc;
+use std::thread::{self, ThreadId};
+
+/// The bytes of one message: counts are 32 bits wide, and this is a multiple of every number's size.
+const MESSAGE: usize = 1 << 30;
+
+/// MPI, from its start to its end. When it is dropped, it waits for the other ranks; in a panic, it ends them.
+pub struct World {
+    connection: Arc<Connection>,
+    // Dropped last.
+    _universe: Universe,
+}
+
+impl World {
+    /// Starts MPI; `None` if it has been started before. Of this process, only the thread that calls this talks to the
+    /// others.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a launcher started several processes, and MPI knows of one: it is another MPI's launcher.
+    pub fn start() -> Result<Option<Self>> {
+        let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
+            return Ok(None);
+        };
+        let world = SimpleCommunicator::world();
+        let number = |rank: i32| usize::try_from(rank).expect("no rank is negative");
+        let (rank, size) = (number(world.rank()), number(world.size()));
+        let connection = Connection {
+            rank,
+            size,
+            thread: thread::current().id(),
+        };
+        if let Some(launched) = launched_processes().filter(|&n| n > 1 && size == 1) {
+            return Err(Error::Invalid {
+                what: "MPI",
+                problem: format!(
+                    "{launched} processes were started, but each sees only itself: start them with the mpirun of the \
+                     MPI that bptt was built with ({})",
+                    mpi::environment::library_version()
+                        .unwrap_or_default()
+                        .trim()
+                ),
+            });
+        }
+        Ok(Some(World {
+            connection: Arc::new(connection),
+            _universe: universe,
+        }))
+    }
+
+    /// Which process this is, from 0.
+    pub fn rank(&self) -> usize {
+        self.connection.rank
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.connection.size
+    }
+
+    /// The connection, for [`crate::Engine::join`].
+    pub fn ranks(&self) -> Arc<dyn Ranks> {
+        self.connection.clone()
+    }
+
+    /// How many of the processes run on this machine, and which of them this is: a collective call.
+    pub fn on_this_machine(&self) -> (usize, usize) {
+        let machine = self.connection.world().split_shared(0);
+        (machine.size() as usize, machine.rank() as usize)
+    }
+
+    /// Ends all processes at once, with this exit status.
+    pub fn abort(&self, status: u8) -> ! {
+        self.connection.world().abort(status.into())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.abort(101);
+        }
+    }
+}
+
+/// How many processes a launcher says it started, if one started this.
+pub fn launched_processes() -> Option<usize> {
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+}
+
+#[derive(Debug)]
+struct Connection {
+    rank: usize,
+    size: usize,
+    thread: ThreadId,
+}
+
+impl Connection {
+    fn world(&self) -> SimpleCommunicator {
+        let here = thread::current().id();
+        assert_eq!(
+            here, self.thread,
+            "MPI is called from the thread that started it"
+        );
+        SimpleCommunicator::world()
+    }
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).expect("all that is gathered fits into 2 GiB")
+}
+
+impl Ranks for Connection {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn send(&self, bytes: &[u8], to: usize) {
+        let (world, to) = (self.world(), number(to));
+        let process = world.process_at_rank(to);
+        bytes.chunks(MESSAGE).for_each(|bytes| process.send(bytes));
+    }
+
+    fn receive(&self, bytes: &mut [u8], from: usize) {
+        let (world, from) = (self.world(), number(from));
+        let process = world.process_at_rank(from);
+        bytes.chunks_mut(MESSAGE).for_each(|bytes| {
+            process.receive_into(bytes);
+        });
+    }
+
+    fn broadcast(&self, bytes: &mut [u8], from: usize) {
+        let (world, from) = (self.world(), number(from));
+        let process = world.process_at_rank(from);
+        bytes
+            .chunks_mut(MESSAGE)
+            .for_each(|bytes| process.broadcast_into(bytes));
+    }
+
+    fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
+        let counts: Vec<_> = counts.iter().map(|&count| number(count)).collect();
+        let begins: Vec<_> = counts
+            .iter()
+            .scan(0, |end, count| {
+                let begin = *end;
+                *end += count;
+                Some(begin)
+            })
+            .collect();
+        let mut parts = PartitionMut::new(all, counts, begins);
+        self.world().all_gather_varcount_into(own, &mut parts);
+    }
+
+    fn sum(&self, values: Values<'_>) {
+        let (world, sum) = (self.world(), SystemOperation::sum());
+        macro_rules! sum {
+            ($x:expr) => {
+                for x in $x.chunks_mut(MESSAGE / 8) {
+                    let own = x.to_vec();
+                    world.all_reduce_into(&own[..], x, sum);
+                }
+            };
+        }
+        match values {
+            Values::F32(x) => sum!(x),
+            Values::F64(x) => sum!(x),
+        }
+    }
+}
