@@ -22,11 +22,13 @@
 
 use crate::blas::{self, OneThread};
 use crate::optim::{Algorithm, Clip, Optimizer, OptimizerOptions, Update};
+use crate::ranks::{Ranks, Reduction, Team, Values};
 use crate::{Batch, Dims, Engine, EngineOptions, Error, Init, Inputs, Result, Rnn, Scalar};
 use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rows and columns of the roof's product. Fixed, so that fractions of different days and machines mean the same; one
@@ -193,6 +195,29 @@ impl<T: Scalar> Workload<T> {
         })
     }
 
+    /// This process's part of a workload that several ranks share ([`Engine::join`]); all of them time it together.
+    ///
+    /// # Errors
+    /// As [`Engine::join`].
+    pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
+        self.engine = self.engine.join(ranks, reduction)?;
+        Ok(self)
+    }
+
+    /// Whether any of the ranks says so.
+    fn any(&self, own: bool) -> bool {
+        self.engine.team().map_or(own, |team| team.any(own))
+    }
+
+    /// The sum of what all ranks have.
+    fn sum(&self, own: f64) -> f64 {
+        let mut sum = [own];
+        if let Some(team) = self.engine.team() {
+            team.sum(Values::F64(&mut sum));
+        }
+        sum[0]
+    }
+
     /// The shape.
     pub fn shape(&self) -> Shape {
         self.shape
@@ -250,13 +275,11 @@ impl<T: Scalar> Workload<T> {
     /// As [`Workload::step`].
     pub fn time(&mut self, least: Duration, seconds: &mut Vec<f64>) -> Result<()> {
         let begin = Instant::now();
-        let mut last = begin;
         loop {
+            let step = Instant::now();
             self.step()?;
-            let now = Instant::now();
-            seconds.push((now - last).as_secs_f64());
-            last = now;
-            if now - begin >= least {
+            seconds.push(step.elapsed().as_secs_f64());
+            if self.any(begin.elapsed() >= least) {
                 return Ok(());
             }
         }
@@ -336,6 +359,8 @@ pub struct Speed {
     pub steps: usize,
     /// In how many rounds.
     pub rounds: usize,
+    /// Seconds of a step, on average, that this rank spent in communication; the wait for slower ones is part of it.
+    pub communication: f64,
 }
 
 impl Speed {
@@ -350,7 +375,7 @@ impl Speed {
     }
 }
 
-/// Times the roof and steps in turn for about `time` (at least [`LEAST_ROUNDS`] rounds); steps get as long as the roof
+/// Times the roof and steps in turn, of all ranks at once, for about `time` (at least [`LEAST_ROUNDS`] rounds); steps get as long as the roof
 /// takes in each round. `progress` is told which part of the time is over after each round.
 ///
 /// Take a step or two before, so that no buffer is new.
@@ -363,17 +388,22 @@ pub fn compare<T: Scalar>(
     time: Duration,
     mut progress: impl FnMut(f64),
 ) -> Result<Speed> {
-    roof.run();
+    let mut run_roof = |workload: &Workload<T>| workload.sum(roof.run());
+    run_roof(workload);
     workload.step()?;
+    let waited = |workload: &Workload<T>| workload.engine.team().map(Team::take_waited);
+    let mut communication = Duration::ZERO;
     let begin = Instant::now();
-    let (mut roofs, mut steps, mut fractions) = (vec![roof.run()], Vec::new(), Vec::new());
+    let (mut roofs, mut steps, mut fractions) = (vec![run_roof(workload)], Vec::new(), Vec::new());
     let (mut round, mut lasted) = (Vec::new(), begin.elapsed());
-    while fractions.len() < LEAST_ROUNDS || begin.elapsed() < time {
+    while fractions.len() < LEAST_ROUNDS || !workload.any(begin.elapsed() >= time) {
         round.clear();
         let before = roofs[roofs.len() - 1];
+        waited(workload);
         workload.time(lasted, &mut round)?;
+        communication += waited(workload).unwrap_or_default();
         let turn = Instant::now();
-        let after = roof.run();
+        let after = run_roof(workload);
         lasted = turn.elapsed();
         roofs.push(after);
         steps.extend_from_slice(&round);
@@ -382,6 +412,7 @@ pub fn compare<T: Scalar>(
     }
     Ok(Speed {
         shape: workload.shape(),
+        communication: communication.as_secs_f64() / steps.len() as f64,
         steps: steps.len(),
         rounds: fractions.len(),
         step: median(&mut steps),
@@ -463,6 +494,7 @@ mod tests {
     #[test]
     fn speed_by_hand() {
         let speed = Speed {
+            communication: 0.0,
             shape: Shape::new([2, 5, 3, 4, 1]).unwrap(),
             step: 0.5,
             roof: 7680.0,

@@ -4,6 +4,7 @@ use bptt::Init;
 use bptt::data::TokenKind;
 use bptt::measure::Shape;
 use bptt::optim::Algorithm;
+use bptt::ranks::Reduction;
 use bptt::train::Schedule;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -138,7 +139,8 @@ network learns the Reber grammar, whose best possible loss is known.
   bptt train book.txt                          a character model with good defaults
   bptt train src --tokens byte --hidden 512    any folder of text
   bptt train set.npz --optimizer gd --lr 0.1   sequences of numbers
-  bptt train --resume runs/book                goes on where a run stopped")]
+  bptt train --resume runs/book                goes on where a run stopped
+  mpirun -n 4 bptt train book.txt              four processes, on one machine or many (a build with --features mpi)")]
 pub struct TrainArgs {
     /// Text files or folders, or one .npz; nothing for the Reber grammar.
     #[arg(value_name = "DATA")]
@@ -243,9 +245,13 @@ pub struct TrainArgs {
     /// Threads; no part of the result [default: all cores]
     #[arg(long, value_parser = positive(), value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
-    /// Parts a batch is cut into, a part of the result (within rounding) [default: as many as threads]
+    /// Parts a batch is cut into by each process, a part of the result (within rounding) [default: as many as threads]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536), value_name = "N", help_heading = "Machine")]
     pub shards: Option<usize>,
+    /// Of several processes (mpirun): add gradients in the order of the shards, for the bits of one process with as many,
+    /// or as MPI is fastest [default: ordered]
+    #[arg(long, value_parser = named::<Reduction>, value_name = "ordered|fast", help_heading = "Machine")]
+    pub reduction: Option<Reduction>,
     /// The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of the
     /// result (within rounding) [default: as it comes]
     #[arg(long, value_parser = bytes, value_name = "BYTES", help_heading = "Machine")]
@@ -350,6 +356,9 @@ pub struct BenchArgs {
     /// Parts a batch is cut into [default: as many as threads]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536), value_name = "N")]
     pub shards: Option<usize>,
+    /// Of several processes (mpirun): how they add their gradients
+    #[arg(long, value_parser = named::<Reduction>, default_value = "ordered", value_name = "ordered|fast")]
+    pub reduction: Reduction,
     /// Time for each shape; at least three rounds are taken
     #[arg(long, value_parser = positive_real, allow_negative_numbers = true, default_value_t = 3.0)]
     pub seconds: f64,

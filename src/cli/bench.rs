@@ -4,8 +4,10 @@ use super::Done;
 use super::args::{BenchArgs, Dtype};
 use super::dataset::group;
 use super::output::Output;
+use super::world::World;
 use anyhow::Result;
 use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
+use bptt::ranks::Reduction;
 use bptt::{EngineOptions, Scalar, blas};
 use serde::Serialize;
 use serde_json::json;
@@ -20,25 +22,36 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 /// A sweep takes the smallest batch that comes so near the fastest: the weights learn more from more updates.
 const NEAR: f64 = 0.95;
 
-pub fn run(args: &BenchArgs, output: Output) -> Result<Done> {
+pub fn run(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
+    let output = if world.leads() {
+        output
+    } else {
+        Output::silent()
+    };
     match args.dtype {
-        Dtype::F32 => bench::<f32>(args, output),
-        Dtype::F64 => bench::<f64>(args, output),
+        Dtype::F32 => bench::<f32>(args, output, world),
+        Dtype::F64 => bench::<f64>(args, output, world),
     }
 }
 
-fn bench<T: Scalar>(args: &BenchArgs, output: Output) -> Result<Done> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or_else(cores);
+fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
+    let threads = args.threads.unwrap_or(world.cores);
+    world.make_room(threads);
     let bench = Bench {
+        world,
         threads: threads.min(blas::library().max_workers),
         tokens: args.tokens,
+        reduction: args.reduction,
         time: Duration::from_secs_f64(args.seconds),
         output,
     };
-    let shards = args.shards.unwrap_or(bench.threads);
+    let shards = args.shards.unwrap_or(bench.threads) * world.size();
+    let ranks = match world.size() {
+        1 => String::new(),
+        n => format!(" on each of {n} ranks"),
+    };
     output.text(format_args!(
-        "{}, {}, {} threads, {shards} shards{}\n\n{}",
+        "{}, {}, {} threads{ranks}, {shards} shards{}\n\n{}",
         blas::library(),
         T::NAME,
         bench.threads,
@@ -59,7 +72,7 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output) -> Result<Done> {
         "\nThe roof: a {0}^3 product with one BLAS thread on each of {1} cores at once, timed in turn with the steps.\n\
          MiB: scratch and gradients by the engine's formula, and the most this process held, data included.",
         bptt::measure::ROOF_SIZE,
-        bench.threads
+        bench.threads * world.size()
     ))?;
     Ok(Done::Finished)
 }
@@ -68,7 +81,7 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output) -> Result<Done> {
 ///
 /// What is compared is the fraction of the roof: operations for each token are the same, and a machine that has become
 /// slower in between does not count.
-fn sweep<T: Scalar>(bench: &Bench, start: Row, shards: Option<usize>) -> Result<()> {
+fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row, shards: Option<usize>) -> Result<()> {
     let at = |n| Shape { n, ..start.shape };
     let mut rows = vec![start];
     for (times, part) in BATCHES {
@@ -80,7 +93,7 @@ fn sweep<T: Scalar>(bench: &Bench, start: Row, shards: Option<usize>) -> Result<
     let mut choice = choose(&rows);
     if shards.is_none() {
         for times in SHARDS {
-            let shards = times * bench.threads;
+            let shards = times * bench.threads * bench.world.size();
             if shards <= choice.shape.n && shards != choice.shards {
                 let row = bench.measure::<T>("sweep", at(choice.shape.n), shards)?;
                 choice = choose(&[choice, row]);
@@ -123,14 +136,16 @@ fn choose(rows: &[Row]) -> Row {
 }
 
 /// What all measurements of a run share.
-struct Bench {
+struct Bench<'a> {
+    world: &'a World,
+    reduction: Reduction,
     threads: usize,
     tokens: bool,
     time: Duration,
     output: Output,
 }
 
-impl Bench {
+impl Bench<'_> {
     /// Times one shape and prints its row.
     fn measure<T: Scalar>(&self, event: &str, shape: Shape, shards: usize) -> Result<Row> {
         let options = EngineOptions {
@@ -141,6 +156,9 @@ impl Bench {
         // Before the roof's matrices are there: what is held now is what training holds.
         let forgotten = forget_peak_resident();
         let mut workload = Workload::<T>::new(shape, options, self.tokens, 0)?;
+        if let Some(ranks) = self.world.ranks() {
+            workload = workload.join(ranks, self.reduction)?;
+        }
         workload.step()?;
         let resident_bytes = peak_resident().filter(|_| forgotten);
         let bar = self.output.bar(1000, "{msg} {bar:30.cyan/blue} {percent}%");
@@ -168,6 +186,7 @@ impl Bench {
             dtype: T::NAME,
             tokens: self.tokens,
             threads: self.threads,
+            ranks: self.world.size(),
             shards,
             step_ms: 1e3 * row.speed.step,
             gflops: row.speed.flops() / 1e9,
@@ -176,6 +195,7 @@ impl Bench {
             tokens_per_second: row.speed.tokens_per_second(),
             steps: row.speed.steps,
             rounds: row.speed.rounds,
+            communication_ms: 1e3 * row.speed.communication,
             memory_bytes: row.memory_bytes,
             resident_bytes,
         };
@@ -201,6 +221,7 @@ struct Fields {
     dtype: &'static str,
     tokens: bool,
     threads: usize,
+    ranks: usize,
     shards: usize,
     step_ms: f64,
     gflops: f64,
@@ -209,6 +230,7 @@ struct Fields {
     tokens_per_second: f64,
     steps: usize,
     rounds: usize,
+    communication_ms: f64,
     memory_bytes: usize,
     resident_bytes: Option<u64>,
 }
@@ -281,6 +303,7 @@ mod tests {
                     fraction: 1.0 / step,
                     steps: 1,
                     rounds: 1,
+                    communication: 0.0,
                 },
                 memory_bytes: 0,
                 resident_bytes: None,

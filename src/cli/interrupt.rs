@@ -4,6 +4,7 @@
 //! it ignore (`nohup`, a shell's background jobs) stays ignored.
 
 use anyhow::{Context, Result};
+use bptt::train::Control;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use std::sync::Arc;
@@ -50,8 +51,12 @@ impl Interrupt {
         self.at_once.store(false, Ordering::SeqCst);
     }
 
-    pub fn wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+    /// What a run is to do now.
+    pub fn control(&self) -> Control {
+        match self.wanted.load(Ordering::Relaxed) {
+            true => Control::Stop,
+            false => Control::Continue,
+        }
     }
 }
 

@@ -13,11 +13,13 @@ mod run_folder;
 mod sample;
 mod settings;
 mod train;
+mod world;
 
 use args::{Cli, Command};
 use clap::Parser;
 use output::Output;
 use std::process::ExitCode;
+use world::World;
 
 /// The work failed.
 const FAILED: u8 = 1;
@@ -26,31 +28,58 @@ const USAGE: u8 = 2;
 /// Interrupted by a signal.
 const INTERRUPTED: u8 = 130;
 
+/// How long a rank waits before it says what rank 0 may be about to say.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::from(cli.output);
-    let done = match cli.command {
-        Command::Train(args) => train::run(&args, output),
+    let world = match World::join() {
+        Ok(world) => world,
+        Err(error) => return ExitCode::from(fail(&error, None)),
+    };
+    let done = world.agree_on_program().and_then(|()| match cli.command {
+        Command::Train(args) => train::run(&args, output, &world),
+        Command::Bench(args) => bench::run(&args, output, &world),
+        // Work for one process.
+        _ if !world.leads() => Ok(Done::Finished),
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
-        Command::Bench(args) => bench::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
-    };
+    });
     match done {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(Done::Failed) => ExitCode::from(FAILED),
         // Whoever read our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => {
+            world.abort(0);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            let option = matches!(error.downcast_ref(), Some(bptt::Error::Option { .. }));
-            ExitCode::from(if option { USAGE } else { FAILED })
+            let status = fail(&error, Some(&world));
+            world.abort(status);
+            ExitCode::from(status)
         }
     }
+}
+
+/// Says what went wrong, and on which of several ranks; returns the exit status.
+fn fail(error: &anyhow::Error, world: Option<&World>) -> u8 {
+    use std::io::Write;
+    let rank = match world {
+        Some(world) if world.size() > 1 => format!("rank {}: ", world.rank()),
+        _ => String::new(),
+    };
+    if world.is_some_and(|world| !world.leads()) {
+        // What is wrong is mostly wrong everywhere, and said once: rank 0 ends the others before they speak.
+        std::thread::sleep(PATIENCE);
+    }
+    let _ = writeln!(std::io::stderr(), "error: {rank}{error:#}");
+    let option = matches!(error.downcast_ref(), Some(bptt::Error::Option { .. }));
+    if option { USAGE } else { FAILED }
 }
 
 /// How a command ended that did not fail on the way.

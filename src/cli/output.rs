@@ -11,6 +11,8 @@ use std::io::{self, IsTerminal, Write};
 pub struct Output {
     pub json: bool,
     pub quiet: bool,
+    /// Nothing at all: another process does the talking.
+    silent: bool,
 }
 
 impl From<OutputArgs> for Output {
@@ -18,11 +20,21 @@ impl From<OutputArgs> for Output {
         Output {
             json: args.log == Log::Json,
             quiet: args.quiet,
+            silent: false,
         }
     }
 }
 
 impl Output {
+    /// The output of a process that is to say nothing but errors.
+    pub fn silent() -> Self {
+        Output {
+            json: false,
+            quiet: true,
+            silent: true,
+        }
+    }
+
     /// A line of JSON `{"event": name, ...}` where JSON was asked for.
     pub fn event(&self, name: &str, fields: &impl Serialize) -> io::Result<()> {
         #[derive(Serialize)]
@@ -43,7 +55,7 @@ impl Output {
 
     /// Text for a reader where that was asked for.
     pub fn text(&self, text: impl std::fmt::Display) -> io::Result<()> {
-        if self.json {
+        if self.json || self.silent {
             return Ok(());
         }
         print(format_args!("{text}\n"))

@@ -5,11 +5,13 @@
 //! one that may differ.
 
 use super::args::{Dtype, TrainArgs};
+use super::world::World;
 use anyhow::{Context, Result, bail};
 use bptt::Init;
 use bptt::data::TokenKind;
 use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
+use bptt::ranks::Reduction;
 use bptt::train::{Schedule, TrainOptions};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -50,6 +52,7 @@ pub struct Settings {
     pub memory: Option<usize>,
     pub patience: u32,
     pub seed: u64,
+    /// Of all ranks together.
     pub shards: usize,
     /// Found from the data where it is not given.
     pub report_every: u64,
@@ -61,7 +64,11 @@ pub struct Config {
     pub version: String,
     #[serde(flatten)]
     pub settings: Settings,
+    /// Of each rank.
     pub threads: usize,
+    /// In which order several ranks add their gradients.
+    #[serde(default)]
+    pub reduction: Reduction,
     pub checkpoint_every: Option<u64>,
     #[serde(default)]
     pub tensorboard: bool,
@@ -71,8 +78,8 @@ pub struct Config {
 
 impl Config {
     /// From the command line and the defaults; `digest`, `valid_fraction` and `report_every` are filled in when the data is known.
-    pub fn new(args: &TrainArgs) -> Self {
-        let threads = args.threads.unwrap_or_else(cores);
+    pub fn new(args: &TrainArgs, world: &World) -> Self {
+        let threads = args.threads.unwrap_or(world.cores);
         let algorithm = args.optimizer.unwrap_or(Algorithm::Adam);
         let schedule = args.schedule.unwrap_or(Schedule::HalveOnPlateau);
         let (lr, decay) = match algorithm {
@@ -124,13 +131,14 @@ impl Config {
             memory: args.memory,
             patience: args.patience.unwrap_or(0),
             seed: args.seed.unwrap_or(0),
-            shards: args.shards.unwrap_or(threads),
+            shards: args.shards.unwrap_or(threads).saturating_mul(world.size()),
             report_every: args.report_every.unwrap_or(0),
         };
         Config {
             version: env!("CARGO_PKG_VERSION").into(),
             settings,
             threads,
+            reduction: args.reduction.unwrap_or_default(),
             checkpoint_every: args.checkpoint_every,
             tensorboard: args.tensorboard,
             blas: bptt::blas::library().to_string(),
@@ -151,12 +159,12 @@ impl Config {
     }
 
     /// The settings of the run in `folder`, with what the command line may change.
-    pub fn resume(folder: &Path, args: &TrainArgs) -> Result<Self> {
+    pub fn resume(folder: &Path, args: &TrainArgs, world: &World) -> Result<Self> {
         let path = folder.join("config.json");
         let text = bptt::file::read(&path, LONGEST_CONFIG)?;
         let mut config = Config::parse(&text)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
-        let given = Config::new(args);
+        let given = Config::new(args, world);
         let (old, new) = (&mut config.settings, given.settings);
 
         // What is part of the result must be what it was.
@@ -215,8 +223,13 @@ impl Config {
         };
         bound("--steps", &mut old.steps, args.steps)?;
         bound("--epochs", &mut old.epochs, args.epochs)?;
-        if args.threads.is_some() {
+        // A part of it for each.
+        old.shards = old.shards.max(world.size());
+        if args.threads.is_some() || world.size() > 1 {
             config.threads = given.threads;
+        }
+        if args.reduction.is_some() {
+            config.reduction = given.reduction;
         }
         if args.checkpoint_every.is_some() {
             config.checkpoint_every = given.checkpoint_every;
@@ -274,7 +287,9 @@ impl Settings {
     /// Whether a checkpoint that names `other` as its settings is of this run: of a run that differs in what may be
     /// changed at most.
     pub fn is_run_of(&self, other: &serde_json::Value) -> bool {
-        const MAY_DIFFER: [&str; 5] = ["data", "valid", "steps", "epochs", "report_every"];
+        // There are more shards where more ranks went on than there were.
+        const MAY_DIFFER: [&str; 6] =
+            ["data", "valid", "steps", "epochs", "report_every", "shards"];
         let (Ok(serde_json::Value::Object(ours)), Some(other)) =
             (serde_json::to_value(self), other.as_object())
         else {

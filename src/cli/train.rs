@@ -7,6 +7,7 @@ use super::output::Output;
 use super::run_folder::{RunFolder, check_free};
 use super::sample::generate;
 use super::settings::Config;
+use super::world::World;
 use super::{Done, is_broken_pipe, memory};
 use anyhow::{Result, bail};
 use bptt::data::{Decoder, TokenKind};
@@ -22,19 +23,32 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-pub fn run(args: &TrainArgs, output: Output) -> Result<Done> {
+pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
+    world.warn_of_strangers(output);
     let interrupt = Interrupt::listen()?;
     // The lock before anything is read; a new folder only when the data turns out to be good.
     let (folder, config) = match &args.resume {
-        Some(path) => (Some(RunFolder::resume(path)?), Config::resume(path, args)?),
+        _ if !world.leads() => (None, None),
+        Some(path) => (
+            Some(RunFolder::resume(path)?),
+            Some(Config::resume(path, args, world)?),
+        ),
         None => {
             args.out.as_deref().map_or(Ok(()), check_free)?;
-            (None, Config::new(args))
+            (None, Some(Config::new(args, world)))
         }
     };
+    let mut config = world.share(config)?;
+    let output = if world.leads() {
+        output
+    } else {
+        // Its machine may have other cores.
+        config.threads = args.threads.unwrap_or(world.cores);
+        Output::silent()
+    };
     match config.settings.dtype {
-        Dtype::F32 => train::<f32>(args, folder, config, interrupt, output),
-        Dtype::F64 => train::<f64>(args, folder, config, interrupt, output),
+        Dtype::F32 => train::<f32>(args, folder, config, interrupt, output, world),
+        Dtype::F64 => train::<f64>(args, folder, config, interrupt, output, world),
     }
 }
 
@@ -45,10 +59,12 @@ fn train<T: Scalar>(
     mut config: Config,
     interrupt: Interrupt,
     output: Output,
+    world: &World,
 ) -> Result<Done> {
     // STEP 1: the data, and what it decides.
     let data = Dataset::<T>::read(&config.settings, output)?;
     let settings = &mut config.settings;
+    world.agree("other data", data.digest.as_bytes())?;
     if args.resume.is_some() && settings.digest != data.digest {
         bail!(
             "the data is not what the run was started with ({:?}, fingerprint {} instead of {}): give the same DATA, or \
@@ -85,7 +101,7 @@ fn train<T: Scalar>(
         .fold(rows, usize::max);
     let engine = EngineOptions {
         threads: config.threads,
-        shards: settings.shards.min(most_rows),
+        shards: settings.shards.min(most_rows.max(world.size())),
         memory: settings.memory,
     };
     let weights = memory::of_weights::<T>(dims, settings.optimizer.algorithm, engine.shards);
@@ -94,6 +110,7 @@ fn train<T: Scalar>(
         &format!("training {dims:?}"),
         "choose a smaller --hidden, fewer --shards, or of words a smaller --vocab-size",
     )?;
+    world.make_room(config.threads);
     let rnn = Rnn::<T>::new(dims, settings.init, settings.seed)?;
     let options = settings.train_options(steps);
     let mut trainer = Trainer::new(
@@ -104,7 +121,9 @@ fn train<T: Scalar>(
         settings.optimizer,
         options,
     )?;
-
+    if let Some(ranks) = world.ranks() {
+        trainer = trainer.join(ranks, config.reduction)?;
+    }
     memory::check(
         trainer.engine().bytes(rows, window, data.tokens)? as f64,
         &format!("a step on {rows} sequences of {window} steps"),
@@ -113,20 +132,24 @@ fn train<T: Scalar>(
 
     // STEP 3: the run folder, new or as it was left.
     let mut folder = match folder {
-        Some(folder) => folder,
-        None => {
+        None if world.leads() => {
             interrupt.now_ask_first();
-            RunFolder::create(args.out.as_deref(), &run_name(args))?
+            Some(RunFolder::create(args.out.as_deref(), &run_name(args))?)
         }
+        folder => folder,
     };
-    let mut checkpoints = Checkpoints::new(folder.path(), about);
+    let place = world.share(folder.as_ref().map(|folder| folder.path().to_path_buf()))?;
+    let mut checkpoints = Checkpoints::new(place, about);
     if let Some(steps) = config.checkpoint_every {
         checkpoints = checkpoints.every(steps);
     }
     if args.resume.is_some() {
-        restore(&mut trainer, &mut folder, &checkpoints, &config)?;
-        interrupt.now_ask_first();
+        restore(&mut trainer, folder.as_mut(), &checkpoints, &config, world)?;
     }
+    interrupt.now_ask_first();
+    let Some(folder) = folder else {
+        return follow(trainer, checkpoints, interrupt);
+    };
     folder.write_config(&config)?;
     let events = match config.tensorboard {
         true => Some(TensorBoard::open(folder.path(), trainer.history())?),
@@ -160,7 +183,7 @@ fn train<T: Scalar>(
         Err(error) => {
             let error = error.into();
             // Whoever read the output has gone: what was reached is kept.
-            if is_broken_pipe(&error) {
+            if is_broken_pipe(&error) && world.size() == 1 {
                 watch.checkpoint(&trainer)?;
             }
             return Err(error);
@@ -182,36 +205,80 @@ fn train<T: Scalar>(
     }
     let speed = (trainer.progress().tokens - before) as f64 / seconds;
     finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
-    Ok(match reason {
+    Ok(done(reason))
+}
+
+/// A rank of a run that another writes down: it stops where that one does, and takes part in what that one saves.
+fn follow<T: Scalar>(
+    mut trainer: Trainer<T>,
+    checkpoints: Checkpoints,
+    interrupt: Interrupt,
+) -> Result<Done> {
+    struct Follower(Checkpoints, Interrupt);
+
+    impl<T: Scalar> Observer<T> for Follower {
+        fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> bptt::Result<Control> {
+            self.0.step(run, step)?;
+            Ok(self.1.control())
+        }
+
+        fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {
+            self.0.report(run, report, best)
+        }
+    }
+
+    let mut follower = Follower(checkpoints, interrupt);
+    let reason = trainer.run(&mut follower)?;
+    follower.0.write(&trainer)?;
+    if trainer.progress().has_pending() {
+        trainer.report()?;
+    }
+    Ok(done(reason))
+}
+
+fn done(reason: StopReason) -> Done {
+    match reason {
         StopReason::Finished | StopReason::NoImprovement => Done::Finished,
         StopReason::Interrupted => Done::Interrupted,
         StopReason::Diverged => Done::Failed,
-    })
+    }
 }
 
-/// Brings the trainer to where the run in `folder` was left, and the folder's other files to the same moment.
+/// Brings the trainer to where the run in `folder` was left, and the folder's other files to the same moment. Who has no
+/// folder gets all of it from the process that has.
 ///
 /// Nothing is changed there before all of it is known to fit.
 fn restore<T: Scalar>(
     trainer: &mut Trainer<T>,
-    folder: &mut RunFolder,
+    folder: Option<&mut RunFolder>,
     checkpoints: &Checkpoints,
     config: &Config,
+    world: &World,
 ) -> Result<()> {
     let path = checkpoints.last();
+    let file = match folder {
+        Some(_) if path.exists() => bptt::file::read(&path, u64::MAX)?,
+        _ => Vec::new(),
+    };
+    let file = world.share_bytes(file);
     // A run that was stopped before its first checkpoint begins again.
-    if !path.exists() {
-        return folder.cut_history(0);
+    if file.is_empty() {
+        return folder.map_or(Ok(()), |folder| folder.cut_history(0));
     }
-    let (checkpoint, of) = Checkpoint::<T>::read(&path)?;
+    let (checkpoint, of) = Checkpoint::<T>::from_bytes(&path, &file)?;
     if !config.settings.is_run_of(&of.config) {
         bail!(
             "{} is a checkpoint of another run: its settings are not those of config.json",
             path.display()
         );
     }
-    let (history, bytes) = folder.history(checkpoint.progress.reports)?;
+    let reports = checkpoint.progress.reports;
+    let history = folder.as_ref().map(|folder| folder.history(reports));
+    let (history, bytes) = world.share(history.transpose()?)?;
     trainer.restore(checkpoint, history)?;
+    let Some(folder) = folder else {
+        return Ok(());
+    };
     folder.cut_history(bytes)?;
     if trainer.progress().reports > 0 {
         checkpoints.write_model(trainer.best())?;
@@ -245,11 +312,15 @@ fn announce<T: Scalar>(
     )?;
     output.remark(summary);
     output.remark(format_args!(
-        "{} hidden units, {} parameters, {} on {} of {} threads, {}",
+        "{} hidden units, {} parameters, {} on {} of {}{} threads, {}",
         dims.n_h,
         group(dims.len() as u64),
         T::NAME,
         plural(engine.shards(), "shard"),
+        match engine.ranks() {
+            1 => String::new(),
+            ranks => format!("{ranks} ranks of "),
+        },
         engine.threads(),
         config.blas
     ));
@@ -385,11 +456,7 @@ impl<T: Scalar> Observer<T> for Watch {
         if self.checkpoints.after(step.step) {
             self.checkpoint(run).map_err(into_library)?;
         }
-        Ok(if self.interrupt.wanted() {
-            Control::Stop
-        } else {
-            Control::Continue
-        })
+        Ok(self.interrupt.control())
     }
 
     fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {

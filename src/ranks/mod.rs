@@ -63,6 +63,13 @@ pub enum Reduction {
     Fast,
 }
 
+/// How many processes a launcher says it started, if one started this.
+pub fn launched_processes() -> Option<usize> {
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+}
+
 /// Ranks as an engine uses them.
 #[derive(Clone, Debug)]
 pub(crate) struct Team {

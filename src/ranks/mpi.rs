@@ -11,7 +11,7 @@
 //! # Ok::<(), bptt::Error>(())
 //! ```
 
-use super::{Ranks, Values};
+use super::{Ranks, Values, launched_processes};
 use crate::{Error, Result};
 use mpi::Threading;
 use mpi::collective::SystemOperation;
@@ -83,12 +83,6 @@ impl World {
         self.connection.clone()
     }
 
-    /// How many of the processes run on this machine, and which of them this is: a collective call.
-    pub fn on_this_machine(&self) -> (usize, usize) {
-        let machine = self.connection.world().split_shared(0);
-        (machine.size() as usize, machine.rank() as usize)
-    }
-
     /// Ends all processes at once, with this exit status.
     pub fn abort(&self, status: u8) -> ! {
         self.connection.world().abort(status.into())
@@ -101,13 +95,6 @@ impl Drop for World {
             self.abort(101);
         }
     }
-}
-
-/// How many processes a launcher says it started, if one started this.
-pub fn launched_processes() -> Option<usize> {
-    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok()?.parse().ok())
 }
 
 #[derive(Debug)]

@@ -277,6 +277,7 @@ mod tests {
             grad_norm: 0.75,
             divergences: 0,
             tokens_per_second: 1e6,
+            communication_seconds: None,
         }
     }
 

@@ -1,0 +1,192 @@
+//! The processes of a run: this one alone, or the ranks that `mpirun` started ([`World`]).
+
+use anyhow::{Context, Result};
+use bptt::ranks::{self, Ranks};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// All of them; what each does follows from its rank.
+pub struct World {
+    #[cfg(feature = "mpi")]
+    mpi: Option<bptt::ranks::mpi::World>,
+    /// The cores of this machine that are this process's to use.
+    pub cores: usize,
+}
+
+impl World {
+    /// Meets the other processes, if a launcher started any.
+    pub fn join() -> Result<Self> {
+        let cores = super::settings::cores();
+        #[cfg(not(feature = "mpi"))]
+        return Ok(World { cores });
+        #[cfg(feature = "mpi")]
+        {
+            let mpi = match ranks::launched_processes() {
+                None => None,
+                Some(_) => bptt::ranks::mpi::World::start()?,
+            };
+            let mut world = World { mpi, cores };
+            if world.size() > 1 {
+                world.cores = binding::cores(&*world.ranks().expect("several"));
+            }
+            Ok(world)
+        }
+    }
+
+    /// Whether all processes are the same program with the same arguments.
+    pub fn agree_on_program(&self) -> Result<()> {
+        if self.size() == 1 {
+            return Ok(());
+        }
+        let program = std::env::current_exe().and_then(fs_err::read);
+        self.agree("another build of bptt", &program.unwrap_or_default())?;
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        self.agree("other arguments", format!("{arguments:?}").as_bytes())
+    }
+
+    /// The others, and how to reach them.
+    pub fn ranks(&self) -> Option<Arc<dyn Ranks>> {
+        #[cfg(feature = "mpi")]
+        return self.mpi.as_ref().map(|mpi| mpi.ranks());
+        #[cfg(not(feature = "mpi"))]
+        None
+    }
+
+    pub fn rank(&self) -> usize {
+        self.ranks().map_or(0, |ranks| ranks.rank())
+    }
+
+    pub fn size(&self) -> usize {
+        self.ranks().map_or(1, |ranks| ranks.size())
+    }
+
+    /// Whether this is the process that writes files and talks to people.
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// What the leading process has found, for all. The others give nothing.
+    pub fn share<T: Serialize + DeserializeOwned>(&self, found: Option<T>) -> Result<T> {
+        if self.size() == 1 {
+            return found.context("a process alone finds all by itself");
+        }
+        let json = self.share_bytes(serde_json::to_vec(&found)?);
+        match found {
+            Some(found) => Ok(found),
+            None => Ok(serde_json::from_slice(&json)?),
+        }
+    }
+
+    /// The bytes that the leading process has, for all.
+    pub fn share_bytes(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if let Some(ranks) = self.ranks() {
+            let mut length = bytes.len().to_ne_bytes();
+            ranks.broadcast(&mut length, 0);
+            bytes.resize(usize::from_ne_bytes(length), 0);
+            ranks.broadcast(&mut bytes, 0);
+        }
+        bytes
+    }
+
+    /// Whether all processes have these bytes; the error says `what` the first has that has not.
+    pub fn agree(&self, what: &'static str, bytes: &[u8]) -> Result<()> {
+        match self.ranks() {
+            None => Ok(()),
+            Some(ranks) => Ok(ranks::agree(&*ranks, what, bytes)?),
+        }
+    }
+
+    /// Room for so many threads of this process: a launcher may have bound it to fewer cores.
+    pub fn make_room(&self, threads: usize) {
+        #[cfg(feature = "mpi")]
+        if self.size() > 1 {
+            binding::make_room(threads);
+        }
+        let _ = threads;
+    }
+
+    /// Ends every process, if there are others; otherwise does nothing.
+    pub fn abort(&self, status: u8) {
+        #[cfg(feature = "mpi")]
+        if let Some(mpi) = self.mpi.as_ref().filter(|mpi| mpi.size() > 1) {
+            mpi.abort(status);
+        }
+        let _ = status;
+    }
+
+    /// A word to those who expect more than this build can do.
+    pub fn warn_of_strangers(&self, output: super::output::Output) {
+        let launched = ranks::launched_processes().unwrap_or(1);
+        if launched > 1 && self.size() == 1 {
+            output.remark(format_args!(
+                "{launched} processes were started, and each trains by itself: to share the work they need a bptt built \
+                 with `cargo build --release --features mpi`"
+            ));
+        }
+    }
+}
+
+/// Which cores a process may use among the ranks of its machine.
+///
+/// Open MPI binds each of two processes to one core unless told otherwise, and a rank is to use its part of the machine:
+/// then what `mpirun` itself may use counts. Other launchers bind as they were asked to.
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod binding {
+    use bptt::ranks::Ranks;
+    use rustix::process::getppid;
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    /// The cores of this process, and of the launcher's if that bound it.
+    fn sets() -> Option<(CpuSet, CpuSet)> {
+        let own = sched_getaffinity(None).ok()?;
+        let by_open_mpi = std::env::var_os("OMPI_COMM_WORLD_LOCAL_SIZE").is_some();
+        let launcher = getppid().filter(|_| by_open_mpi);
+        let all = launcher.and_then(|launcher| sched_getaffinity(Some(launcher)).ok());
+        Some((own, all.unwrap_or(own)))
+    }
+
+    /// The cores there are for this process: its part of those it shares with others.
+    pub fn cores(ranks: &dyn Ranks) -> usize {
+        let mut hasher = DefaultHasher::new();
+        let machine = rustix::system::uname();
+        machine.nodename().hash(&mut hasher);
+        let available = crate::cli::settings::cores();
+        let cores = sets().map_or(available, |(own, all)| {
+            all.hash(&mut hasher);
+            // A quota on processor time counts as well, where it is known.
+            match own == all {
+                true => available,
+                false => all.count() as usize,
+            }
+        });
+        let own = hasher.finish();
+        let mut all = vec![0; 8 * ranks.size()];
+        ranks.all_gather(&own.to_ne_bytes(), &vec![8; ranks.size()], &mut all);
+        let sharing = all
+            .chunks_exact(8)
+            .filter(|&other| other == own.to_ne_bytes());
+        (cores / sharing.count()).max(1)
+    }
+
+    pub fn make_room(threads: usize) {
+        if let Some((own, all)) = sets()
+            && (own.count() as usize) < threads
+        {
+            // What is not allowed is left as it is: slower, and as right.
+            let _ = sched_setaffinity(None, &all);
+        }
+    }
+}
+
+#[cfg(all(feature = "mpi", not(target_os = "linux")))]
+mod binding {
+    use bptt::ranks::Ranks;
+
+    pub fn cores(ranks: &dyn Ranks) -> usize {
+        (crate::cli::settings::cores() / ranks.size()).max(1)
+    }
+
+    pub fn make_room(_: usize) {}
+}
