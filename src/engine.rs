@@ -20,6 +20,7 @@ use crate::dropout::Dropout;
 use crate::loss::{Tally, softmax_cross_entropy};
 use crate::network::check_state;
 use crate::shard::{Pass, Shard};
+use crate::workspace::{Extent, Rows};
 use crate::{Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation};
 use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, s};
 use rayon::prelude::*;
@@ -143,27 +144,52 @@ impl<T: Scalar> Engine<T> {
     /// # Errors
     /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
     pub fn bytes(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
-        let segment = self.segment(n, t, tokens)?;
-        Ok(self.bytes_with(n, t, segment, tokens))
+        let parts = self.shards.len();
+        let bytes = |segment: usize| {
+            let extents =
+                (0..parts).map(|s| Extent::of(rows_of(s, parts, n).len(), segment.min(t)));
+            self.bytes_in(extents, t, segment, tokens)
+        };
+        Ok(bytes(self.segment(n, t, bytes)?))
     }
 
-    fn bytes_with(&self, n: usize, t: usize, segment: usize, tokens: bool) -> usize {
-        let parts = self.shards.len();
-        let shards: usize = (0..parts)
-            .map(|s| Shard::<T>::bytes(self.dims, rows_of(s, parts, n).len(), t, segment, tokens))
-            .sum();
-        shards + self.dims.len() * size_of::<T>()
+    /// [`Engine::bytes`] of sequences of these lengths.
+    ///
+    /// # Errors
+    /// As [`Engine::bytes`].
+    pub fn bytes_of(&self, lengths: &[usize], tokens: bool) -> Result<usize> {
+        let (n, t) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
+        let mut rows = vec![Rows::default(); self.shards.len()];
+        deal(&mut Vec::new(), rows.iter_mut(), lengths);
+        let bytes = |segment| {
+            let extents = rows.iter().map(|rows| rows.extent(segment));
+            self.bytes_in(extents, t, segment, tokens)
+        };
+        Ok(bytes(self.segment(n, t, bytes)?))
+    }
+
+    /// Bytes of shards of these extents, of up to `t` steps in segments.
+    fn bytes_in(
+        &self,
+        extents: impl Iterator<Item = Extent>,
+        t: usize,
+        segment: usize,
+        tokens: bool,
+    ) -> usize {
+        let segments = t.div_ceil(segment.max(1));
+        let shards = extents.map(|extent| Shard::<T>::bytes(self.dims, extent, segments, tokens));
+        shards.sum::<usize>() + self.dims.len() * size_of::<T>()
     }
 
     /// The time steps of a segment: as many as the memory has room for.
-    fn segment(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
+    fn segment(&self, n: usize, t: usize, bytes: impl Fn(usize) -> usize) -> Result<usize> {
         let Some(budget) = self.memory else {
             return Ok(t);
         };
         let mut least = usize::MAX;
         for segments in 1..=t {
             let segment = t.div_ceil(segments);
-            let bytes = self.bytes_with(n, t, segment, tokens);
+            let bytes = bytes(segment);
             if bytes <= budget {
                 return Ok(segment);
             }
@@ -321,8 +347,25 @@ impl<T: Scalar> Engine<T> {
         );
         inputs.check(self.dims)?;
         check_state(state.as_deref().map(|state| state.view()), n, self.dims)?;
-        let segment = self.segment(n, t, matches!(inputs, Inputs::Tokens(_)))?;
-        self.deal(n, t, lengths);
+        match lengths {
+            Some(lengths) => {
+                let rows = self.shards.iter_mut().map(|shard| &mut shard.rows);
+                deal(&mut self.order, rows, lengths);
+            }
+            None => {
+                let parts = self.shards.len();
+                for (s, shard) in self.shards.iter_mut().enumerate() {
+                    shard.rows.set(rows_of(s, parts, n).map(|row| (t, row)));
+                }
+            }
+        }
+        let longest = self.shards.iter().map(|shard| shard.rows.steps()).max();
+        let longest = longest.expect("there is a shard");
+        let segment = self.segment(n, longest, |segment| {
+            let extents = self.shards.iter().map(|shard| shard.rows.extent(segment));
+            let tokens = matches!(inputs, Inputs::Tokens(_));
+            self.bytes_in(extents, longest, segment, tokens)
+        })?;
         let pass = Pass {
             parameters: p,
             inputs: inputs.reborrow(),
@@ -348,27 +391,6 @@ impl<T: Scalar> Engine<T> {
             }
         }
         Ok(())
-    }
-
-    /// Which sequences are whose: equal ones in one piece each, others dealt out with the longest first.
-    fn deal(&mut self, n: usize, t: usize, lengths: Option<&[usize]>) {
-        let parts = self.shards.len();
-        let Some(lengths) = lengths else {
-            for (s, shard) in self.shards.iter_mut().enumerate() {
-                shard.rows.set(rows_of(s, parts, n).map(|row| (t, row)));
-            }
-            return;
-        };
-        self.order.clear();
-        self.order
-            .extend(lengths.iter().map(|&length| Reverse(length)).zip(0..));
-        self.order.sort_unstable();
-        for (s, shard) in self.shards.iter_mut().enumerate() {
-            let own = self.order.iter().skip(s).step_by(parts);
-            shard
-                .rows
-                .set(own.map(|&(Reverse(length), row)| (length, row)));
-        }
     }
 
     /// Adds the shards' gradients in their order; returns the norm of the sum.
@@ -404,6 +426,22 @@ impl<T: Scalar> Engine<T> {
             tally += shard.tally;
         }
         tally
+    }
+}
+
+/// Deals sequences of different lengths out to the shards, the longest first.
+fn deal<'a>(
+    order: &mut Vec<(Reverse<usize>, usize)>,
+    shards: impl ExactSizeIterator<Item = &'a mut Rows>,
+    lengths: &[usize],
+) {
+    let parts = shards.len();
+    order.clear();
+    order.extend(lengths.iter().map(|&length| Reverse(length)).zip(0..));
+    order.sort_unstable();
+    for (s, rows) in shards.enumerate() {
+        let own = order.iter().skip(s).step_by(parts);
+        rows.set(own.map(|&(Reverse(length), row)| (length, row)));
     }
 }
 
