@@ -121,7 +121,7 @@ mod tests {
         );
         assert_eq!(documents.parts(5, 1).next(), None);
         let (left, right) = documents.split(6);
-        assert!(left.ranges().eq([0..3, 3..4, 4..6]) && right.ranges().eq([0..2]));
+        assert!(left.ranges().eq([0..3, 3..4, 4..6]) && right.ranges().eq(std::iter::once(0..2)));
         assert_eq!(documents.split(8), (documents, Documents::default()));
     }
 

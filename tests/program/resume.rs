@@ -137,9 +137,9 @@ fn several_files() {
     assert!((total(&both) / (total(&one) + total(&other)) - 1.0).abs() < 1e-12);
 
     // The same text, cut elsewhere, is other data.
-    let [a, b] = ["texts/00.txt", "texts/02.txt"].map(|name| read(&desk.path(name)));
-    desk.write("texts/00.txt", &[&a[..], &b[..9]].concat());
-    desk.write("texts/02.txt", &b[9..]);
+    let [a, b] = ["texts/05.txt", "texts/06.txt"].map(|name| read(&desk.path(name)));
+    desk.write("texts/05.txt", &[&a[..], &b[..1]].concat());
+    desk.write("texts/06.txt", &b[1..]);
     let words = ["data is not what the run was started with", "texts"];
     desk.refused("train --resume files-whole --steps 50", 1, &words);
 }
