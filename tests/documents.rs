@@ -116,3 +116,16 @@ fn training_starts_every_document_from_zero() {
     assert!(apart(epoch_loss(&texts, 1, 7, true).0) > 1e-4);
     assert!(apart(epoch_loss(&[texts.concat()], 1, 7, false).0) > 1e-4);
 }
+
+#[test]
+fn reset_state_starts_every_window_from_zero() {
+    let text = texts(&[71]).remove(0);
+    let windows: Vec<String> = (0..10)
+        .map(|k| text[7 * k..7 * k + 8].to_string())
+        .collect();
+    let (loss, _, counted) = alone(&windows);
+    let (mean, tokens) = epoch_loss(std::slice::from_ref(&text), 1, 7, true);
+    assert_eq!((tokens, counted), (70, 70));
+    assert!((mean * 70.0 / loss - 1.0).abs() <= EQUAL);
+    assert!((epoch_loss(&[text], 1, 7, false).0 * 70.0 / loss - 1.0).abs() > 1e-4);
+}
