@@ -55,6 +55,13 @@ impl Deal {
         equal.map(|row| (self.t, row)).chain(dealt)
     }
 
+    /// The steps of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.order
+            .first()
+            .map_or(self.t, |&(Reverse(length), _)| length)
+    }
+
     /// How many sequences that are, for a batch of `n`.
     pub fn count(&self, shard: usize, n: usize) -> usize {
         piece(shard, self.shards, n).len()

@@ -23,6 +23,7 @@ use crate::loss::{Tally, softmax_cross_entropy};
 use crate::network::check_state;
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::shard::{Pass, Shard};
+use crate::workspace::{Extent, Rows};
 use crate::{Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation};
 use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, s};
 use rayon::prelude::*;
@@ -186,30 +187,68 @@ impl<T: Scalar> Engine<T> {
     /// # Errors
     /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
     pub fn bytes(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
-        let segment = self.segment(n, t, tokens)?;
-        Ok(self.bytes_with(n, t, segment, tokens))
+        let bytes = |segment: usize| {
+            let extent = |shard| Extent::of(self.deal.count(shard, n), segment.min(t));
+            self.bytes_in(extent, t, segment, tokens)
+        };
+        Ok(bytes(self.segment(n, t, bytes)?))
     }
 
-    fn bytes_with(&self, n: usize, t: usize, segment: usize, tokens: bool) -> usize {
-        let bytes = |shard| {
-            let n = self.deal.count(shard, n);
-            Shard::<T>::bytes(self.dims, n, t, segment, tokens)
-        };
+    /// [`Engine::bytes`] of sequences of these lengths.
+    ///
+    /// # Errors
+    /// As [`Engine::bytes`].
+    pub fn bytes_of(&self, lengths: &[usize], tokens: bool) -> Result<usize> {
+        let (n, t) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
+        let mut deal = Deal::new(self.deal.shards);
+        deal.deal(n, t, Some(lengths));
+        let mut rows = vec![Rows::default(); deal.shards];
+        for (shard, rows) in rows.iter_mut().enumerate() {
+            rows.set(deal.rows(shard));
+        }
+        let bytes =
+            |segment| self.bytes_in(|shard| rows[shard].extent(segment), t, segment, tokens);
+        Ok(bytes(self.segment(n, t, bytes)?))
+    }
+
+    /// Bytes of shards of these extents, of up to `t` steps in segments: of the rank that needs the most.
+    fn bytes_in(
+        &self,
+        extent: impl Fn(usize) -> Extent,
+        t: usize,
+        segment: usize,
+        tokens: bool,
+    ) -> usize {
+        let segments = t.div_ceil(segment.max(1));
+        let bytes = |shard| Shard::<T>::bytes(self.dims, extent(shard), segments, tokens);
         let ranks = self.ranks();
-        let shards = (0..ranks).map(|rank| self.deal.shards_of(rank, ranks).map(bytes).sum());
-        let most: usize = shards.max().expect("there is a rank");
+        let of_rank = |rank| self.deal.shards_of(rank, ranks).map(bytes).sum();
+        let most: usize = (0..ranks).map(of_rank).max().expect("there is a rank");
         most + self.dims.len() * size_of::<T>()
     }
 
+    /// What a shard, of whatever rank, has of the batch that was dealt.
+    fn extent(&self, shard: usize, segment: usize) -> Extent {
+        let own = self.shards.iter().find(|own| own.index == shard);
+        own.map_or_else(
+            || {
+                let mut rows = Rows::default();
+                rows.set(self.deal.rows(shard));
+                rows.extent(segment)
+            },
+            |own| own.rows.extent(segment),
+        )
+    }
+
     /// The time steps of a segment: as many as the memory has room for.
-    fn segment(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
+    fn segment(&self, n: usize, t: usize, bytes: impl Fn(usize) -> usize) -> Result<usize> {
         let Some(budget) = self.memory else {
             return Ok(t);
         };
         let mut least = usize::MAX;
         for segments in 1..=t {
             let segment = t.div_ceil(segments);
-            let bytes = self.bytes_with(n, t, segment, tokens);
+            let bytes = bytes(segment);
             if bytes <= budget {
                 return Ok(segment);
             }
@@ -369,7 +408,6 @@ impl<T: Scalar> Engine<T> {
         inputs.check(self.dims)?;
         let mut state = state;
         check_state(state.as_deref().map(|state| state.view()), n, self.dims)?;
-        let segment = self.segment(n, t, matches!(inputs, Inputs::Tokens(_)))?;
         // Sequences of other lengths are others' than before.
         let moves = lengths.is_some();
         if let Some(state) = state.as_deref_mut().filter(|_| moves) {
@@ -379,6 +417,12 @@ impl<T: Scalar> Engine<T> {
         for shard in &mut self.shards {
             shard.rows.set(self.deal.rows(shard.index));
         }
+        let longest = self.deal.longest();
+        let segment = self.segment(n, longest, |segment| {
+            let extent = |shard| self.extent(shard, segment);
+            let tokens = matches!(inputs, Inputs::Tokens(_));
+            self.bytes_in(extent, longest, segment, tokens)
+        })?;
         let pass = Pass {
             parameters: p,
             inputs: inputs.reborrow(),

@@ -10,7 +10,7 @@ use crate::backward::{Beyond, backward};
 use crate::dropout::{Dropout, Dropped, Mask};
 use crate::forward::{logits, states};
 use crate::loss::{Tally, softmax_cross_entropy};
-use crate::workspace::{Rows, Workspace};
+use crate::workspace::{Extent, Rows, Workspace};
 use crate::{Answers, Dims, Inputs, Parameters, Scalar};
 use ndarray::ArrayView2;
 use std::ops::Range;
@@ -56,14 +56,11 @@ impl<T: Scalar> Shard<T> {
         }
     }
 
-    /// Bytes of a shard of `n` sequences of `t` steps in segments of `segment` steps, after a training step without dropout.
-    pub fn bytes(dims: Dims, n: usize, t: usize, segment: usize, tokens: bool) -> usize {
-        let states = match t.div_ceil(segment) {
-            0 | 1 => 2,
-            segments => 1 + segments,
-        };
-        Workspace::<T>::bytes(dims, n, t.min(segment), tokens)
-            + (states * n * dims.n_h + dims.len()) * size_of::<T>()
+    /// Bytes of a shard after a training step without dropout, in so many segments; `extent` is that of the first.
+    pub fn bytes(dims: Dims, extent: Extent, segments: usize, tokens: bool) -> usize {
+        let states = (1 + segments.max(1)) * extent.n;
+        Workspace::<T>::bytes(dims, extent, tokens)
+            + (states * dims.n_h + dims.len()) * size_of::<T>()
     }
 
     /// Forward, loss and BPTT: gradients of `scale` times the summed loss, and the tally.

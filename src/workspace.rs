@@ -110,6 +110,41 @@ impl Rows {
     fn alive(&self, t: usize) -> usize {
         self.lengths.partition_point(|&length| length > t)
     }
+
+    /// The size of their first `segment` steps: no later segment is larger.
+    pub(crate) fn extent(&self, segment: usize) -> Extent {
+        let steps = segment.min(self.steps());
+        Extent {
+            n: self.index.len(),
+            stepped: self.lengths.iter().map(|&length| length.min(steps)).sum(),
+            last: match steps {
+                0 => self.index.len(),
+                _ => self.alive(steps - 1),
+            },
+        }
+    }
+}
+
+/// What the size of a workspace depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Sequences that enter.
+    pub n: usize,
+    /// Steps of all of them together.
+    pub stepped: usize,
+    /// Sequences alive at the last step.
+    pub last: usize,
+}
+
+impl Extent {
+    /// `n` sequences of `t` steps.
+    pub fn of(n: usize, t: usize) -> Self {
+        Extent {
+            n,
+            stepped: n * t,
+            last: n,
+        }
+    }
 }
 
 /// The scratch of one shard; the module shows what lies where.
@@ -160,14 +195,14 @@ impl<T: Scalar> Workspace<T> {
         }
     }
 
-    /// How many bytes the workspace of a shard of `n` sequences of `t` steps comes to in a training step without dropout.
-    pub fn bytes(dims: Dims, n: usize, t: usize, tokens: bool) -> usize {
+    /// How many bytes the workspace of a shard comes to in a training step without dropout.
+    pub(crate) fn bytes(dims: Dims, extent: Extent, tokens: bool) -> usize {
         let Dims { n_x, n_h, n_y } = dims;
+        let Extent { n, stepped, last } = extent;
         let packed = |k, m| Packed::<T>::len(Level::new(), k, m);
-        let inputs = if tokens {
-            n * t * size_of::<u32>()
-        } else {
-            n * t * n_x * size_of::<T>()
+        let inputs = match tokens {
+            true => size_of::<u32>(),
+            false => n_x * size_of::<T>(),
         };
         let wx = if tokens {
             (n_x + 1) * n_h
@@ -179,7 +214,8 @@ impl<T: Scalar> Workspace<T> {
             false => packed(n_h, n_y) + packed(n_y, n_h),
         };
         let weights = wx + 2 * packed(n_h, n_h) + wy;
-        inputs + size_of::<T>() * (2 * (t + 1) * n * n_h + t * n * n_y + weights)
+        (n + stepped - last) * inputs
+            + size_of::<T>() * (2 * (n + stepped) * n_h + stepped * n_y + weights)
     }
 
     /// Sequences in the first block: those that entered it.

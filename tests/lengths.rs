@@ -151,9 +151,16 @@ fn lengths_that_do_not_fit_are_refused_by_name() {
 }
 
 /// Budgets from all of the memory down to the least, in which some need many segments.
-fn budgets(shards: usize, tokens: bool) -> Vec<usize> {
-    let whole = engine(1, shards, None).bytes(N, T, tokens).unwrap();
-    let Err(Error::Memory { least, .. }) = engine(1, shards, Some(1)).bytes(N, T, tokens) else {
+fn budgets(shards: usize, tokens: bool, lengths: Option<&[usize]>) -> Vec<usize> {
+    let bytes = |memory| {
+        let engine = engine(1, shards, memory);
+        match lengths {
+            Some(lengths) => engine.bytes_of(lengths, tokens),
+            None => engine.bytes(N, T, tokens),
+        }
+    };
+    let whole = bytes(None).unwrap();
+    let Err(Error::Memory { least, .. }) = bytes(Some(1)) else {
         panic!("a byte is no memory");
     };
     assert!(least < whole);
@@ -185,7 +192,7 @@ fn segments_of_time_change_no_gradient() {
                     (engine.gradients().clone(), state)
                 };
                 let (whole, last) = run(None, 1);
-                for memory in budgets(shards, form.tokens) {
+                for memory in budgets(shards, form.tokens, lengths) {
                     let one = run(Some(memory), 1);
                     assert_close(&one.0, &whole, TOLERANCE);
                     assert!(relative(one.1.clone(), last.clone()) <= TOLERANCE);
@@ -230,7 +237,10 @@ fn many_classes_are_the_reference_too() {
                     .unwrap();
                 (
                     engine.gradients().clone(),
-                    engine.bytes(n, t, tokens).unwrap(),
+                    match lengths {
+                        Some(lengths) => engine.bytes_of(lengths, tokens).unwrap(),
+                        None => engine.bytes(n, t, tokens).unwrap(),
+                    },
                 )
             };
             let (gradients, bytes) = run(None, Dropout::default());

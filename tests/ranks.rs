@@ -207,10 +207,13 @@ fn sequences<T: Scalar>() -> Sequences<T> {
     .unwrap()
 }
 
+/// Documents that end within windows, so that rows go from rank to rank; two of them in one window of equal parts.
 fn text<T: Scalar>() -> (Loader<T>, Loader<T>) {
     let text = "abacabadabacabaeabacabadabacabaf.".repeat(20);
-    let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
-    let valid = Corpus::from_text(&text[..151], corpus.vocabulary()).unwrap();
+    let vocabulary = Vocabulary::of_chars(&text);
+    let documents = [&text[..100], &text[100..117], &text[3..8], &text[..300]];
+    let corpus = Corpus::from_texts(&documents, &vocabulary).unwrap();
+    let valid = Corpus::from_texts(&[&text[..151], &text[7..20]], &vocabulary).unwrap();
     (
         Loader::text(corpus, 9, 8).unwrap(),
         Loader::evaluation_text(valid).unwrap(),

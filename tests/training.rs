@@ -161,3 +161,55 @@ fn patience_ends_a_run_that_learns_nothing_more() {
     // The same at once when it is asked to go on.
     assert_eq!(run.run(&mut ()).unwrap(), StopReason::NoImprovement);
 }
+
+/// The rates of the reports of a run, a report a step.
+fn rates(schedule: Schedule, warmup: u64, lr: f64, steps: u64) -> Vec<f64> {
+    let options = TrainOptions {
+        steps,
+        lr,
+        schedule,
+        warmup,
+        report_every: 1,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Gd);
+    run.run(&mut ()).unwrap();
+    run.history().iter().map(|report| report.lr).collect()
+}
+
+#[test]
+fn rates_follow_their_schedule() {
+    let near = |found: Vec<f64>, expected: &[f64]| {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found / expected - 1.0).abs() < 1e-14, "{found} {expected}");
+        }
+    };
+    near(rates(Schedule::Constant, 0, 0.4, 3), &[0.4, 0.4, 0.4]);
+    near(
+        rates(Schedule::Constant, 3, 0.4, 6),
+        &[0.1, 0.2, 0.3, 0.4, 0.4, 0.4],
+    );
+    // 0.2 (1 + cos(20 degrees k)) once it is warm.
+    let cosine = [
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.3879385241571817,
+        0.3532088886237956,
+        0.3,
+        0.234_729_635_533_386_07,
+        0.165_270_364_466_613_93,
+        0.1,
+        0.0467911113762044,
+        0.012061475842818324,
+    ];
+    near(rates(Schedule::Cosine, 3, 0.4, 12), &cosine);
+    // No rate so small changes a loss: the first report is the best, and every third after it halves.
+    let halves = [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125];
+    near(
+        rates(Schedule::HalveOnPlateau, 0, 1e-30, 11),
+        &halves.map(|half| 1e-30 * half),
+    );
+}

@@ -132,9 +132,9 @@ fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
 // Defaults stand in the help texts and in `settings.rs`: a resumed run has to know what was given.
 #[derive(Args)]
 #[command(after_help = "\
-DATA is text (files, or folders read recursively), or one .npz with `inputs` (float [N, T, n_x] or ids [N, T]),
-`targets` (classes [N, T] or distributions [N, T, n_y]) and perhaps `lengths` [N] or `mask` [N, T]. Without DATA a
-network learns the Reber grammar, whose best possible loss is known.
+DATA is text (files, or folders read recursively; each file is a document and starts from a zero state), or one .npz
+with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or distributions [N, T, n_y]) and perhaps
+`lengths` [N] or `mask` [N, T]. Without DATA a network learns the Reber grammar, whose best possible loss is known.
 
   bptt train book.txt                          a character model with good defaults
   bptt train src --tokens byte --hidden 512    any folder of text
@@ -172,7 +172,7 @@ pub struct TrainArgs {
     /// Steps per window: gradients flow back so far [default: 64; all steps of an .npz]
     #[arg(long, value_parser = positive(), value_name = "T", help_heading = "Data")]
     pub seq_len: Option<usize>,
-    /// Start every window from a zero state in place of the state after the window before
+    /// Start every window from a zero state, not only every document, in place of the state after the window before
     #[arg(long, help_heading = "Data")]
     pub reset_state: bool,
 
@@ -284,7 +284,7 @@ pub struct TrainArgs {
 pub struct EvalArgs {
     /// A .safetensors file or a run folder
     pub model: PathBuf,
-    /// Text in the tokens of the model, or one .npz
+    /// Text in the tokens of the model, each file a document that starts from a zero state; or one .npz
     #[arg(required = true)]
     pub data: Vec<PathBuf>,
     /// Threads; no part of the result [default: all cores]

@@ -131,16 +131,24 @@ impl<T: Scalar> Dataset<T> {
         digest.update(vocabulary.to_json().as_bytes());
         for part in [&corpus, &valid] {
             digest_ids(&mut digest, part.ids());
+            // Where documents begin; what one document is fingerprinted by has never been more than its tokens.
+            for document in part.documents().skip(1) {
+                digest.update(&(document.start as u64).to_le_bytes());
+            }
         }
         let seq_len = settings.seq_len.unwrap_or(SEQ_LEN);
         let valid_tokens = valid.len();
         let train =
             Loader::text(corpus, settings.batch, seq_len).with_context(|| summary.clone())?;
+        if valid_tokens > 0 && valid.predictions() == 0 {
+            let tokens = super::train::plural(valid_tokens, "token");
+            bail!(
+                "{tokens} to validate with and no two of one file: nothing can be predicted; give more text or \
+                 --valid-fraction 0"
+            );
+        }
         let valid = match valid_tokens {
             0 => None,
-            1 => {
-                bail!("one token to validate with is too few: give more text or --valid-fraction 0")
-            }
             _ => Some(Loader::evaluation_text(valid)?),
         };
         let (rows, steps) = train.shape();

@@ -1,12 +1,13 @@
 //! `bptt eval`: how well a saved model predicts.
 
+use super::Done;
 use super::args::EvalArgs;
 use super::dataset::{group, is_npz};
+use super::memory::{self, WindowSize};
 use super::output::Output;
 use super::train::with_model;
-use super::{Done, memory};
 use anyhow::{Context, Result, bail};
-use bptt::data::{Corpus, Loader, Sequences};
+use bptt::data::{Corpus, Loader, OwnedInputs, Sequences};
 use bptt::model::Model;
 use bptt::{Engine, EngineOptions, Scalar, train};
 use serde_json::json;
@@ -17,13 +18,14 @@ pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
 
 fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<Done> {
     let dims = model.rnn.dims();
-    let mut data = if is_npz(&args.data)? {
+    let (mut data, tokens) = if is_npz(&args.data)? {
         let path = &args.data[0];
         let set = Sequences::<T>::read_npz(path)?;
         set.batch()
             .check(dims)
             .with_context(|| format!("{} does not fit {}", path.display(), args.model.display()))?;
-        Loader::evaluation_sequences(set)?
+        let tokens = matches!(set.inputs(), OwnedInputs::Tokens(_));
+        (Loader::evaluation_sequences(set)?, tokens)
     } else {
         let Some(vocabulary) = &model.about.vocabulary else {
             bail!(
@@ -38,7 +40,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
                 reading.skipped
             ));
         }
-        Loader::evaluation_text(corpus)?
+        (Loader::evaluation_text(corpus)?, true)
     };
     // The result depends on the data alone: shards here are no more than a way to use the cores.
     let options = EngineOptions {
@@ -49,7 +51,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let mut engine = Engine::new(dims, options)?;
     let (rows, window) = data.shape();
     memory::check(
-        engine.bytes(rows, window, true)? as f64,
+        WindowSize::of(&data, tokens).bytes(&engine)? as f64,
         &format!("evaluating {rows} sequences of {window} steps"),
         "use a smaller model",
     )?;

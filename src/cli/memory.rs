@@ -2,8 +2,9 @@
 //! by name before the system ends the program for it.
 
 use anyhow::{Result, bail};
+use bptt::data::Loader;
 use bptt::optim::Algorithm;
-use bptt::{Dims, Scalar};
+use bptt::{Dims, Engine, Scalar};
 use std::path::Path;
 
 /// Refuses what takes more memory than there is. Where the system does not say how much that is, refuses nothing.
@@ -28,6 +29,31 @@ pub fn of_weights<T: Scalar>(dims: Dims, algorithm: Algorithm, shards: usize) ->
     let weights = n_h as f64 * (n_x as f64 + n_h as f64 + n_y as f64 + 1.0) + n_y as f64;
     let copies = 5 + 2 * algorithm.moments() + shards;
     weights * copies as f64 * size_of::<T>() as f64
+}
+
+/// What the largest window of a loader asks for.
+pub struct WindowSize {
+    /// The steps of its rows.
+    lengths: Vec<usize>,
+    /// Its inputs are tokens.
+    tokens: bool,
+    /// The bytes of its arrays.
+    arrays: usize,
+}
+
+impl WindowSize {
+    pub fn of<T: Scalar>(loader: &Loader<T>, tokens: bool) -> Self {
+        WindowSize {
+            lengths: loader.largest_window(),
+            tokens,
+            arrays: loader.window_bytes(),
+        }
+    }
+
+    /// The bytes of a step on it: its arrays, and the engine's scratch and gradients.
+    pub fn bytes<T: Scalar>(&self, engine: &Engine<T>) -> bptt::Result<usize> {
+        Ok(self.arrays + engine.bytes_of(&self.lengths, self.tokens)?)
+    }
 }
 
 /// Refuses a model file that does not fit: as it is, and its values in double precision at most.

@@ -51,25 +51,28 @@ fn predict<T: Scalar + WritableElement>(
     }
     inputs.view().check(dims).with_context(fits)?;
     let (n, t) = inputs.sequences();
-    // In the engine, as the result, and as the file.
-    let probabilities = 3.0 * n as f64 * t as f64 * dims.n_y as f64 * size_of::<T>() as f64;
-    memory::check(
-        probabilities,
-        &format!("predicting [{n}, {t}, {}] probabilities", dims.n_y),
-        "give fewer sequences at a time",
-    )?;
     let options = EngineOptions {
         threads: args.threads.unwrap_or(0),
         shards: 0,
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(dims, options)?;
+    let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
+    let (part_rows, part_steps) = (rows.min(n), STEPS.min(t));
+    let tokens = matches!(inputs.view(), Inputs::Tokens(_));
+    // All, and of a part once more.
+    let steps = n as f64 * t as f64 + (part_rows * part_steps) as f64;
+    let probabilities = steps * dims.n_y as f64 * size_of::<T>() as f64;
+    memory::check(
+        probabilities + engine.bytes(part_rows, part_steps, tokens)? as f64,
+        &format!("predicting [{n}, {t}, {}] probabilities", dims.n_y),
+        "give fewer sequences at a time",
+    )?;
     let bar = output.bar(
         (n * t) as u64,
         "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
     );
     let mut probabilities = Array3::zeros((n, t, dims.n_y));
-    let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
     for begin in (0..n).step_by(rows) {
         let rows = begin..(begin + rows).min(n);
         let mut state = Array2::zeros((rows.len(), dims.n_h));

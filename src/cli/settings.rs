@@ -35,6 +35,7 @@ pub struct Settings {
     /// Found from the data where it is not given.
     pub valid_fraction: Option<f64>,
     pub batch: usize,
+    /// Found from the data where it is not given.
     pub seq_len: Option<usize>,
     pub reset_state: bool,
     pub hidden: usize,
@@ -77,7 +78,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// From the command line and the defaults; `digest`, `valid_fraction` and `report_every` are filled in when the data is known.
+    /// From the command line and the defaults; `digest`, `valid_fraction`, `seq_len` and `report_every` are filled in when
+    /// the data is known.
     pub fn new(args: &TrainArgs, world: &World) -> Self {
         let threads = args.threads.unwrap_or(world.cores);
         let algorithm = args.optimizer.unwrap_or(Algorithm::Adam);
@@ -266,21 +268,11 @@ impl Settings {
         if self.steps.or(self.epochs).is_none() {
             bail!("neither `steps` nor `epochs` is given, expected a length of the run");
         }
-        let rates = [
-            ("lr", Some(self.lr)),
-            ("clip.norm", self.clip.norm),
-            ("clip.value", self.clip.value),
-        ];
-        for (name, value) in rates {
-            if let Some(value) = value.filter(|&x| !(x > 0.0 && x.is_finite())) {
-                bail!("`{name}` is {value}, expected a finite number above 0");
-            }
-        }
         if let Some(fraction) = self.valid_fraction.filter(|x| !(0.0..1.0).contains(x)) {
             bail!("`valid_fraction` is {fraction}, expected 0 to less than 1");
         }
         // An error of the file, not of the command line.
-        let options = self.dropout.check().and(self.optimizer.check());
+        let options = self.train_options(1).check().and(self.optimizer.check());
         options.map_err(|error| anyhow::anyhow!("{error}"))
     }
 
@@ -295,10 +287,15 @@ impl Settings {
         else {
             return false;
         };
-        // What only one of them has, another version has brought or left out.
+        // What only one of them has, another version has brought or left out; one left `seq_len` null where it was not given.
+        let same = |name: &str, value| {
+            other
+                .get(name)
+                .is_none_or(|other| other == value || (name == "seq_len" && other.is_null()))
+        };
         ours.iter()
             .filter(|(name, _)| !MAY_DIFFER.contains(&name.as_str()))
-            .all(|(name, value)| other.get(name).is_none_or(|other| other == value))
+            .all(|(name, value)| same(name, value))
     }
 
     /// How the trainer is to train, for a run of `steps` updates.
@@ -320,4 +317,31 @@ impl Settings {
 /// The processor cores this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Cli, Command};
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn a_checkpoint_is_of_a_run_with_its_settings() {
+        let Command::Train(args) = Cli::parse_from(["bptt", "train", "a.txt"]).command else {
+            unreachable!()
+        };
+        let mut settings = Config::new(&args).settings;
+        let of = serde_json::to_value(&settings).unwrap();
+        // Once, the default was left null.
+        settings.seq_len = Some(64);
+        settings.steps = Some(1 << 40);
+        assert!(settings.is_run_of(&of));
+        assert!(settings.is_run_of(&serde_json::to_value(&settings).unwrap()));
+        settings.vocab_size = Some(64);
+        assert!(!settings.is_run_of(&of));
+        settings.vocab_size = None;
+        let of = serde_json::to_value(&settings).unwrap();
+        settings.seq_len = Some(32);
+        assert!(!settings.is_run_of(&of));
+    }
 }

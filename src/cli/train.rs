@@ -3,12 +3,13 @@
 use super::args::{Dtype, TrainArgs};
 use super::dataset::{Dataset, group};
 use super::interrupt::Interrupt;
+use super::memory::{self, WindowSize};
 use super::output::Output;
 use super::run_folder::{RunFolder, check_free};
 use super::sample::generate;
 use super::settings::Config;
 use super::world::World;
-use super::{Done, is_broken_pipe, memory};
+use super::{Done, is_broken_pipe};
 use anyhow::{Result, bail};
 use bptt::data::{Decoder, TokenKind};
 use bptt::model::About;
@@ -84,6 +85,7 @@ fn train<T: Scalar>(
     let steps = [settings.steps, epochs].into_iter().flatten().min();
     let steps = steps.expect("a run has a length");
     settings.valid_fraction = Some(data.valid_fraction);
+    settings.seq_len.get_or_insert(data.train.shape().1);
     let about = About {
         vocabulary: data.vocabulary,
         tokens: Some(data.tokens),
@@ -94,11 +96,13 @@ fn train<T: Scalar>(
     let dims = Dims::new(data.n_x, settings.hidden, data.n_y)?;
     // More shards than sequences would stay empty: the result is the same without them.
     let (rows, window) = data.train.shape();
-    let most_rows = data
+    let valid_shape = data.valid.as_ref().map(|valid| valid.shape());
+    let most_rows = valid_shape.map_or(rows, |valid| rows.max(valid.0));
+    let largest = WindowSize::of(&data.train, data.tokens);
+    let valid_largest = data
         .valid
-        .iter()
-        .map(|valid| valid.shape().0)
-        .fold(rows, usize::max);
+        .as_ref()
+        .map(|valid| WindowSize::of(valid, data.tokens));
     let engine = EngineOptions {
         threads: config.threads,
         shards: settings.shards.min(most_rows.max(world.size())),
@@ -124,11 +128,21 @@ fn train<T: Scalar>(
     if let Some(ranks) = world.ranks() {
         trainer = trainer.join(ranks, config.reduction)?;
     }
+
+    // The moments are not yet touched.
+    let moments = dims.len() * settings.optimizer.algorithm.moments() * size_of::<T>();
     memory::check(
-        trainer.engine().bytes(rows, window, data.tokens)? as f64,
+        (largest.bytes(trainer.engine())? + moments) as f64,
         &format!("a step on {rows} sequences of {window} steps"),
         "choose a smaller --batch, --seq-len or --hidden, or of words a smaller --vocab-size",
     )?;
+    if let (Some(largest), Some((rows, window))) = (valid_largest, valid_shape) {
+        memory::check(
+            (largest.bytes(trainer.engine())? + moments) as f64,
+            &format!("validating {rows} sequences of {window} steps"),
+            "choose a smaller --hidden, of words a smaller --vocab-size, or --valid-fraction 0",
+        )?;
+    }
 
     // STEP 3: the run folder, new or as it was left.
     let mut folder = match folder {
@@ -347,7 +361,7 @@ fn announce<T: Scalar>(
     Ok(())
 }
 
-fn plural(n: usize, word: &str) -> String {
+pub fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 

@@ -3,6 +3,7 @@
 //! Knows which steps it was asked for; knows nothing of epochs or orders.
 
 use super::corpus::Corpus;
+use super::loader::Row;
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use super::streams::Streams;
 use crate::deal::Share;
@@ -21,6 +22,9 @@ pub(super) struct Buffers<T> {
     lengths: Vec<usize>,
     /// Of several ranks, which sequences are gathered; inputs and targets of the others are anything.
     pub share: Option<Share>,
+    /// The first token of each row of text, and its steps.
+    parts: Vec<(usize, usize)>,
+    rows: Vec<Row>,
 }
 
 impl<T: Scalar> Buffers<T> {
@@ -32,43 +36,88 @@ impl<T: Scalar> Buffers<T> {
             distributions: Vec::new(),
             mask: Vec::new(),
             lengths: Vec::new(),
+            parts: Vec::new(),
+            rows: Vec::new(),
             share: None,
         }
     }
 
-    /// A window of every stream; masked where a stream is shorter than the window.
-    pub fn text(&mut self, corpus: &Corpus, streams: &Streams, window: usize) -> Batch<'_, T> {
-        let shape = (streams.count, streams.window_steps(window));
-        let steps = shape.1;
-        for ids in [&mut self.tokens, &mut self.classes] {
-            ids.resize(shape.0 * steps, 0);
+    /// A window of every stream, a row for each part of a document; and what the rows are, unless each goes on from the
+    /// same row of the window before.
+    pub fn streams(
+        &mut self,
+        corpus: &Corpus,
+        streams: &Streams,
+        window: usize,
+    ) -> (Batch<'_, T>, Option<&[Row]>) {
+        self.parts.clear();
+        self.rows.clear();
+        for stream in 0..streams.count {
+            let (begin, steps) = (streams.begin(stream, window), streams.window_steps(window));
+            for part in corpus.documents.parts(begin, steps) {
+                self.parts.push((part.token, part.steps));
+                let fresh = part.begins;
+                self.rows.push(Row { stream, fresh });
+            }
         }
-        let ours = self.share.as_mut().map(|share| share.of(shape.0, None));
+        let as_before = self.rows.len() == streams.count
+            && (window == 0 || self.rows.iter().all(|row| !row.fresh));
+        let shape = self.gather_parts(corpus, false);
+        (self.text(shape), (!as_before).then_some(&self.rows[..]))
+    }
+
+    /// A window of pieces of documents.
+    pub fn pieces(
+        &mut self,
+        corpus: &Corpus,
+        rows: impl Iterator<Item = (usize, usize)>,
+    ) -> Batch<'_, T> {
+        self.parts.clear();
+        self.parts.extend(rows);
+        let shape = self.gather_parts(corpus, true);
+        self.text(shape)
+    }
+
+    /// The parts as rows, zero beyond their ends. Where no state is needed after them, one step fewer is masked: cheaper than
+    /// to sort by length.
+    fn gather_parts(&mut self, corpus: &Corpus, may_mask: bool) -> (usize, usize) {
+        let lengths = self.parts.iter().map(|part| part.1);
+        let least = lengths.clone().min().unwrap_or(0);
+        let steps = lengths.clone().max().unwrap_or(0);
         self.mask.clear();
-        self.mask.resize(shape.0 * steps, true);
-        let mut masked = false;
-        for stream in 0..shape.0 {
-            let (begin, own) = streams.part(stream, window);
-            let (row, rest) = (
-                stream * steps..stream * steps + own,
-                own + stream * steps..(stream + 1) * steps,
-            );
-            if ours.as_ref().is_none_or(|ours| ours[stream]) {
-                for (ids, begin) in [(&mut self.tokens, begin), (&mut self.classes, begin + 1)] {
-                    corpus.ids().copy_to(begin, &mut ids[row.clone()]);
-                    ids[rest.clone()].fill(0);
+        self.lengths.clear();
+        if may_mask && least + 1 == steps {
+            let counts = lengths.flat_map(|own| (0..steps).map(move |step| step < own));
+            self.mask.extend(counts);
+        } else if least < steps {
+            self.lengths.extend(lengths);
+        }
+        let lengths = (!self.lengths.is_empty()).then_some(&self.lengths[..]);
+        let ours = self
+            .share
+            .as_mut()
+            .map(|share| share.of(self.parts.len(), lengths));
+        for (ids, after) in [(&mut self.tokens, 0), (&mut self.classes, 1)] {
+            ids.resize(self.parts.len() * steps, 0);
+            let rows = ids.chunks_exact_mut(steps).zip(&self.parts).enumerate();
+            for (i, (row, &(token, own))) in rows {
+                if ours.is_none_or(|ours| ours[i]) {
+                    corpus.ids().copy_to(token + after, &mut row[..own]);
+                    row[own..].fill(0);
                 }
             }
-            self.mask[rest].fill(false);
-            masked |= own < steps;
         }
+        (self.parts.len(), steps)
+    }
+
+    fn text(&self, shape: (usize, usize)) -> Batch<'_, T> {
         Batch {
             inputs: Inputs::Tokens(matrix(shape, &self.tokens)),
             answers: Answers {
                 targets: Targets::Classes(matrix(shape, &self.classes)),
-                mask: masked.then(|| matrix(shape, &self.mask)),
+                mask: (!self.mask.is_empty()).then(|| matrix(shape, &self.mask)),
             },
-            lengths: None,
+            lengths: (!self.lengths.is_empty()).then_some(&self.lengths[..]),
         }
     }
 

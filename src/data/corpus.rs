@@ -1,11 +1,13 @@
-//! A text as one long row of token ids: [`Corpus`].
+//! A text as one long row of token ids, and where its documents begin: [`Corpus`].
 //!
 //! Knows its vocabulary; knows nothing of batches.
 
+use super::documents::Documents;
 use super::files::{Piece, Place, Reading, for_each_piece};
 use super::intern::{Interner, WordLimits};
 use super::vocabulary::{END_OF_LINE_ID, MOST_SYMBOLS, TokenKind, Vocabulary};
 use crate::{Error, Result};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -136,6 +138,10 @@ impl Ids {
 
 /// A text as token ids, with the vocabulary that names them.
 ///
+/// It is one document or several, as many as files were read: what comes after a document's end does not depend on what
+/// was before, so nothing is predicted across it. Nothing is put between documents either; of words, each ends with the
+/// `<eos>` of its last line.
+///
 /// ```
 /// use bptt::data::{Corpus, Vocabulary};
 ///
@@ -149,11 +155,12 @@ impl Ids {
 pub struct Corpus {
     vocabulary: Arc<Vocabulary>,
     ids: Ids,
+    pub(super) documents: Documents,
 }
 
 impl Corpus {
-    /// Text files, and folders read recursively, joined in the order given; the vocabulary is the
-    /// text's own.
+    /// Text files, and folders read recursively, joined in the order given, each file a document; the
+    /// vocabulary is the text's own.
     ///
     /// Folders are sorted by path; their files that are empty or not UTF-8 are skipped and counted,
     /// hidden ones skipped silently.
@@ -177,7 +184,11 @@ impl Corpus {
     fn read_own(paths: &[PathBuf], kind: TokenKind, limits: WordLimits) -> Result<(Self, Reading)> {
         limits.check()?;
         let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
+        let mut starts = Vec::new();
         let reading = for_each_piece(paths, kind, |piece| {
+            if piece.begins_file() {
+                starts.push(ids.len());
+            }
             interner
                 .push(piece, &mut ids)
                 .map_err(|problem| Error::file(piece.path, problem))
@@ -197,6 +208,7 @@ impl Corpus {
             ids.remap(&map);
         }
         let corpus = Corpus {
+            documents: documents(&starts, ids.len()),
             ids: ids.narrowed(vocabulary.len()),
             vocabulary: Arc::new(vocabulary),
         };
@@ -209,34 +221,50 @@ impl Corpus {
     /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
     /// its file, line and column.
     pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
-        let mut ids = Ids::default();
+        let (mut ids, mut starts) = (Ids::default(), Vec::new());
         let reading = for_each_piece(paths, vocabulary.kind(), |piece| {
+            if piece.begins_file() {
+                starts.push(ids.len());
+            }
             append(vocabulary, piece, &mut ids).map_err(|problem| Error::file(piece.path, problem))
         })?;
         let corpus = Corpus {
+            documents: documents(&starts, ids.len()),
             ids,
             vocabulary: Arc::new(vocabulary.clone()),
         };
         Ok((corpus, reading))
     }
 
-    /// A text in memory.
+    /// A text in memory, one document.
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the first symbol that is not in the vocabulary.
     pub fn from_text(text: &str, vocabulary: &Vocabulary) -> Result<Self> {
-        let mut ids = Ids::default();
-        let piece = Piece {
-            path: Path::new(""),
-            text: text.as_bytes(),
-            place: Place::default(),
-            open_end: !text.is_empty() && !text.ends_with('\n'),
-        };
-        append(vocabulary, piece, &mut ids).map_err(|problem| Error::Invalid {
-            what: "text",
-            problem,
-        })?;
+        Self::from_texts(&[text], vocabulary)
+    }
+
+    /// Texts in memory, each a document.
+    ///
+    /// # Errors
+    /// As [`Corpus::from_text`].
+    pub fn from_texts(texts: &[&str], vocabulary: &Vocabulary) -> Result<Self> {
+        let (mut ids, mut starts) = (Ids::default(), Vec::new());
+        for text in texts {
+            let piece = Piece {
+                path: Path::new(""),
+                text: text.as_bytes(),
+                place: Place::default(),
+                open_end: !text.is_empty() && !text.ends_with('\n'),
+            };
+            starts.push(ids.len());
+            append(vocabulary, piece, &mut ids).map_err(|problem| Error::Invalid {
+                what: "text",
+                problem,
+            })?;
+        }
         Ok(Corpus {
+            documents: documents(&starts, ids.len()),
             ids,
             vocabulary: Arc::new(vocabulary.clone()),
         })
@@ -262,7 +290,27 @@ impl Corpus {
         &self.ids
     }
 
-    /// `(train, valid)`: the last `fraction` of the text for validation, nothing for 0.
+    /// The tokens of each document.
+    ///
+    /// ```
+    /// use bptt::data::{Corpus, Vocabulary};
+    ///
+    /// let corpus = Corpus::from_texts(&["one", "", "three"], &Vocabulary::bytes())?;
+    /// assert!(corpus.documents().eq([0..3, 3..8]));
+    /// assert_eq!(corpus.predictions(), 2 + 4);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    pub fn documents(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.documents.ranges()
+    }
+
+    /// How many tokens can be predicted: all but the first of each document.
+    pub fn predictions(&self) -> usize {
+        self.documents.predictions()
+    }
+
+    /// `(train, valid)`: the last `fraction` of the text for validation, nothing for 0. A document
+    /// across the cut becomes two.
     ///
     /// # Errors
     /// [`Error::Option`] for a fraction outside `0 <= fraction < 1`.
@@ -275,12 +323,24 @@ impl Corpus {
             });
         }
         let valid = (self.len() as f64 * fraction).round() as usize;
+        let cut = self.len() - valid.min(self.len());
+        let (train, valid) = self.documents.split(cut);
+        self.documents = train;
         let valid = Corpus {
             vocabulary: Arc::clone(&self.vocabulary),
-            ids: self.ids.split_off(self.len() - valid.min(self.len())),
+            ids: self.ids.split_off(cut),
+            documents: valid,
         };
         Ok((self, valid))
     }
+}
+
+/// The documents that begin at these of so many tokens.
+fn documents(starts: &[usize], tokens: usize) -> Documents {
+    let mut documents = Documents::default();
+    let ends = starts.iter().skip(1).chain([&tokens]);
+    (starts.iter().zip(ends)).for_each(|(start, end)| documents.push(end - start));
+    documents
 }
 
 /// Appends a piece of a text; its last line of words ends even without a line feed.

@@ -39,6 +39,12 @@ pub(super) struct Piece<'a> {
     pub open_end: bool,
 }
 
+impl Piece<'_> {
+    pub fn begins_file(&self) -> bool {
+        self.place.offset == 0
+    }
+}
+
 /// A place in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {

@@ -4,15 +4,20 @@
 //! |---|---|---|
 //! | epoch | all streams from begin to end | all, shuffled by seed and epoch |
 //! | window | the next `seq_len` steps of every stream | of `batch` sequences, or all steps |
-//! | fresh | the first window of an epoch | the first window of a batch |
+//! | fresh | the first window of an epoch, and where a document begins | the first window of a batch |
+//!
+//! A stream goes on through the documents of its text. Where one ends within a window, the stream's next steps are a row
+//! of their own, which starts from zero beside the others: so every window has as many steps as it would without
+//! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
-//! can be resumed. Knows nothing of networks: who trains carries the state and zeroes it where a
-//! window is fresh.
+//! can be resumed. Knows nothing of networks: who trains carries the states
+//! ([`train::CarriedState`](crate::train::CarriedState)).
 
 use super::buffers::Buffers;
 use super::corpus::Corpus;
-use super::sequences::Sequences;
+use super::pieces::Pieces;
+use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use super::streams::Streams;
 use crate::deal::Share;
 use crate::{Batch, Error, Result, Scalar};
@@ -21,13 +26,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Steps of a window of text in evaluation. Windows carry the state, so this trades memory for the
-/// length of the input product alone; not tuned.
-const EVALUATION_STEPS: usize = 128;
-/// Tokens of text for each stream in evaluation: what a stream's start from a zero state costs is
-/// lost in as many.
-const EVALUATION_TOKENS: usize = 4096;
-/// The most streams, and sequences at a time, in evaluation: a full matrix product; not tuned.
+/// Sequences at a time in evaluation: a full matrix product; not tuned.
 const EVALUATION_ROWS: usize = 64;
 /// Steps of a window of sequences in evaluation; bounds the memory for long ones, not tuned.
 const EVALUATION_SEQUENCE_STEPS: usize = 256;
@@ -74,6 +73,10 @@ enum Source<T> {
         corpus: Corpus,
         streams: Streams,
     },
+    Pieces {
+        corpus: Corpus,
+        pieces: Pieces,
+    },
     Sequences {
         set: Sequences<T>,
         batch: usize,
@@ -91,8 +94,11 @@ enum Source<T> {
 pub struct Window<'a, T> {
     /// Inputs, targets and mask.
     pub batch: Batch<'a, T>,
-    /// The state starts at zero: the first window of an epoch of text, or of a batch of sequences.
+    /// All states start at zero: the first window of an epoch of text, or of a batch of sequences.
     pub fresh: bool,
+    /// What the rows are, where documents begin in this window; `None` where each row goes on from the same row of the
+    /// window before.
+    pub rows: Option<&'a [Row]>,
     /// How many steps count in the loss. Where none does, the state must flow on all the same.
     pub counted: u64,
     /// Where this window stands.
@@ -101,18 +107,28 @@ pub struct Window<'a, T> {
     pub ends_epoch: bool,
 }
 
+/// A row of a window of text: a part of one document. The parts of a stream are one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The stream it is of. After the window, the stream's state is that of its last row.
+    pub stream: usize,
+    /// It begins a document: its state starts at zero. Else it goes on from the stream's.
+    pub fresh: bool,
+}
+
 impl<T: Scalar> Loader<T> {
     /// Text for training: `batch` contiguous streams of equal length, fewer if not each would have
-    /// a full window. The last window of an epoch may be shorter.
+    /// a full window. The last window of an epoch may be shorter. Tokens are predicted from those
+    /// before them in their document, so the first of each document is not.
     ///
     /// # Errors
-    /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len + 1`
-    /// tokens.
+    /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len`
+    /// predictions.
     pub fn text(corpus: Corpus, batch: usize, seq_len: usize) -> Result<Self> {
         check_positive("--batch", batch)?;
         check_positive("--seq-len", seq_len)?;
         check_length(&corpus, seq_len)?;
-        let streams = Streams::equal(corpus.len() - 1, batch, seq_len);
+        let streams = Streams::new(corpus.predictions(), batch, seq_len);
         Ok(Self::new(Source::Text { corpus, streams }))
     }
 
@@ -134,17 +150,16 @@ impl<T: Scalar> Loader<T> {
         Self::over(set, batch, seq_len, Some(seed))
     }
 
-    /// Text for evaluation, divided by its length alone: up to 64 streams of 4096 tokens or more,
-    /// in windows of 128 steps. Every token but the first is predicted once; streams that are a
-    /// step shorter are masked there.
+    /// Text for evaluation: each document divided by its length alone, into up to 64 pieces of 4096
+    /// tokens or more that start from zero. Every token but the first of each document is predicted
+    /// once, so the loss of several documents is the mean of their own, weighted by predictions.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there are fewer than two tokens.
+    /// [`Error::Invalid`] if there is nothing to predict.
     pub fn evaluation_text(corpus: Corpus) -> Result<Self> {
         check_length(&corpus, 1)?;
-        let count = (corpus.len() / EVALUATION_TOKENS).clamp(1, EVALUATION_ROWS);
-        let streams = Streams::all(corpus.len() - 1, count, EVALUATION_STEPS);
-        Ok(Self::new(Source::Text { corpus, streams }))
+        let pieces = Pieces::new(&corpus.documents);
+        Ok(Self::new(Source::Pieces { corpus, pieces }))
     }
 
     /// Sequences for evaluation: in their order, 64 at a time, in windows of 256 steps where they
@@ -188,6 +203,7 @@ impl<T: Scalar> Loader<T> {
     pub fn windows_per_epoch(&self) -> u64 {
         match &self.source {
             Source::Text { streams, .. } => streams.windows() as u64,
+            Source::Pieces { pieces, .. } => pieces.windows() as u64,
             Source::Sequences {
                 set,
                 batch,
@@ -197,25 +213,82 @@ impl<T: Scalar> Loader<T> {
         }
     }
 
-    /// How many sequences run side by side: the rows of a full window.
+    /// How many sequences run side by side.
     pub fn streams(&self) -> usize {
         self.shape().0
     }
 
-    /// Rows and steps of a full window.
+    /// Sequences side by side and steps of a full window. Where documents begin in a window, it may have more rows,
+    /// but no more steps in all.
     pub fn shape(&self) -> (usize, usize) {
         match &self.source {
             Source::Text { streams, .. } => (streams.count, streams.window_steps(0)),
+            Source::Pieces { pieces, .. } => {
+                let (rows, _) = pieces.window(0);
+                rows.fold((0, 0), |(n, steps), row| (n + 1, steps.max(row.1)))
+            }
             Source::Sequences { batch, seq_len, .. } => (*batch, *seq_len),
         }
+    }
+
+    /// The steps of each row of the window that takes the most memory.
+    pub fn largest_window(&self) -> Vec<usize> {
+        let size = |lengths: &Vec<usize>| lengths.len() + lengths.iter().sum::<usize>();
+        let largest = match &self.source {
+            Source::Text { corpus, streams } => {
+                let windows = match corpus.documents.len() {
+                    1 => 0..1,
+                    _ => 0..streams.windows(),
+                };
+                let parts = |window| {
+                    let steps = streams.window_steps(window);
+                    let streams = (0..streams.count).map(move |s| streams.begin(s, window));
+                    streams.flat_map(move |begin| corpus.documents.parts(begin, steps))
+                };
+                let lengths = |window| parts(window).map(|part| part.steps).collect();
+                windows.map(lengths).max_by_key(size)
+            }
+            Source::Pieces { pieces, .. } => {
+                let lengths = |window| pieces.window(window).0.map(|row| row.1).collect();
+                pieces.first_windows().map(lengths).max_by_key(size)
+            }
+            Source::Sequences { batch, seq_len, .. } => Some(vec![*seq_len; *batch]),
+        };
+        largest.expect("there is a window")
+    }
+
+    /// The most bytes that the arrays of a window take.
+    pub fn window_bytes(&self) -> usize {
+        let (rows, steps, inputs, targets) = match &self.source {
+            Source::Sequences {
+                set,
+                batch,
+                seq_len,
+                ..
+            } => {
+                let inputs = match set.inputs() {
+                    OwnedInputs::Dense(x) => x.dim().2 * size_of::<T>(),
+                    OwnedInputs::Tokens(_) => size_of::<u32>(),
+                };
+                let targets = match set.targets() {
+                    OwnedTargets::Distributions(y) => y.dim().2 * size_of::<T>(),
+                    OwnedTargets::Classes(_) => size_of::<u32>(),
+                };
+                (*batch, *seq_len, inputs, targets)
+            }
+            Source::Text { .. } | Source::Pieces { .. } => {
+                let rows = self.largest_window().len();
+                (rows, self.shape().1, size_of::<u32>(), size_of::<u32>())
+            }
+        };
+        rows * steps * (inputs + targets + size_of::<bool>())
     }
 
     /// How many steps count in the loss in an epoch.
     pub fn counted_per_epoch(&self) -> u64 {
         match &self.source {
-            Source::Text { streams, .. } => (0..streams.windows())
-                .flat_map(|w| (0..streams.count).map(move |s| streams.part(s, w).1 as u64))
-                .sum(),
+            Source::Text { streams, .. } => streams.predictions() as u64,
+            Source::Pieces { corpus, .. } => corpus.predictions() as u64,
             Source::Sequences { set, .. } => set.counted(),
         }
     }
@@ -265,10 +338,15 @@ impl<T: Scalar> Loader<T> {
                 ..position
             },
         };
-        let (batch, fresh) = match &mut self.source {
+        let window = position.window as usize;
+        let (batch, rows, fresh) = match &mut self.source {
             Source::Text { corpus, streams } => {
-                let window = position.window as usize;
-                (self.buffers.text(corpus, streams, window), window == 0)
+                let (batch, rows) = self.buffers.streams(corpus, streams, window);
+                (batch, rows, window == 0)
+            }
+            Source::Pieces { corpus, pieces } => {
+                let (rows, fresh) = pieces.window(window);
+                (self.buffers.pieces(corpus, rows), None, fresh)
             }
             Source::Sequences {
                 set,
@@ -285,19 +363,17 @@ impl<T: Scalar> Loader<T> {
                     *ordered_for = Some(position.epoch);
                 }
                 let parts = set.steps().div_ceil(*seq_len);
-                let (group, part) = (
-                    position.window as usize / parts,
-                    position.window as usize % parts,
-                );
+                let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
                 let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                (self.buffers.sequences(set, rows, steps), part == 0)
+                (self.buffers.sequences(set, rows, steps), None, part == 0)
             }
         };
         Window {
             counted: batch.counted(),
             batch,
             fresh,
+            rows,
             position,
             ends_epoch,
         }
@@ -324,22 +400,22 @@ fn check_positive(name: &'static str, value: usize) -> Result<()> {
 }
 
 fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
-    let tokens = corpus.len();
-    if tokens > seq_len {
+    let (tokens, predictions) = (corpus.len(), corpus.predictions());
+    if predictions >= seq_len {
         return Ok(());
     }
+    let found = match tokens - predictions {
+        0 | 1 => format!("{tokens} tokens"),
+        documents => format!("{tokens} tokens in {documents} documents"),
+    };
     let needed = format!(
-        "{tokens} tokens, expected more than {seq_len} for \
-         windows of {seq_len} steps and the token after"
+        "{found}, expected more than {seq_len} for windows of {seq_len} steps and the first token of a document"
     );
     Err(Error::Invalid {
         what: "text",
-        problem: match tokens {
-            0 | 1 => format!("{needed}; give more text"),
-            _ => format!(
-                "{needed}; give more text, or `--seq-len {}` or smaller",
-                tokens - 1
-            ),
+        problem: match predictions {
+            0 => format!("{needed}; give more text"),
+            _ => format!("{needed}; give more text, or `--seq-len {predictions}` or smaller"),
         },
     })
 }

@@ -1,9 +1,9 @@
-use super::super::sequences::{OwnedInputs, OwnedTargets};
 use super::super::vocabulary::Vocabulary;
 use super::*;
 use crate::{Inputs, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;
+use std::ops::Range;
 
 /// A text of `len` tokens in which every token is its own position.
 fn corpus(len: usize) -> Corpus {
@@ -95,6 +95,65 @@ proptest! {
         let mut loader = Loader::<f32>::evaluation_text(corpus(len)).unwrap();
         prop_assert_eq!(loader.streams(), (len / 4096).clamp(1, 64));
         prop_assert_eq!(predicted(&mut loader), (1..len as u32).collect::<Vec<_>>());
+    }
+
+    /// The tokens of each document follow each other; so do the parts of one in different windows, and nothing else.
+    #[test]
+    fn streams_go_through_documents_part_by_part(
+        lengths in prop::collection::vec(prop_oneof![1usize..6, 1usize..80], 1..40),
+        batch in 1usize..9, seq_len in 1usize..30,
+    ) {
+        let text = |range: Range<usize>| range.filter_map(|i| char::from_u32(0x4e00 + i as u32)).collect::<String>();
+        let all: usize = lengths.iter().sum();
+        let mut end = 0;
+        let texts: Vec<String> = lengths.iter().map(|n| { end += n; text(end - n..end) }).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let corpus = Corpus::from_texts(&texts, &Vocabulary::of_chars(&text(0..all))).unwrap();
+        let starts: Vec<u32> = corpus.documents().map(|range| range.start as u32).collect();
+        prop_assume!(corpus.predictions() >= seq_len);
+        let mut loader = Loader::<f32>::text(corpus.clone(), batch, seq_len).unwrap();
+        let (streams, windows) = (loader.streams(), loader.windows_per_epoch());
+        let largest: usize = loader.largest_window().iter().map(|steps| steps + 1).sum();
+        let mut predicted = Vec::new();
+        let mut last: Vec<Option<u32>> = vec![None; streams];
+        for k in 0..2 * windows {
+            let window = loader.next();
+            prop_assert_eq!(window.fresh, k % windows == 0);
+            if window.fresh {
+                predicted.clear();
+                last.fill(None);
+            }
+            let (x, y) = (tokens(&window), classes(&window));
+            let as_before: Vec<Row> = (0..streams).map(|stream| Row { stream, fresh: false }).collect();
+            let rows = window.rows.unwrap_or(&as_before);
+            prop_assert_eq!(x.nrows(), rows.len());
+            prop_assert!(rows.is_sorted_by_key(|row| row.stream));
+            let mut steps = vec![0; streams];
+            for (i, row) in rows.iter().enumerate() {
+                let own = window.batch.lengths.map_or(x.ncols(), |lengths| lengths[i]);
+                let continues = last[row.stream] == Some(x[[i, 0]]) || last[row.stream].is_none();
+                let begins = starts.contains(&x[[i, 0]]);
+                let goes_on = continues && (!begins || window.fresh);
+                prop_assert!((row.fresh && begins) || (!row.fresh && goes_on));
+                for j in 0..own {
+                    prop_assert_eq!(y[[i, j]], x[[i, j]] + 1);
+                    prop_assert!(!starts.contains(&y[[i, j]]));
+                    prop_assert!(j == 0 || x[[i, j]] == y[[i, j - 1]]);
+                    predicted.push(y[[i, j]]);
+                }
+                last[row.stream] = Some(y[[i, own - 1]]);
+                steps[row.stream] += own;
+            }
+            prop_assert!(steps.iter().all(|&n| n == steps[0] && n <= seq_len));
+            prop_assert_eq!(window.counted, (streams * steps[0]) as u64);
+            prop_assert!(rows.len() + streams * steps[0] <= largest);
+        }
+        let left_out = corpus.predictions() - predicted.len();
+        prop_assert!(left_out < streams);
+        prop_assert_eq!(loader.counted_per_epoch(), predicted.len() as u64);
+        predicted.sort_unstable();
+        predicted.dedup();
+        prop_assert_eq!(corpus.predictions() - predicted.len(), left_out);
     }
 
     /// The last window is one step of the longer streams.
@@ -202,6 +261,36 @@ fn evaluation_keeps_the_order_and_cuts_long_sequences() {
 }
 
 #[test]
+fn windows_take_what_their_arrays_do() {
+    // Two features in f64, a class and the mask; tokens and classes.
+    let dense = Loader::sequences(set(9, 4, None), 5, Some(3), 0).unwrap();
+    assert_eq!(dense.window_bytes(), 5 * 3 * (2 * 8 + 4 + 1));
+    let text = Loader::<f32>::text(corpus(100), 4, 7).unwrap();
+    assert_eq!(text.window_bytes(), 4 * 7 * 9);
+    assert_eq!(
+        (text.largest_window(), dense.largest_window()),
+        (vec![7; 4], vec![3; 5])
+    );
+}
+
+#[test]
+fn short_documents_make_windows_wide_and_short() {
+    // Four predictions each: a window of 2 x 8 is four rows of four.
+    let text = "abcde".repeat(100);
+    let texts: Vec<&str> = (0..100).map(|i| &text[5 * i..5 * i + 5]).collect();
+    let corpus = Corpus::from_texts(&texts, &Vocabulary::of_chars("abcde")).unwrap();
+    let mut loader = Loader::<f32>::text(corpus, 2, 8).unwrap();
+    assert_eq!((loader.shape(), loader.windows_per_epoch()), ((2, 8), 25));
+    assert_eq!(loader.largest_window(), [4; 4]);
+    for _ in 0..25 {
+        let window = loader.next();
+        assert_eq!(window.batch.inputs.sequences(), (4, 4));
+        let streams = window.rows.unwrap().iter().map(|row| row.stream);
+        assert!(streams.eq([0, 0, 1, 1]) && window.batch.lengths.is_none());
+    }
+}
+
+#[test]
 fn buffers_are_used_again() {
     let mut loader = Loader::<f32>::text(corpus(301), 4, 7).unwrap();
     let address = |window: &Window<'_, f32>| match window.batch.inputs {
@@ -222,6 +311,14 @@ fn too_little_text_and_zeros_are_refused() {
         "{error}"
     );
     assert!(Loader::<f32>::text(corpus(10), 2, usize::MAX).is_err());
+    let three = Corpus::from_texts(&["abc", "d", "ef"], &Vocabulary::bytes()).unwrap();
+    let error = Loader::<f32>::text(three, 2, 5).unwrap_err().to_string();
+    assert!(
+        error.contains("6 tokens in 3 documents") && error.contains("--seq-len 3"),
+        "{error}"
+    );
+    let single = Corpus::from_texts(&["a", "d"], &Vocabulary::bytes()).unwrap();
+    assert!(Loader::<f32>::evaluation_text(single).is_err());
     assert!(Loader::<f32>::text(corpus(1), 2, 1).is_err());
     assert!(Loader::<f32>::evaluation_text(corpus(1)).is_err());
     assert!(

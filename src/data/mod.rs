@@ -5,13 +5,15 @@
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
 //! | `intern` | a text read once | a vocabulary and the ids |
 //! | `files` | files and folders | texts, piece by piece |
-//! | `corpus` | text | one long row of ids: [`Corpus`] |
+//! | `corpus` | text | one long row of ids, in documents: [`Corpus`] |
 //! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
 //! | `npz` | those arrays | [`Sequences`], checked |
 //! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
 //! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
-//! | `streams` | a number of tokens | contiguous streams and their windows |
+//! | `documents` | their lengths | the predictions of each, part by part |
+//! | `streams` | a number of predictions | contiguous streams and their windows, to train on |
+//! | `pieces` | documents | pieces side by side and their windows, to evaluate |
 //! | `buffers` | the steps of a window | arrays that are used again |
 //! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
 //!
@@ -33,11 +35,13 @@
 mod buffers;
 mod corpus;
 mod decoder;
+mod documents;
 mod files;
 mod intern;
 mod loader;
 mod npy;
 mod npz;
+mod pieces;
 mod reber;
 mod sequences;
 mod streams;
@@ -48,7 +52,7 @@ pub use corpus::{Corpus, Ids};
 pub use decoder::Decoder;
 pub use files::Reading;
 pub use intern::WordLimits;
-pub use loader::{Loader, Position, Window};
+pub use loader::{Loader, Position, Row, Window};
 pub use reber::{best_loss, reber};
 pub use sequences::{OwnedInputs, OwnedTargets, Sequences};
 pub use vocabulary::{TokenKind, Vocabulary};

@@ -1,4 +1,4 @@
-//! How a row of tokens is cut into streams that run side by side, and those into windows.
+//! How the predictions of a text are cut into streams that run side by side, and those into windows.
 //!
 //! ```text
 //! tokens   a b c d e f g h i j k      10 predictions: b .. k
@@ -7,71 +7,49 @@
 //! windows  a b c . .  then  . . . d e     of 3 steps, then 2
 //! ```
 //!
-//! Arithmetic alone: knows neither tokens nor buffers.
+//! Arithmetic alone: knows neither tokens nor documents nor buffers.
 
-/// Contiguous streams of predictions, the first `longer` of them one step longer than the rest.
+/// Contiguous streams of as many predictions each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Streams {
     pub count: usize,
-    shortest: usize,
-    longer: usize,
+    /// Of each stream.
+    steps: usize,
     pub seq_len: usize,
 }
 
 impl Streams {
-    /// For training: up to `batch` streams of equal length, each with a full window where there are
-    /// that many predictions; fewer than `count` predictions at the end are left out.
+    /// Up to `batch` streams, each with a full window where there are that many predictions; fewer
+    /// than `count` predictions at the end are left out.
     ///
     /// # Panics
     /// If there are not `seq_len` predictions, or `batch` or `seq_len` is zero.
-    pub fn equal(predictions: usize, batch: usize, seq_len: usize) -> Self {
+    pub fn new(predictions: usize, batch: usize, seq_len: usize) -> Self {
         let count = batch.min(predictions / seq_len);
         Streams {
             count,
-            shortest: predictions / count,
-            longer: 0,
+            steps: predictions / count,
             seq_len,
         }
-    }
-
-    /// For evaluation: every prediction, in `count` streams.
-    ///
-    /// # Panics
-    /// If `count` is zero or there are not as many predictions.
-    pub fn all(predictions: usize, count: usize, seq_len: usize) -> Self {
-        assert!(predictions >= count);
-        Streams {
-            count,
-            shortest: predictions / count,
-            longer: predictions % count,
-            seq_len,
-        }
-    }
-
-    /// The steps of the longest stream.
-    fn steps(&self) -> usize {
-        self.shortest + usize::from(self.longer > 0)
     }
 
     pub fn windows(&self) -> usize {
-        self.steps().div_ceil(self.seq_len)
+        self.steps.div_ceil(self.seq_len)
     }
 
     /// The steps of a window: `seq_len`, in the last one what is left.
     pub fn window_steps(&self, window: usize) -> usize {
-        self.seq_len.min(self.steps() - window * self.seq_len)
+        self.seq_len.min(self.steps - window * self.seq_len)
     }
 
-    /// Where a stream's window begins in the row of tokens, and how many of its steps the stream
-    /// has.
-    pub fn part(&self, stream: usize, window: usize) -> (usize, usize) {
-        let length = self.shortest + usize::from(stream < self.longer);
-        let begin = stream * self.shortest + stream.min(self.longer);
-        let offset = window * self.seq_len;
-        (
-            begin + offset,
-            self.seq_len.min(length - offset.min(length)),
-        )
+    /// The first prediction of a stream's window.
+    pub fn begin(&self, stream: usize, window: usize) -> usize {
+        stream * self.steps + window * self.seq_len
+    }
+
+    /// The predictions of all streams.
+    pub fn predictions(&self) -> usize {
+        self.count * self.steps
     }
 }
 
@@ -80,45 +58,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How often each prediction is made in an epoch.
-    fn visits(streams: &Streams, predictions: usize) -> Vec<usize> {
-        let mut visits = vec![0; predictions];
-        for window in 0..streams.windows() {
-            let steps = streams.window_steps(window);
-            assert!(steps > 0);
-            for stream in 0..streams.count {
-                let (begin, own) = streams.part(stream, window);
-                assert!(own <= steps && own + 1 >= steps);
-                visits[begin..begin + own].iter_mut().for_each(|v| *v += 1);
-            }
-        }
-        visits
-    }
-
     #[test]
     fn the_example_of_the_documentation() {
-        let streams = Streams::all(10, 2, 3);
+        let streams = Streams::new(10, 2, 3);
         assert_eq!((streams.windows(), streams.window_steps(1)), (2, 2));
-        assert_eq!((streams.part(1, 0), streams.part(1, 1)), ((5, 3), (8, 2)));
+        assert_eq!((streams.begin(1, 0), streams.begin(1, 1)), (5, 8));
     }
 
     proptest! {
         #[test]
-        fn evaluation_predicts_everything_once(
-            predictions in 1usize..3000, count in 1usize..70, seq_len in 1usize..200,
-        ) {
-            let streams = Streams::all(predictions, count.min(predictions), seq_len);
-            prop_assert!(visits(&streams, predictions).iter().all(|&v| v == 1));
-        }
-
-        #[test]
-        fn training_predicts_nearly_everything_once(
+        fn nearly_everything_is_predicted_once(
             predictions in 1usize..3000, batch in 1usize..70, seq_len in 1usize..200,
         ) {
-            let streams = Streams::equal(predictions, batch, seq_len.min(predictions));
-            let visits = visits(&streams, predictions);
+            let streams = Streams::new(predictions, batch, seq_len.min(predictions));
+            let mut visits = vec![0; predictions];
+            for window in 0..streams.windows() {
+                let steps = streams.window_steps(window);
+                prop_assert!(steps > 0);
+                for stream in 0..streams.count {
+                    let begin = streams.begin(stream, window);
+                    visits[begin..begin + steps].iter_mut().for_each(|v| *v += 1);
+                }
+            }
             prop_assert!(visits.iter().all(|&v| v <= 1));
-            prop_assert!(visits.iter().filter(|&&v| v == 0).count() < streams.count);
+            let left_out = visits.iter().filter(|&&v| v == 0).count();
+            prop_assert!(left_out < streams.count);
+            prop_assert_eq!(streams.predictions(), predictions - left_out);
             prop_assert!(streams.window_steps(0) == streams.seq_len);
         }
     }

@@ -16,11 +16,13 @@ mod checkpoint;
 mod observers;
 pub mod plot;
 mod schedule;
+mod state;
 pub mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Progress};
 pub use observers::Checkpoints;
 pub use schedule::Schedule;
+pub use state::CarriedState;
 
 use crate::data::Loader;
 use crate::dropout::Dropout;
@@ -28,7 +30,6 @@ use crate::loss::Tally;
 use crate::optim::{Clip, Optimizer, OptimizerOptions, Update};
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
-use ndarray::Array2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,25 +67,29 @@ pub struct TrainOptions {
 }
 
 impl TrainOptions {
-    fn check(&self) -> Result<()> {
+    /// Whether every option is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the one that is not.
+    pub fn check(&self) -> Result<()> {
         let positive = [
-            ("lr", Some(self.lr)),
-            ("clip-norm", self.clip.norm),
-            ("clip-value", self.clip.value),
+            ("--lr", Some(self.lr)),
+            ("--clip-norm", self.clip.norm),
+            ("--clip-value", self.clip.value),
         ];
         for (name, value) in positive {
             if let Some(value) = value.filter(|&v| !(v > 0.0 && v.is_finite())) {
                 return Err(Error::Option {
                     name,
                     value: value.to_string(),
-                    expected: "a positive number",
+                    expected: "a finite number above 0",
                 });
             }
         }
         self.dropout.check()?;
         if self.report_every == 0 {
             return Err(Error::Option {
-                name: "report-every",
+                name: "--report-every",
                 value: "0".into(),
                 expected: "at least 1",
             });
@@ -222,7 +227,7 @@ pub struct Trainer<T: Scalar> {
     loader: Loader<T>,
     validation: Option<Loader<T>>,
     options: TrainOptions,
-    state: Array2<T>,
+    state: CarriedState<T>,
     best: Parameters<T>,
     progress: Progress,
     history: Vec<Report>,
@@ -269,14 +274,14 @@ impl<T: Scalar> Trainer<T> {
         options.check()?;
         let dims = rnn.dims();
         let optimizer = Optimizer::new(dims, optimizer)?;
-        let state = Array2::zeros((0, dims.n_h));
+        let state = CarriedState::new(dims.n_h);
         let best = rnn.parameters().clone();
         let progress = Progress::default();
         let good = Checkpoint {
             parameters: best.clone(),
             best: best.clone(),
             moments: optimizer.moments().to_vec(),
-            state: state.clone(),
+            state: state.streams().clone(),
             progress: progress.clone(),
         };
         Ok(Trainer {
@@ -335,7 +340,7 @@ impl<T: Scalar> Trainer<T> {
         self.loader.seek(checkpoint.progress.position)?;
         self.rnn = Rnn::from_parameters(checkpoint.parameters.clone());
         self.best = checkpoint.best.clone();
-        self.state = checkpoint.state.clone();
+        self.state = CarriedState::of(checkpoint.state.clone());
         self.progress = checkpoint.progress.clone();
         self.history = history;
         self.good = checkpoint;
@@ -344,7 +349,7 @@ impl<T: Scalar> Trainer<T> {
 
     /// All that is needed to go on from here. Of several ranks, all must ask for it.
     pub fn checkpoint(&self) -> Checkpoint<T> {
-        let mut state = self.state.clone();
+        let mut state = self.state.streams().clone();
         self.engine.gather_state(&mut state);
         Checkpoint {
             parameters: self.rnn.parameters().clone(),
@@ -433,15 +438,15 @@ impl<T: Scalar> Trainer<T> {
         let begin = Instant::now();
         let (tally, norm, ends) = loop {
             let window = self.loader.next();
-            let rows = window.batch.inputs.sequences().0;
-            if window.fresh || self.options.reset_state || self.state.nrows() != rows {
-                reset(&mut self.state, rows);
+            if self.options.reset_state {
+                self.state.reset();
             }
-            let state = Some(&mut self.state);
+            let state = Some(self.state.enter_on(&self.engine, &window));
             if window.counted == 0 {
                 // Nothing to learn, but the state has to pass through.
                 self.engine
                     .predict(self.rnn.parameters(), window.batch.inputs, state)?;
+                self.state.leave_on(&self.engine, &window);
                 continue;
             }
             let (p, update) = (self.rnn.parameters(), self.progress.step + 1);
@@ -452,6 +457,7 @@ impl<T: Scalar> Trainer<T> {
                 &self.options.dropout,
                 update,
             )?;
+            self.state.leave_on(&self.engine, &window);
             break (found.tally, found.norm, self.loader.position());
         };
         let loss = tally.mean_loss();
@@ -615,32 +621,21 @@ pub fn evaluate<T: Scalar>(
     data: &mut Loader<T>,
     mut seen: impl FnMut(u64),
 ) -> Result<Tally> {
-    let mut state = Array2::zeros((0, p.dims().n_h));
+    let mut carried = CarriedState::new(p.dims().n_h);
     let mut tally = Tally::default();
     data.seek(crate::data::Position::default())?;
     loop {
         let window = data.next();
-        let rows = window.batch.inputs.sequences().0;
-        if window.fresh || state.nrows() != rows {
-            reset(&mut state, rows);
-        }
+        let state = Some(carried.enter_on(engine, &window));
         if window.counted == 0 {
-            engine.predict(p, window.batch.inputs, Some(&mut state))?;
+            engine.predict(p, window.batch.inputs, state)?;
         } else {
-            tally += engine.evaluate(p, &window.batch, Some(&mut state))?;
+            tally += engine.evaluate(p, &window.batch, state)?;
         }
+        carried.leave_on(engine, &window);
         seen(window.counted);
         if window.ends_epoch {
             return Ok(tally);
         }
-    }
-}
-
-/// A zero state of `rows` sequences, in place where the size allows.
-fn reset<T: Scalar>(state: &mut Array2<T>, rows: usize) {
-    if state.nrows() == rows {
-        state.fill(T::zero());
-    } else {
-        *state = Array2::zeros((rows, state.ncols()));
     }
 }

@@ -56,6 +56,7 @@ fn train_leaves_a_run_folder_and_says_what_came_of_it() {
         (&config["hidden"], &config["lr"]),
         (&24.into(), &0.01.into())
     );
+    assert!(config["valid_fraction"] == 0.1 && config["seq_len"] == 16);
     let history = String::from_utf8(read(&desk.path("run/history.jsonl"))).unwrap();
     for line in history.lines() {
         let report: Value = serde_json::from_str(line).unwrap();

@@ -110,6 +110,109 @@ fn dropout_segments_and_lengths() {
 }
 
 #[test]
+fn several_files() {
+    let desk = Desk::new();
+    // Longer and shorter than a window, some of a few characters, one of one.
+    for (i, n) in [90, 3, 400, 1, 17, 16, 2, 1000, 5, 44, 230]
+        .iter()
+        .enumerate()
+    {
+        let text: String = super::LINE.chars().cycle().skip(7 * i).take(*n).collect();
+        desk.write(&format!("texts/{i:02}.txt"), text.as_bytes());
+    }
+    let flags = "texts --hidden 12 --batch 4 --report-every 10";
+    check(&desk, "files", &format!("{flags} --seq-len 16"), 17, 47);
+    let words = format!("{flags} --tokens word --seq-len 5");
+    check(&desk, "words", &words, 13, 30);
+    let dropped = format!("{flags} --seq-len 16 --dropout 0.2 --memory 80k --dtype f64");
+    check(&desk, "dropped", &dropped, 20, 47);
+
+    // What is said of both is what is said of each.
+    let eval = |data: &str| desk.json(&format!("eval dropped-whole {data}")).remove(0);
+    let [both, one, other] =
+        ["texts/07.txt texts/10.txt", "texts/07.txt", "texts/10.txt"].map(eval);
+    let total =
+        |of: &serde_json::Value| of["loss"].as_f64().unwrap() * of["tokens"].as_f64().unwrap();
+    assert_eq!(both["tokens"], 999 + 229);
+    assert!((total(&both) / (total(&one) + total(&other)) - 1.0).abs() < 1e-12);
+
+    // The same text, cut elsewhere, is other data.
+    let [a, b] = ["texts/05.txt", "texts/06.txt"].map(|name| read(&desk.path(name)));
+    desk.write("texts/05.txt", &[&a[..], &b[..1]].concat());
+    desk.write("texts/06.txt", &b[1..]);
+    let words = ["data is not what the run was started with", "texts"];
+    desk.refused("train --resume files-whole --steps 50", 1, &words);
+}
+
+/// The rates in the history of a run.
+fn rates(desk: &Desk, run: &str) -> Vec<f64> {
+    let history = String::from_utf8(read(&desk.path(&format!("{run}/history.jsonl")))).unwrap();
+    let report = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    history
+        .lines()
+        .map(|line| report(line)["lr"].as_f64().unwrap())
+        .collect()
+}
+
+#[test]
+fn rates_follow_their_schedule_through_a_stop() {
+    let desk = Desk::new();
+    let run = |name: &str, flags: &str, [first, all]: [u64; 2]| {
+        let flags = format!("text.txt --hidden 8 --batch 4 --seq-len 16 --report-every 1 {flags}");
+        desk.stdout(&format!("train {flags} --steps {first} -o {name}"));
+        desk.stdout(&format!("train --resume {name} --steps {all}"));
+        rates(&desk, name)
+    };
+    let near = |found: Vec<f64>, expected: &[f64]| {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found / expected - 1.0).abs() < 1e-14, "{found} {expected}");
+        }
+    };
+    let rates = run("warm", "--schedule constant --warmup 3 --lr 0.04", [2, 6]);
+    near(rates, &[0.01, 0.02, 0.03, 0.04, 0.04, 0.04]);
+    // A cosine reaches zero after all steps there are to be: five at first (each 45 degrees further, when it is warm), then
+    // ten (20 degrees).
+    let rates = run("cosine", "--schedule cosine --warmup 1 --lr 0.02", [5, 10]);
+    let expected = [
+        0.01,
+        0.02,
+        0.017_071_067_811_865_475,
+        0.01,
+        0.002_928_932_188_134_525,
+        0.011_736_481_776_669_304,
+        0.008_263_518_223_330_696,
+        0.005,
+        0.002_339_555_568_810_22,
+        0.000_603_073_792_140_916_2,
+    ];
+    near(rates, &expected);
+    let halves = [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125];
+    let rates = run("halves", "--optimizer gd --lr 1e-30", [6, 11]);
+    near(rates, &halves.map(|half| 1e-30 * half));
+}
+
+#[test]
+fn a_window_length_that_was_not_written_down() {
+    let desk = Desk::new();
+    let config = |run: &str| -> serde_json::Value {
+        serde_json::from_slice(&read(&desk.path(&format!("{run}/config.json")))).unwrap()
+    };
+    desk.stdout("train text.txt --hidden 8 --batch 4 --steps 6 -o run");
+    assert_eq!(config("run")["seq_len"], 64);
+    let mut before = config("run");
+    before["seq_len"] = serde_json::Value::Null;
+    desk.write("run/config.json", before.to_string().as_bytes());
+    desk.stdout("train --resume run --steps 9");
+    assert_eq!(config("run")["seq_len"], 64);
+    desk.refused(
+        "train --resume run --seq-len 32",
+        1,
+        &["--seq-len", "32", "64"],
+    );
+}
+
+#[test]
 fn another_setting_or_other_data_is_refused_by_name() {
     let desk = Desk::new();
     desk.train("run");

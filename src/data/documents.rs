@@ -1,0 +1,151 @@
+//! Where the documents of a row of tokens begin, and which predictions are theirs.
+//!
+//! ```text
+//! tokens       a b c|d|e f g h      three documents
+//! predictions    b c|  |  f g h      2, none and 3: nothing predicts the first token of a document
+//! ```
+//!
+//! Predictions are counted through: number 2 is the one that reads `e` and predicts `f`. Arithmetic alone.
+
+use std::ops::Range;
+
+/// Documents of one token or more, side by side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Documents {
+    /// The predictions before each: its first token, less one for each document before.
+    before: Vec<usize>,
+    /// Of all together.
+    tokens: usize,
+}
+
+/// Predictions in a row, all of one document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The token that the first of them reads.
+    pub token: usize,
+    pub steps: usize,
+    /// That token is the first of its document.
+    pub begins: bool,
+}
+
+impl Documents {
+    /// Appends a document; nothing, if it has no token.
+    pub fn push(&mut self, tokens: usize) {
+        if tokens > 0 {
+            self.before.push(self.predictions());
+            self.tokens += tokens;
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.before.len()
+    }
+
+    /// Of all documents together.
+    pub fn predictions(&self) -> usize {
+        self.tokens - self.len()
+    }
+
+    /// The tokens of each.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        (0..self.len()).map(|i| self.start(i)..self.start(i + 1))
+    }
+
+    fn start(&self, document: usize) -> usize {
+        match self.before.get(document) {
+            Some(before) => before + document,
+            None => self.tokens,
+        }
+    }
+
+    /// `(up to token at, from there on)`; a document across it becomes two.
+    pub fn split(&self, at: usize) -> (Self, Self) {
+        let (mut left, mut right) = (Documents::default(), Documents::default());
+        for Range { start, end } in self.ranges() {
+            left.push(end.min(at).saturating_sub(start));
+            right.push(end.saturating_sub(start.max(at)));
+        }
+        (left, right)
+    }
+
+    /// So many predictions from `begin` on, document by document.
+    pub fn parts(&self, begin: usize, steps: usize) -> impl Iterator<Item = Part> + '_ {
+        let (mut at, end) = (begin, (begin + steps).min(self.predictions()));
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            // The last to begin here: those before it, of one token, have no predictions.
+            let document = self.before.partition_point(|&before| before <= at) - 1;
+            let own_end = self
+                .before
+                .get(document + 1)
+                .map_or(end, |&next| next.min(end));
+            let part = Part {
+                token: at + document,
+                steps: own_end - at,
+                begins: at == self.before[document],
+            };
+            at = own_end;
+            Some(part)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn documents(lengths: &[usize]) -> Documents {
+        let mut documents = Documents::default();
+        lengths.iter().for_each(|&length| documents.push(length));
+        documents
+    }
+
+    #[test]
+    fn the_example_of_the_documentation() {
+        let documents = documents(&[3, 1, 0, 4]);
+        assert_eq!((documents.len(), documents.predictions()), (3, 5));
+        assert!(documents.ranges().eq([0..3, 3..4, 4..8]));
+        let part = |token, steps, begins| Part {
+            token,
+            steps,
+            begins,
+        };
+        let found: Vec<_> = documents.parts(1, 3).collect();
+        assert_eq!(found, [part(1, 1, false), part(4, 2, true)]);
+        assert_eq!(
+            documents.parts(4, 9).collect::<Vec<_>>(),
+            [part(6, 1, false)]
+        );
+        assert_eq!(documents.parts(5, 1).next(), None);
+        let (left, right) = documents.split(6);
+        assert!(left.ranges().eq([0..3, 3..4, 4..6]) && right.ranges().eq(std::iter::once(0..2)));
+        assert_eq!(documents.split(8), (documents, Documents::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_all_tokens_but_the_last_of_each_document(
+            lengths in prop::collection::vec(0usize..9, 0..30), steps in 1usize..20,
+        ) {
+            let documents = documents(&lengths);
+            let mut reading = Vec::new();
+            let mut firsts = Vec::new();
+            for begin in (0..documents.predictions()).step_by(steps) {
+                let mut own = 0;
+                for part in documents.parts(begin, steps) {
+                    reading.extend(part.token..part.token + part.steps);
+                    firsts.extend(part.begins.then_some(part.token));
+                    own += part.steps;
+                }
+                prop_assert_eq!(own, steps.min(documents.predictions() - begin));
+            }
+            let expected = documents.ranges().flat_map(|range| range.start..range.end - 1);
+            prop_assert!(expected.eq(reading));
+            let expected = documents.ranges().filter(|range| range.len() > 1).map(|range| range.start);
+            prop_assert!(expected.eq(firsts));
+        }
+    }
+}
