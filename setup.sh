@@ -1,7 +1,18 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: OpenBLAS with its headers, pkg-config, a C compiler.
+# With --mpi, also what the feature `mpi` needs: Open MPI with its headers, and libclang, which reads them.
 # Says nothing when all is there. Run it again whenever you like.
 set -euo pipefail
+
+mpi=
+case "$*" in
+'') ;;
+--mpi) mpi=yes ;;
+*)
+    echo "usage: setup.sh [--mpi]" >&2
+    exit 2
+    ;;
+esac
 
 stop() {
     printf 'setup.sh: %s\n' "$@" >&2
@@ -22,6 +33,12 @@ as_root() {
 }
 
 has_openblas() { have pkg-config && pkg-config --exists openblas; }
+has_mpi() { have mpicc && have mpirun; }
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] || have llvm-config ||
+        compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null ||
+        compgen -G '/opt/homebrew/opt/llvm/lib/libclang*' >/dev/null
+}
 
 missing=()
 have cc || missing+=(compiler)
@@ -49,6 +66,24 @@ if [ ${#missing[@]} -gt 0 ]; then
             "    export PKG_CONFIG_PATH=\"$(brew --prefix openblas)/lib/pkgconfig\""
     fi
     has_openblas || stop "pkg-config still finds no OpenBLAS: is openblas.pc in PKG_CONFIG_PATH?"
+fi
+
+if [ -n "$mpi" ] && ! { has_mpi && has_libclang; }; then
+    echo "setup.sh: installing MPI" >&2
+    if have apt-get; then
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends libopenmpi-dev openmpi-bin libclang-dev >/dev/null
+    elif have dnf; then
+        as_root dnf install -y -q openmpi-devel clang-devel
+    elif have pacman; then
+        as_root pacman -S --noconfirm --needed --quiet openmpi clang
+    elif have brew; then
+        brew install --quiet open-mpi llvm
+    else
+        stop "found none of apt-get, dnf, pacman and brew: install Open MPI or MPICH with headers, and libclang"
+    fi
+    has_mpi || stop "mpicc and mpirun are still not in PATH: on some systems, run first" "    module load mpi"
 fi
 
 have cargo || stop "Rust is missing: install it as https://rustup.rs says, open a new shell, and run this again"
