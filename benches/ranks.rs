@@ -1,0 +1,258 @@
+//! What several machines would come to: a model of cost, checked against ranks on this machine, and a table of what it
+//! predicts for 2 to 256 nodes. Needs the feature `mpi`.
+//!
+//! ```text
+//! cargo bench --features mpi --bench ranks -- [--latency SECONDS] [--bandwidth BYTES/S] [--shape NAME]... [--seconds S]
+//! ```
+//!
+//! A step on `P` ranks takes `compute + reduction(P)`, with `compute` from `bptt bench` for a rank's part of the batch and
+//!
+//! ```text
+//! hop        latency + segment / bandwidth + segment / adding      a segment from rank to rank, added on the way
+//! chain      (P - 2 + segments) hop                                the sum, in the order of the shards
+//! broadcast  ceil(log2 P) latency + min(2, P - 1) bytes / bandwidth   the total, to all
+//! tallies    ceil(log2 P) latency                                  losses and counts
+//! ```
+//!
+//! Latency and bandwidth of a network are given, 2e-6 s and 12.5e9 bytes/s (100 Gbit/s) where they are not; those between
+//! the processes of this machine are measured.
+
+use bptt::measure::Shape;
+use bptt::ranks::mpi::World;
+use serde_json::Value;
+use std::process::Command;
+use std::time::Instant;
+
+/// Bytes that go from rank to rank at a time, as in the engine.
+const SEGMENT: f64 = 65_536.0 * 4.0;
+
+/// What connects ranks.
+#[derive(Clone, Copy)]
+struct Network {
+    /// Seconds.
+    latency: f64,
+    /// Bytes a second.
+    bandwidth: f64,
+    /// Bytes a second that a rank adds to its own.
+    adding: f64,
+}
+
+impl Network {
+    /// Seconds that `ranks` ranks spend on the sum of gradients of so many bytes.
+    fn reduction(&self, ranks: usize, bytes: f64) -> f64 {
+        if ranks == 1 {
+            return 0.0;
+        }
+        let levels = (ranks as f64).log2().ceil();
+        let segments = (bytes / SEGMENT).ceil();
+        let segment = bytes / segments;
+        let hop = self.latency + segment / self.bandwidth + segment / self.adding;
+        let chain = (ranks as f64 - 2.0 + segments) * hop;
+        let broadcast =
+            levels * self.latency + 2f64.min(ranks as f64 - 1.0) * bytes / self.bandwidth;
+        chain + broadcast + levels * self.latency
+    }
+
+    /// Between two processes of this machine: the time of a small message and of a segment, there and back.
+    fn measure(world: &World) -> Network {
+        let (ranks, other) = (world.ranks(), 1 - world.rank());
+        let seconds = |bytes: usize| {
+            let mut buffer = vec![0u8; bytes];
+            let mut times: Vec<_> = (0..200)
+                .map(|_| {
+                    let begin = Instant::now();
+                    if world.rank() == 0 {
+                        ranks.send(&buffer, other);
+                        ranks.receive(&mut buffer, other);
+                    } else {
+                        ranks.receive(&mut buffer, other);
+                        ranks.send(&buffer, other);
+                    }
+                    begin.elapsed().as_secs_f64() / 2.0
+                })
+                .collect();
+            bptt::measure::median(&mut times)
+        };
+        let latency = seconds(8);
+        Network {
+            latency,
+            bandwidth: SEGMENT / (seconds(SEGMENT as usize) - latency).max(1e-9),
+            adding: adding(),
+        }
+    }
+}
+
+/// Bytes a second at which one core adds a segment to another.
+fn adding() -> f64 {
+    let n = SEGMENT as usize / 4;
+    let (mut sum, part) = (vec![0f32; n], vec![1e-3f32; n]);
+    let mut times: Vec<_> = (0..200)
+        .map(|_| {
+            let begin = Instant::now();
+            sum.iter_mut().zip(&part).for_each(|(a, b)| *a += b);
+            std::hint::black_box(&mut sum);
+            begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    SEGMENT / bptt::measure::median(&mut times)
+}
+
+/// Seconds of a step by `bptt bench`, on so many ranks of so many threads and shards.
+fn bench(shape: Shape, ranks: Option<usize>, threads: usize, shards: usize, seconds: f64) -> f64 {
+    let bptt = env!("CARGO_BIN_EXE_bptt");
+    let mut command = match ranks {
+        None => Command::new(bptt),
+        Some(ranks) => mpirun(ranks, bptt),
+    };
+    let sizes = shape.sizes().map(|size| size.to_string()).join(",");
+    let output = command
+        .args(["bench", "--log", "json", "--shape", &sizes])
+        .args(["--threads", &threads.to_string()])
+        .args(["--shards", &shards.to_string()])
+        .args(["--seconds", &seconds.to_string()])
+        .output()
+        .expect("bptt runs");
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("bptt bench: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    line["step_ms"].as_f64().expect("a number") / 1e3
+}
+
+fn mpirun(ranks: usize, program: &str) -> Command {
+    let mut command = Command::new("mpirun");
+    command
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .args(["--oversubscribe", "-n", &ranks.to_string(), program]);
+    command
+}
+
+struct Options {
+    given: Network,
+    shapes: Vec<Shape>,
+    seconds: f64,
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        given: Network {
+            latency: 2e-6,
+            bandwidth: 12.5e9,
+            adding: adding(),
+        },
+        shapes: Vec::new(),
+        seconds: 2.0,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_default();
+        let number = |text: String| {
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} {text}: no number"))
+        };
+        match name.as_str() {
+            "--latency" => options.given.latency = number(value()),
+            "--bandwidth" => options.given.bandwidth = number(value()),
+            "--seconds" => options.seconds = number(value()),
+            "--shape" => options.shapes.push(value().parse().expect("a shape")),
+            "--bench" => {}
+            other => panic!("{other}: expected --latency, --bandwidth, --shape or --seconds"),
+        }
+    }
+    if options.shapes.is_empty() {
+        options.shapes = Shape::all_named().collect();
+    }
+    options
+}
+
+/// What is predicted for 1, 2 and 4 ranks of one thread on this machine, and what they take.
+fn check(here: Network, shape: Shape, seconds: f64) -> f64 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let bytes = 4.0 * shape.dims.len() as f64;
+    let mut worst = 0f64;
+    for ranks in [1, 2, 4] {
+        // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted.
+        let mut ratios: Vec<_> = (0..3)
+            .map(|_| {
+                let compute = bench(shape, None, ranks.min(cores), ranks, seconds);
+                let predicted = compute + here.reduction(ranks, bytes);
+                bench(shape, Some(ranks), 1, 1, seconds) / predicted
+            })
+            .collect();
+        let ratio = bptt::measure::median(&mut ratios);
+        println!("  {shape:<9} {ranks} ranks: {ratio:.3} of the prediction");
+        worst = worst.max((ratio - 1.0).abs());
+    }
+    worst
+}
+
+fn main() {
+    // One of the two that measure the connection.
+    if std::env::var_os("BPTT_PING").is_some() {
+        let world = World::start().expect("MPI").expect("not yet started");
+        let network = Network::measure(&world);
+        if world.rank() == 0 {
+            println!(
+                "{} {} {}",
+                network.latency, network.bandwidth, network.adding
+            );
+        }
+        return;
+    }
+    let options = options();
+    let this = std::env::current_exe().expect("this program");
+    let ping = mpirun(2, &this.to_string_lossy())
+        .env("BPTT_PING", "1")
+        .output()
+        .expect("mpirun runs");
+    let ping = String::from_utf8_lossy(&ping.stdout).into_owned();
+    let numbers: Vec<f64> = ping.split_whitespace().flat_map(str::parse).collect();
+    let [latency, bandwidth, adding] = numbers[..] else {
+        panic!("no connection between two processes was measured: {ping}");
+    };
+    let here = Network {
+        latency,
+        bandwidth,
+        adding,
+    };
+    println!(
+        "here: {:.1} us, {:.1} GB/s between processes, {:.1} GB/s added\n\nmeasured steps of ranks of one thread here:",
+        1e6 * latency,
+        bandwidth / 1e9,
+        adding / 1e9
+    );
+    let shapes = &options.shapes;
+    let errors = shapes
+        .iter()
+        .map(|&shape| check(here, shape, options.seconds));
+    let worst = errors.fold(0.0, f64::max);
+    println!(
+        "  the prediction is off by {:.0} % at most\n",
+        100.0 * worst
+    );
+
+    println!(
+        "predicted: nodes like this one, each with a batch of its own, on a network of {:.1} us and {:.1} GB/s;\nparts of \
+         the speed of as many nodes alone. The network is the limit of 256 nodes below so many sequences a node.\n",
+        1e6 * options.given.latency,
+        options.given.bandwidth / 1e9
+    );
+    let nodes = [2, 4, 8, 16, 32, 64, 128, 256];
+    print!("{:<9} {:>6} {:>11}", "shape", "N/node", "tokens/s");
+    nodes.iter().for_each(|n| print!("{n:>7}"));
+    println!("{:>11} {:>12}", "256: tok/s", "limit at N");
+    for &shape in shapes {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let compute = bench(shape, None, cores, cores, options.seconds);
+        let bytes = 4.0 * shape.dims.len() as f64;
+        let reduction = |n| options.given.reduction(n, bytes);
+        let rate = shape.tokens() as f64 / compute;
+        print!("{shape:<9} {:>6} {rate:>11.0}", shape.n);
+        for n in nodes {
+            print!("{:>6.0}%", 100.0 * compute / (compute + reduction(n)));
+        }
+        let all = 256.0 * shape.tokens() as f64 / (compute + reduction(256));
+        let limit = shape.n as f64 * reduction(256) / compute;
+        println!("{all:>11.2e} {limit:>12.0}");
+    }
+}
