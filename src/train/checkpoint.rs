@@ -1,8 +1,8 @@
 //! All that a run depends on: [`Checkpoint`].
 
-use crate::Parameters;
 use crate::data::Position;
 use crate::loss::Tally;
+use crate::{Parameters, Scalar};
 use ndarray::Array2;
 
 /// A run at one moment, between two updates.
@@ -18,6 +18,46 @@ pub struct Checkpoint<T> {
     pub state: Array2<T>,
     /// Counters.
     pub progress: Progress,
+}
+
+/// The parts of a checkpoint, wherever they are: a run is saved without being copied.
+#[derive(Clone, Copy)]
+pub(crate) struct Borrowed<'a, T> {
+    pub parameters: &'a Parameters<T>,
+    pub best: &'a Parameters<T>,
+    pub moments: &'a [Parameters<T>],
+    pub state: &'a Array2<T>,
+    pub progress: &'a Progress,
+}
+
+impl<T: Scalar> Borrowed<'_, T> {
+    /// Whether all weights and moments are finite numbers.
+    pub fn all_finite(&self) -> bool {
+        let mut all = [self.parameters, self.best].into_iter().chain(self.moments);
+        all.all(Parameters::all_finite)
+    }
+
+    pub fn to_checkpoint(self) -> Checkpoint<T> {
+        Checkpoint {
+            parameters: self.parameters.clone(),
+            best: self.best.clone(),
+            moments: self.moments.to_vec(),
+            state: self.state.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+}
+
+impl<T> Checkpoint<T> {
+    pub(crate) fn borrow(&self) -> Borrowed<'_, T> {
+        Borrowed {
+            parameters: &self.parameters,
+            best: &self.best,
+            moments: &self.moments,
+            state: &self.state,
+            progress: &self.progress,
+        }
+    }
 }
 
 /// Where a run is: every number of it that is not a tensor.

@@ -18,6 +18,7 @@ pub mod plot;
 mod schedule;
 pub mod tensorboard;
 
+pub(crate) use checkpoint::Borrowed;
 pub use checkpoint::{Checkpoint, Progress};
 pub use observers::Checkpoints;
 pub use schedule::Schedule;
@@ -220,6 +221,8 @@ pub struct Trainer<T: Scalar> {
     best: Parameters<T>,
     progress: Progress,
     history: Vec<Report>,
+    /// How many of the newest reports `history` keeps.
+    kept: usize,
     /// Where to go back to.
     good: Checkpoint<T>,
     /// Training time since the last report.
@@ -284,6 +287,7 @@ impl<T: Scalar> Trainer<T> {
             best,
             progress,
             history: Vec::new(),
+            kept: usize::MAX,
             good,
             clock: Duration::ZERO,
             counted_since: 0,
@@ -315,18 +319,23 @@ impl<T: Scalar> Trainer<T> {
         self.state = checkpoint.state.clone();
         self.progress = checkpoint.progress.clone();
         self.history = history;
+        self.forget();
         self.good = checkpoint;
         Ok(())
     }
 
     /// All that is needed to go on from here.
     pub fn checkpoint(&self) -> Checkpoint<T> {
-        Checkpoint {
-            parameters: self.rnn.parameters().clone(),
-            best: self.best.clone(),
-            moments: self.optimizer.moments().to_vec(),
-            state: self.state.clone(),
-            progress: self.progress.clone(),
+        self.borrow().to_checkpoint()
+    }
+
+    fn borrow(&self) -> Borrowed<'_, T> {
+        Borrowed {
+            parameters: self.rnn.parameters(),
+            best: &self.best,
+            moments: self.optimizer.moments(),
+            state: &self.state,
+            progress: &self.progress,
         }
     }
 
@@ -345,9 +354,28 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far.
+    /// All reports so far, or the newest of them: see [`Trainer::keep_reports`].
     pub fn history(&self) -> &[Report] {
         &self.history
+    }
+
+    /// Keeps no more than the newest `reports` from now on. Without this a run keeps all, some 80 bytes each; with it, the
+    /// longest run takes no more memory than a short one. An [`Observer`] sees every report anyhow.
+    ///
+    /// # Panics
+    /// If `reports` is zero.
+    pub fn keep_reports(&mut self, reports: usize) {
+        assert!(reports > 0, "the newest report is needed");
+        self.kept = reports;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let old = self.history.len().saturating_sub(self.kept);
+        if old > 0 {
+            self.history.drain(..old);
+            self.history.shrink_to(self.kept);
+        }
     }
 
     /// The engine it runs on.
@@ -384,7 +412,7 @@ impl<T: Scalar> Trainer<T> {
                 if self.options.schedule == Schedule::HalveOnPlateau {
                     self.halve_on_plateau()?;
                 }
-                self.good = self.checkpoint();
+                self.remember();
                 observer.report(self, &report, best)?;
             }
             if observer.step(self, &step)? == Control::Stop {
@@ -392,6 +420,21 @@ impl<T: Scalar> Trainer<T> {
             }
         }
         Ok(StopReason::Finished)
+    }
+
+    /// The present checkpoint as the one to go back to, in the memory that is there for it.
+    fn remember(&mut self) {
+        let good = &mut self.good;
+        let copy = |to: &mut Parameters<T>, from: &Parameters<T>| {
+            to.as_mut_slice().copy_from_slice(from.as_slice());
+        };
+        copy(&mut good.parameters, self.rnn.parameters());
+        copy(&mut good.best, &self.best);
+        for (to, from) in good.moments.iter_mut().zip(self.optimizer.moments()) {
+            copy(to, from);
+        }
+        good.state.clone_from(&self.state);
+        good.progress.clone_from(&self.progress);
     }
 
     fn has_stopped_improving(&self) -> bool {
@@ -545,6 +588,7 @@ impl<T: Scalar> Trainer<T> {
             },
         };
         self.history.push(report.clone());
+        self.forget();
         Ok((report, best))
     }
 
