@@ -18,12 +18,12 @@
 mod header;
 
 use crate::data::Vocabulary;
-use crate::train::{Checkpoint, Progress};
+use crate::train::{Borrowed, Checkpoint, Progress};
 use crate::{Dims, Error, Parameters, Result, Rnn, Scalar, file};
 use ndarray::Array2;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
-use serde_json::{Value, json};
-use std::io::Read;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
+use serde_json::Value;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const WX: &str = "rnn.weight_ih_l0";
@@ -78,7 +78,7 @@ impl<T: Scalar> Model<T> {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write(path, self.rnn.parameters(), &self.about, Vec::new(), None)
+        write_model(path, self.rnn.parameters(), &self.about)
     }
 
     /// Reads a file, in this precision whatever the file's is.
@@ -124,17 +124,7 @@ impl<T: Scalar> Checkpoint<T> {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write(&self, path: &Path, about: &About) -> Result<()> {
-        let flat = |p: &Parameters<T>| (vec![p.as_slice().len()], bytes_of(p.as_slice()));
-        let mut tensors = vec![(format!("{TRAINING}best"), flat(&self.best))];
-        for (i, moment) in self.moments.iter().enumerate() {
-            tensors.push((format!("{TRAINING}moment.{i}"), flat(moment)));
-        }
-        let state = self.state.as_slice().expect("standard layout");
-        tensors.push((
-            format!("{TRAINING}state"),
-            (self.state.shape().to_vec(), bytes_of(state)),
-        ));
-        write(path, &self.parameters, about, tensors, Some(&self.progress))
+        write_checkpoint(path, &self.borrow(), about)
     }
 
     /// Reads such a file.
@@ -183,15 +173,53 @@ impl<T: Scalar> Checkpoint<T> {
     }
 }
 
-type Tensor = (Vec<usize>, Vec<u8>);
+/// [`Model::write`] of these weights.
+pub(crate) fn write_model<T: Scalar>(path: &Path, p: &Parameters<T>, about: &About) -> Result<()> {
+    write(path, p, about, Vec::new(), None)
+}
+
+/// [`Checkpoint::write`] from wherever its parts are.
+pub(crate) fn write_checkpoint<T: Scalar>(
+    path: &Path,
+    run: &Borrowed<'_, T>,
+    about: &About,
+) -> Result<()> {
+    let flat = |name: String, p: &'_ Parameters<T>| (name, vec![p.as_slice().len()]);
+    let mut tensors: Vec<Tensor<'_, T>> = Vec::with_capacity(2 + run.moments.len());
+    let mut push = |(name, shape), values| tensors.push((name, shape, values));
+    push(
+        flat(format!("{TRAINING}best"), run.best),
+        run.best.as_slice(),
+    );
+    for (i, moment) in run.moments.iter().enumerate() {
+        push(
+            flat(format!("{TRAINING}moment.{i}"), moment),
+            moment.as_slice(),
+        );
+    }
+    let state = run.state.as_slice().expect("standard layout");
+    push(
+        (format!("{TRAINING}state"), run.state.shape().to_vec()),
+        state,
+    );
+    write(path, run.parameters, about, tensors, Some(run.progress))
+}
+
+/// Name, shape and values.
+type Tensor<'a, T> = (String, Vec<usize>, &'a [T]);
+
+/// Values are turned to bytes in pieces of this size: a large model is written without a copy of it.
+const PIECE: usize = 16 << 10;
 
 fn write<T: Scalar>(
     path: &Path,
     p: &Parameters<T>,
     about: &About,
-    mut tensors: Vec<(String, Tensor)>,
+    more: Vec<Tensor<'_, T>>,
     progress: Option<&Progress>,
 ) -> Result<()> {
+    let zeros = vec![T::zero(); p.dims().n_h];
+    let mut tensors: Vec<Tensor<'_, T>> = more;
     for (name, shape, values) in p.iter() {
         let name = match name {
             "wx" => WX,
@@ -200,32 +228,56 @@ fn write<T: Scalar>(
             "bh" => BH,
             _ => BY,
         };
-        tensors.push((name.into(), (shape, bytes_of(values))));
+        tensors.push((name.into(), shape, values));
     }
-    let zeros = vec![T::zero(); p.dims().n_h];
-    tensors.push((BH2.into(), (vec![zeros.len()], bytes_of(&zeros))));
+    tensors.push((BH2.into(), vec![zeros.len()], &zeros));
+    // In the order in which the library writes them.
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
 
-    let mut meta = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "config": about.config,
-    });
-    if let Some(tokens) = about.tokens {
-        meta["tokens"] = tokens.into();
-    }
-    if let Some(vocabulary) = &about.vocabulary {
-        meta["vocabulary"] = vocabulary.to_json().into();
-    }
-    if let Some(progress) = progress {
-        meta["progress"] = serde_json::to_value(progress).expect("numbers alone");
-    }
-    let views = tensors.iter().map(|(name, (shape, bytes))| {
-        let view = TensorView::new(dtype::<T>(), shape.clone(), bytes);
-        (name, view.expect("as many bytes as the shape says"))
-    });
-    let metadata = [(KEY.to_string(), meta.to_string())].into();
-    let bytes = safetensors::serialize(views, Some(metadata))
+    let header = header(about, &tensors, progress)
         .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-    file::write_atomically(path, &bytes)
+    file::replace(path, |file| {
+        let mut file = BufWriter::with_capacity(PIECE, file);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for value in tensors.iter().flat_map(|(_, _, values)| *values) {
+            file.write_all(value.to_le_bytes().as_ref())?;
+        }
+        file.flush()
+    })
+}
+
+/// The header as safetensors wants it: ended by spaces, so that the values begin where eight divides the place.
+fn header<T: Scalar>(
+    about: &About,
+    tensors: &[Tensor<'_, T>],
+    progress: Option<&Progress>,
+) -> std::result::Result<String, Box<dyn std::error::Error>> {
+    let vocabulary = about.vocabulary.as_ref();
+    let meta = serde_json::to_string(&Written {
+        config: &about.config,
+        progress,
+        tokens: about.tokens,
+        version: env!("CARGO_PKG_VERSION"),
+        vocabulary: vocabulary.map(Vocabulary::to_json),
+    })?;
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, shape, values)| {
+        let begin = end;
+        end += size_of_val(*values);
+        let info = TensorInfo {
+            dtype: dtype::<T>(),
+            shape: shape.clone(),
+            data_offsets: (begin, end),
+        };
+        (name.clone(), info)
+    });
+    let metadata = Metadata::new(Some([(KEY.to_string(), meta)].into()), infos.collect())?;
+    let mut header = serde_json::to_string(&metadata)?;
+    while !header.len().is_multiple_of(LENGTH) {
+        header.push(' ');
+    }
+    Ok(header)
 }
 
 fn dtype<T: Scalar>() -> Dtype {
@@ -233,14 +285,6 @@ fn dtype<T: Scalar>() -> Dtype {
         "f64" => Dtype::F64,
         _ => Dtype::F32,
     }
-}
-
-fn bytes_of<T: Scalar>(values: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(size_of_val(values));
-    for value in values {
-        bytes.extend_from_slice(value.to_le_bytes().as_ref());
-    }
-    bytes
 }
 
 /// Where a header's length ends and the header begins.
@@ -289,6 +333,19 @@ struct File<'a> {
 }
 
 /// What [`write`] puts under the metadata key.
+#[derive(serde::Serialize)]
+struct Written<'a> {
+    config: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'a Progress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<bool>,
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocabulary: Option<String>,
+}
+
+/// What is read of it.
 #[derive(Default, serde::Deserialize)]
 struct Meta {
     #[serde(default)]
@@ -444,5 +501,33 @@ impl<'a> File<'a> {
             tokens: self.meta.tokens,
             config: self.meta.config.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The layout is the library's: what it reads and writes again is the same file.
+    #[test]
+    fn files_are_what_safetensors_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let rnn = Rnn::<f64>::new(Dims::new(3, 5, 2).unwrap(), crate::Init::Glorot, 1).unwrap();
+        let weights = rnn.parameters();
+        let checkpoint = Checkpoint {
+            parameters: weights.clone(),
+            best: weights.clone(),
+            // More than ten, so that the order of names is not that of numbers.
+            moments: vec![weights.clone(); 12],
+            state: Array2::zeros((4, 5)),
+            progress: Progress::default(),
+        };
+        checkpoint.write(&path, &About::default()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+        let again = safetensors::serialize(tensors, header.metadata().clone()).unwrap();
+        assert!(again == bytes);
     }
 }

@@ -192,6 +192,14 @@ fn archives_that_grow() {
     let bomb = archive(&[("inputs", &inputs)], true);
     assert!(bomb.len() < 1 << 20);
     refused(npz(&bomb), "savez");
+    // Neither of two does it alone.
+    let filler = noise(400_000);
+    let half = array(&header("|u1", "(4096, 12288)"), &vec![0; 48 << 20]);
+    let two = [("inputs", &half[..]), ("mask", &half), ("x", &filler)];
+    refused(npz(&archive(&two, true)), "savez");
+    // What is wrong with the last shows before there is room for the first.
+    let lengths = [("inputs", &half[..]), ("n_y", b"?"), ("x", &filler)];
+    refused(npz(&archive(&lengths, true)), "n_y");
     // The directory claims more than is packed: 100 times, which data may be.
     let inputs = array(&header("|u1", "(8192, 1024)"), &vec![0; 1 << 20]);
     let mut lie = archive(&[("inputs", &inputs), ("other", &noise(200_000))], true);
@@ -210,6 +218,54 @@ fn archives_that_grow() {
     let mut twice = archive(&[("inputs", &inputs), ("inputz", &inputs)], false);
     assert_eq!(replace_all(&mut twice, b"inputz", b"inputs"), 2);
     refused(npz(&twice), "twice");
+}
+
+/// So that a set that does not fit is refused in time.
+#[test]
+fn the_memory_of_a_set_is_known_from_its_headers() {
+    let _turn = TURN.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.npz");
+    let (n, t) = (1000, 1000);
+    let fortran = |dtype| header(dtype, "(1000, 1000)").replace("False", "True");
+    let zeros = vec![0; 8 * n * t];
+    // Without it the compressed ones would be refused.
+    let filler = noise(100_000);
+    let targets = array(&header("|u1", "(1000, 1000)"), &zeros[..n * t]);
+    for (header, bytes) in [
+        (header("|u1", "(1000, 1000)"), n * t),
+        (fortran("<i8"), 8 * n * t),
+        (header("<f8", "(1000, 500, 2)"), 8 * n * t),
+    ] {
+        let inputs = array(&header, &zeros[..bytes]);
+        let mask = array(
+            "{'descr': '|b1', 'fortran_order': False, 'shape': (1000, 1000)}\n",
+            &vec![1; n * t],
+        );
+        let float = header.contains("f8");
+        let mut arrays = vec![("inputs", &inputs[..]), ("filler", &filler)];
+        if !float {
+            arrays.extend([("targets", &targets[..]), ("mask", &mask)]);
+        }
+        for deflated in [true, false] {
+            let packed = archive(&arrays, deflated);
+            std::fs::write(&path, &packed).unwrap();
+            let known =
+                within(packed.len(), || Sequences::<f32>::npz_memory(&path, !float)).unwrap();
+            assert!(known >= bytes as f64 && known < 40e6);
+            let before = HELD.load(Ordering::SeqCst);
+            MOST.store(before, Ordering::SeqCst);
+            match float {
+                true => drop(Sequences::<f32>::inputs_only(&path).unwrap()),
+                false => drop(Sequences::<f32>::read_npz(&path).unwrap()),
+            }
+            let most = (MOST.load(Ordering::SeqCst) - before) as f64;
+            assert!(
+                most <= known + 1e6,
+                "{most} bytes where {known} were expected: {header}"
+            );
+        }
+    }
 }
 
 /// Bytes that do not compress.

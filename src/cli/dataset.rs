@@ -1,5 +1,6 @@
 //! What DATA on the command line means: text, one .npz, or the Reber grammar.
 
+use super::memory;
 use super::output::Output;
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
@@ -169,6 +170,7 @@ impl<T: Scalar> Dataset<T> {
 
     fn sequences(settings: &Settings) -> Result<Self> {
         let path = &settings.data[0];
+        memory::check_npz::<T>(path, true)?;
         let set = Sequences::<T>::read_npz(path)?;
         let mut digest = Xxh3::new();
         digest_file(&mut digest, path)?;
@@ -185,6 +187,7 @@ impl<T: Scalar> Dataset<T> {
             }
             [valid] => {
                 digest_file(&mut digest, valid)?;
+                memory::check_npz::<T>(valid, true)?;
                 let valid = Sequences::<T>::read_npz(valid)?;
                 valid.batch().check(bptt::Dims::new(n_x, 1, n_y)?)?;
                 (set, Some(valid))

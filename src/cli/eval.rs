@@ -20,6 +20,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let dims = model.rnn.dims();
     let (mut data, tokens) = if is_npz(&args.data)? {
         let path = &args.data[0];
+        memory::check_npz::<T>(path, true)?;
         let set = Sequences::<T>::read_npz(path)?;
         set.batch()
             .check(dims)

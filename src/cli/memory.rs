@@ -2,7 +2,7 @@
 //! by name before the system ends the program for it.
 
 use anyhow::{Result, bail};
-use bptt::data::Loader;
+use bptt::data::{Loader, Sequences};
 use bptt::optim::Algorithm;
 use bptt::{Dims, Engine, Scalar};
 use std::path::Path;
@@ -61,6 +61,13 @@ pub fn check_model(path: &Path) -> Result<()> {
     let bytes = fs_err::metadata(path)?.len();
     let what = format!("reading {}", path.display());
     check(3.0 * bytes as f64, &what, "use a smaller model")
+}
+
+/// Refuses an `.npz` file whose arrays do not fit: a compressed one may be small.
+pub fn check_npz<T: Scalar>(path: &Path, targets: bool) -> Result<()> {
+    let what = format!("reading {}", path.display());
+    let bytes = Sequences::<T>::npz_memory(path, targets)?;
+    check(bytes, &what, "use fewer or shorter sequences")
 }
 
 /// Bytes that can be had: free memory and swap, within the limit of the control group.

@@ -31,6 +31,7 @@ fn predict<T: Scalar + WritableElement>(
     output: Output,
 ) -> Result<Done> {
     let dims = model.rnn.dims();
+    memory::check_npz::<T>(&args.input, false)?;
     let inputs = Sequences::<T>::inputs_only(&args.input)?;
     let fits = || {
         format!(

@@ -330,7 +330,7 @@ mod tests {
         let Command::Train(args) = Cli::parse_from(["bptt", "train", "a.txt"]).command else {
             unreachable!()
         };
-        let mut settings = Config::new(&args).settings;
+        let mut settings = Config::new(&args, &World::join().unwrap()).settings;
         let of = serde_json::to_value(&settings).unwrap();
         // Once, the default was left null.
         settings.seq_len = Some(64);

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use bptt::data::{Decoder, TokenKind};
 use bptt::model::About;
 use bptt::sample::SampleOptions;
-use bptt::train::plot::{self, Curve, Labels};
+use bptt::train::plot::{self, Curve, Labels, Trace};
 use bptt::train::tensorboard::TensorBoard;
 use bptt::train::{
     Checkpoint, Checkpoints, Control, Observer, Report, StepReport, StopReason, Trainer,
@@ -169,6 +169,13 @@ fn train<T: Scalar>(
         true => Some(TensorBoard::open(folder.path(), trainer.history())?),
         false => None,
     };
+    let mut traces = Traces::default();
+    trainer
+        .history()
+        .iter()
+        .for_each(|report| traces.push(report));
+    // The file has them all; what is to be drawn is in the traces.
+    trainer.keep_reports(1);
     announce(&trainer, &config, &folder, &data.summary, output)?;
 
     // STEP 4: train.
@@ -187,6 +194,7 @@ fn train<T: Scalar>(
         output,
         bar,
         interrupt,
+        traces,
         drawn: None,
         shown: Instant::now(),
         tokens: 0,
@@ -215,7 +223,7 @@ fn train<T: Scalar>(
         watch.show_report(&report)?;
     }
     if !trainer.history().is_empty() {
-        draw(trainer.history(), &watch.folder)?;
+        watch.traces.draw(&watch.folder)?;
     }
     let speed = (trainer.progress().tokens - before) as f64 / seconds;
     finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
@@ -373,6 +381,7 @@ struct Watch {
     output: Output,
     bar: ProgressBar,
     interrupt: Interrupt,
+    traces: Traces,
     /// When the plot was last drawn.
     drawn: Option<Instant>,
     /// When the bar was last brought up to date, and what has come since.
@@ -381,7 +390,7 @@ struct Watch {
     loss: f64,
 }
 
-/// From one plot to the next at least: it shows all reports so far, and a long run has many thousands.
+/// From one plot to the next at least: drawing it takes longer than many a small step.
 const DRAWING: Duration = Duration::from_secs(5);
 
 /// From one look of the bar to the next.
@@ -419,8 +428,9 @@ impl Watch {
         if best {
             self.checkpoints.write_model(run.best())?;
         }
+        self.traces.push(report);
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
-            draw(run.history(), &self.folder)?;
+            self.traces.draw(&self.folder)?;
             self.drawn = Some(Instant::now());
         }
         Ok(())
@@ -505,32 +515,42 @@ fn into_library(error: anyhow::Error) -> Error {
     }
 }
 
-fn draw(history: &[Report], folder: &RunFolder) -> Result<()> {
-    let curve = |loss: &dyn Fn(&Report) -> Option<f64>| -> Vec<(f64, f64)> {
-        history
-            .iter()
-            .filter_map(|report| Some((report.step as f64, loss(report)?)))
-            .collect()
-    };
-    let train = curve(&|report| Some(report.train_loss));
-    let valid = curve(&|report| report.valid_loss);
-    let mut curves = vec![Curve {
-        name: "training",
-        points: &train,
-    }];
-    if !valid.is_empty() {
-        curves.push(Curve {
-            name: "validation",
-            points: &valid,
-        });
+/// The losses of all reports, as far as a picture can show them.
+#[derive(Default)]
+struct Traces {
+    train: Trace,
+    valid: Trace,
+}
+
+impl Traces {
+    fn push(&mut self, report: &Report) {
+        let step = report.step as f64;
+        self.train.push(step, report.train_loss);
+        if let Some(loss) = report.valid_loss {
+            self.valid.push(step, loss);
+        }
     }
-    let name = folder.path().file_name().unwrap_or_default();
-    let labels = Labels {
-        title: &name.to_string_lossy(),
-        x: "updates",
-        y: "loss (nats per token)",
-    };
-    Ok(plot::draw(&folder.plot(), labels, &curves)?)
+
+    fn draw(&self, folder: &RunFolder) -> Result<()> {
+        let (train, valid) = (self.train.points(), self.valid.points());
+        let mut curves = vec![Curve {
+            name: "training",
+            points: &train,
+        }];
+        if !valid.is_empty() {
+            curves.push(Curve {
+                name: "validation",
+                points: &valid,
+            });
+        }
+        let name = folder.path().file_name().unwrap_or_default();
+        let labels = Labels {
+            title: &name.to_string_lossy(),
+            x: "updates",
+            y: "loss (nats per token)",
+        };
+        Ok(plot::draw(&folder.plot(), labels, &curves)?)
+    }
 }
 
 fn finish<T: Scalar>(

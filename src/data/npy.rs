@@ -1,14 +1,15 @@
 //! Arrays of an `.npz` archive in whatever number type they were saved: [`Archive`], [`Numbers`].
 //!
 //! `ndarray-npy` parses headers and decodes elements (little and big endian, C and Fortran order);
-//! here every size is held against the archive's before anything is allocated for it. Knows nothing
-//! of what the arrays mean.
+//! here every size is held against the archive's, and what is compressed is unpacked once to nowhere, before anything is
+//! allocated for it. Knows nothing of what the arrays mean.
 
 use super::zip_directory;
 use crate::{Error, Result, Scalar, file};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::ReadableElement;
 use ndarray_npy::npy::header::Header;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -22,17 +23,18 @@ const LONGEST_HEADER: usize = 10_000;
 const MOST_BRACKETS: usize = 2;
 /// The most arrays in an archive; a set has seven.
 const MOST_ENTRIES: u64 = 10_000;
-/// An array may take so many times the bytes of its archive, unless it takes no more than [`SMALL`]. A deflated byte can
-/// stand for 1032; a row of one-hot features of 100 tokens compresses to a hundredth.
+/// The arrays that are read may take so many times the bytes of their archive together, unless they take no more than
+/// [`SMALL`]. A deflated byte can stand for 1032; a row of one-hot features of 100 tokens compresses to a hundredth.
 const MOST_EXPANSION: u64 = 200;
-/// Arrays that are read whatever they are compressed to, and into memory before their end is seen.
-const SMALL: u64 = 4 << 20;
+/// What may be unpacked whatever it was compressed to.
+const SMALL: u64 = 8 << 20;
 
 /// An open `.npz` archive.
 pub(super) struct Archive<R> {
     path: PathBuf,
     zip: ZipArchive<R>,
     bytes: u64,
+    layouts: HashMap<String, Layout>,
 }
 
 /// The elements of an array in C order.
@@ -55,21 +57,50 @@ enum Values {
     F64(Vec<f64>),
 }
 
+/// An array that is as large as it says.
+struct Layout {
+    header: Header,
+    dtype: String,
+    count: usize,
+    item: usize,
+}
+
 impl Archive<BufReader<fs_err::File>> {
     /// # Errors
-    /// [`Error::Io`] if the file is not there; [`Error::File`] if it is no zip archive.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// [`Error::Io`] if the file is not there; as [`Archive::new`].
+    pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
         let (file, _) = file::open_ordinary(path)?;
-        Self::new(path, BufReader::new(file))
+        Self::new(path, BufReader::new(file), names)
+    }
+
+    /// At most so many bytes are held while arrays are read of which each number becomes one of `kept` bytes, by what their
+    /// headers say.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn memory(path: &Path, names: &[&str], kept: usize) -> Result<f64> {
+        let (file, _) = file::open_ordinary(path)?;
+        let mut archive = Self::directory(path, BufReader::new(file))?;
+        archive.survey(names, false)?;
+        let of =
+            |layout: &Layout| layout.count as f64 * (layout.item + kept.max(layout.item)) as f64;
+        Ok(archive.layouts.values().map(of).sum())
     }
 }
 
 impl<R: Read + Seek> Archive<R> {
-    /// The archive that `reader` holds; `path` is what errors call it.
+    /// The archive that `reader` holds; `path` is what errors call it, `names` the arrays that may be read: so much of them
+    /// as is there is there in full.
     ///
     /// # Errors
-    /// As [`Archive::open`].
-    pub fn new(path: &Path, mut reader: R) -> Result<Self> {
+    /// [`Error::File`] if it is no zip archive; if one of the arrays is not as large as it says, or holds no numbers.
+    pub fn new(path: &Path, reader: R, names: &[&str]) -> Result<Self> {
+        let mut archive = Self::directory(path, reader)?;
+        archive.survey(names, true)?;
+        Ok(archive)
+    }
+
+    fn directory(path: &Path, mut reader: R) -> Result<Self> {
         let no_archive = |problem: String| {
             let problem = format!("not an `.npz` archive as `numpy.savez` writes it ({problem})");
             Error::file(path, problem)
@@ -90,7 +121,40 @@ impl<R: Read + Seek> Archive<R> {
             path: path.to_owned(),
             zip,
             bytes,
+            layouts: HashMap::new(),
         })
+    }
+
+    /// Sees to it that the arrays are what they say, in memory that does not depend on what that is; what is compressed, if
+    /// it is unpacked.
+    fn survey(&mut self, names: &[&str], unpack: bool) -> Result<()> {
+        let mut unpacked = 0u64;
+        for name in names {
+            let size = self.size(name).map_err(|e| self.array_error(name, e))?;
+            unpacked = unpacked.saturating_add(size.unwrap_or(0));
+            if unpacked > self.bytes.saturating_mul(MOST_EXPANSION).max(SMALL) {
+                return Err(self.array_error(
+                    name,
+                    format!(
+                        "with it the arrays would grow to {unpacked} bytes from an archive of {}; if that is right, save \
+                         them uncompressed, with `numpy.savez`",
+                        self.bytes
+                    ),
+                ));
+            }
+        }
+        for name in names {
+            let layout = self.layout(name, unpack);
+            let layout = layout.map_err(|e| self.array_error(name, e))?;
+            if let Some(layout) = layout {
+                self.layouts.insert((*name).to_owned(), layout);
+            }
+        }
+        Ok(())
+    }
+
+    fn array_error(&self, name: &str, problem: String) -> Error {
+        self.error(format!("array `{name}`: {problem}"))
     }
 
     /// The file.
@@ -111,13 +175,20 @@ impl<R: Read + Seek> Archive<R> {
             .collect()
     }
 
-    /// An array, if there is one of this name.
+    /// An array, if there is one of this name among those the archive was opened for.
     ///
     /// # Errors
-    /// [`Error::File`] if it is damaged, is larger than its entry, or holds no numbers.
+    /// [`Error::File`] if it cannot be read.
     pub fn read(&mut self, name: &str) -> Result<Option<Numbers>> {
-        let result = self.numbers(name);
-        result.map_err(|problem| self.error(format!("array `{name}`: {problem}")))
+        let Some(layout) = self.layouts.get(name) else {
+            return Ok(None);
+        };
+        let file = format!("{name}.npy");
+        let entry = self.zip.by_name(&file).map_err(|e| e.to_string());
+        let numbers = entry.and_then(|entry| numbers(entry, layout));
+        numbers
+            .map(Some)
+            .map_err(|problem| self.array_error(name, problem))
     }
 
     /// An array that must be there.
@@ -135,9 +206,9 @@ impl<R: Read + Seek> Archive<R> {
         })
     }
 
-    fn numbers(&mut self, name: &str) -> Result<Option<Numbers>, String> {
-        let file = format!("{name}.npy");
-        let mut entry = match self.zip.by_name(&file) {
+    /// The bytes of an array as the directory has them, if it is there; they may still be a lie.
+    fn size(&mut self, name: &str) -> Result<Option<u64>, String> {
+        let entry = match self.zip.by_name(&format!("{name}.npy")) {
             Ok(entry) => entry,
             Err(ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(e.to_string()),
@@ -150,13 +221,17 @@ impl<R: Read + Seek> Archive<R> {
                 self.bytes
             ));
         }
-        if size > self.bytes.saturating_mul(MOST_EXPANSION).max(SMALL) {
-            return Err(format!(
-                "it would grow to {size} bytes from an archive of {}; if that is right, save it uncompressed, with \
-                 `numpy.savez`",
-                self.bytes
-            ));
-        }
+        Ok(Some(size))
+    }
+
+    fn layout(&mut self, name: &str, unpack: bool) -> Result<Option<Layout>, String> {
+        let mut entry = match self.zip.by_name(&format!("{name}.npy")) {
+            Ok(entry) => entry,
+            Err(ZipError::FileNotFound) => return Ok(None),
+            Err(e) => return Err(e.to_string()),
+        };
+        let size = entry.size();
+        let stored = entry.compression() == CompressionMethod::Stored;
         let (header, header_len) = read_header(&mut entry)?;
         let Some(dtype) = header.type_descriptor.as_string().cloned() else {
             return Err("a record array, expected plain numbers".to_owned());
@@ -177,38 +252,48 @@ impl<R: Read + Seek> Archive<R> {
                 header.shape
             ));
         };
-        // One byte more, so that an entry longer than it claims is noticed, and one that is not has
-        // its checksum checked.
-        if !stored && there > SMALL {
-            // Seen whole before there is room for it: what it claims may not be there.
+        if unpack && !stored {
+            // One byte more, so that an entry longer than it claims is noticed, and one that is not has its checksum
+            // checked.
             let whole = io::copy(&mut entry.take(there + 1), &mut io::sink());
             match whole {
                 Ok(n) if n == there => {}
                 Ok(n) => return Err(format!("{n} bytes instead of {there}: the file is damaged")),
                 Err(e) => return Err(format!("cannot be read ({e})")),
             }
-            entry = self.zip.by_name(&file).map_err(|e| e.to_string())?;
-            read_header(&mut entry)?;
         }
-        let read = entry.take(there + 1);
-        let values = match dtype.trim_start_matches(['<', '>', '|', '=']) {
-            "b1" => Values::Bool(elements(read, &header, count)?),
-            "i1" => Values::I8(elements(read, &header, count)?),
-            "i2" => Values::I16(elements(read, &header, count)?),
-            "i4" => Values::I32(elements(read, &header, count)?),
-            "i8" => Values::I64(elements(read, &header, count)?),
-            "u1" => Values::U8(elements(read, &header, count)?),
-            "u2" => Values::U16(elements(read, &header, count)?),
-            "u4" => Values::U32(elements(read, &header, count)?),
-            "u8" => Values::U64(elements(read, &header, count)?),
-            "f4" => Values::F32(elements(read, &header, count)?),
-            _ => Values::F64(elements(read, &header, count)?),
-        };
-        Ok(Some(Numbers {
-            shape: header.shape,
-            values,
+        Ok(Some(Layout {
+            header,
+            dtype,
+            count,
+            item,
         }))
     }
+}
+
+/// The numbers of an entry that has been found to hold them.
+fn numbers(mut entry: impl Read, layout: &Layout) -> Result<Numbers, String> {
+    let (header, count) = (&layout.header, layout.count);
+    read_header(&mut entry)?;
+    // One byte more again, for the checksum of what is not compressed.
+    let read = entry.take((count * layout.item) as u64 + 1);
+    let values = match layout.dtype.trim_start_matches(['<', '>', '|', '=']) {
+        "b1" => Values::Bool(elements(read, header, count)?),
+        "i1" => Values::I8(elements(read, header, count)?),
+        "i2" => Values::I16(elements(read, header, count)?),
+        "i4" => Values::I32(elements(read, header, count)?),
+        "i8" => Values::I64(elements(read, header, count)?),
+        "u1" => Values::U8(elements(read, header, count)?),
+        "u2" => Values::U16(elements(read, header, count)?),
+        "u4" => Values::U32(elements(read, header, count)?),
+        "u8" => Values::U64(elements(read, header, count)?),
+        "f4" => Values::F32(elements(read, header, count)?),
+        _ => Values::F64(elements(read, header, count)?),
+    };
+    Ok(Numbers {
+        shape: header.shape.clone(),
+        values,
+    })
 }
 
 /// The header, and how many bytes it takes.

@@ -18,6 +18,10 @@ use ndarray::{Array2, Array3};
 use std::io::{Read, Seek};
 use std::path::Path;
 
+/// The arrays of a set, and those of inputs alone.
+const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n_x", "n_y"];
+const OF_INPUTS: [&str; 2] = ["inputs", "lengths"];
+
 impl<T: Scalar> Sequences<T> {
     /// The sequences of an `.npz` file with `inputs` and `targets`, checked.
     ///
@@ -26,7 +30,7 @@ impl<T: Scalar> Sequences<T> {
     /// finite; [`Error::File`] for everything else: no archive, an array that is missing, damaged,
     /// or not of the forms above.
     pub fn read_npz(path: &Path) -> Result<Self> {
-        Self::from_archive(Archive::open(path)?)
+        Self::from_archive(Archive::open(path, &ARRAYS)?)
     }
 
     /// The same from wherever the bytes of the file are; `path` is what errors call them.
@@ -34,7 +38,7 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn from_npz(path: &Path, reader: impl Read + Seek) -> Result<Self> {
-        Self::from_archive(Archive::new(path, reader)?)
+        Self::from_archive(Archive::new(path, reader, &ARRAYS)?)
     }
 
     fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
@@ -83,13 +87,24 @@ impl<T: Scalar> Sequences<T> {
             .map_err(|e| in_file(archive.path(), e))
     }
 
+    /// At most so many bytes of memory does [`Sequences::read_npz`] take for a file, which may be compressed (and
+    /// [`Sequences::inputs_only`], where there are to be no `targets`): by its headers, for nothing else is read.
+    ///
+    /// # Errors
+    /// As [`Sequences::read_npz`].
+    pub fn npz_memory(path: &Path, targets: bool) -> Result<f64> {
+        let names = if targets { &ARRAYS[..] } else { &OF_INPUTS };
+        // An id is one of 4 bytes, and of a mask 1 byte is made of it.
+        Archive::memory(path, names, size_of::<T>().max(size_of::<u32>() + 1))
+    }
+
     /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there
     /// are any.
     ///
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn inputs_only(path: &Path) -> Result<OwnedInputs<T>> {
-        Ok(read_inputs(&mut Archive::open(path)?)?.0)
+        Ok(read_inputs(&mut Archive::open(path, &OF_INPUTS)?)?.0)
     }
 }
 

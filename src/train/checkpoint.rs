@@ -1,9 +1,10 @@
 //! All that a run depends on: [`Checkpoint`].
 
-use crate::Parameters;
 use crate::data::Position;
 use crate::loss::Tally;
+use crate::{Parameters, Scalar};
 use ndarray::Array2;
+use std::borrow::Cow;
 
 /// A run at one moment, between two updates.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,46 @@ pub struct Checkpoint<T> {
     pub state: Array2<T>,
     /// Counters.
     pub progress: Progress,
+}
+
+/// The parts of a checkpoint, wherever they are: a run is saved without being copied.
+#[derive(Clone)]
+pub(crate) struct Borrowed<'a, T: Clone> {
+    pub parameters: &'a Parameters<T>,
+    pub best: &'a Parameters<T>,
+    pub moments: &'a [Parameters<T>],
+    pub state: Cow<'a, Array2<T>>,
+    pub progress: &'a Progress,
+}
+
+impl<T: Scalar> Borrowed<'_, T> {
+    /// Whether all weights and moments are finite numbers.
+    pub fn all_finite(&self) -> bool {
+        let mut all = [self.parameters, self.best].into_iter().chain(self.moments);
+        all.all(Parameters::all_finite)
+    }
+
+    pub fn to_checkpoint(self) -> Checkpoint<T> {
+        Checkpoint {
+            parameters: self.parameters.clone(),
+            best: self.best.clone(),
+            moments: self.moments.to_vec(),
+            state: self.state.into_owned(),
+            progress: self.progress.clone(),
+        }
+    }
+}
+
+impl<T: Scalar> Checkpoint<T> {
+    pub(crate) fn borrow(&self) -> Borrowed<'_, T> {
+        Borrowed {
+            parameters: &self.parameters,
+            best: &self.best,
+            moments: &self.moments,
+            state: Cow::Borrowed(&self.state),
+            progress: &self.progress,
+        }
+    }
 }
 
 /// Where a run is: every number of it that is not a tensor.

@@ -19,6 +19,7 @@ mod schedule;
 mod state;
 pub mod tensorboard;
 
+pub(crate) use checkpoint::Borrowed;
 pub use checkpoint::{Checkpoint, Progress};
 pub use observers::Checkpoints;
 pub use schedule::Schedule;
@@ -30,6 +31,7 @@ use crate::loss::Tally;
 use crate::optim::{Clip, Optimizer, OptimizerOptions, Update};
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -231,6 +233,8 @@ pub struct Trainer<T: Scalar> {
     best: Parameters<T>,
     progress: Progress,
     history: Vec<Report>,
+    /// How many of the newest reports `history` keeps.
+    kept: usize,
     /// Where to go back to.
     good: Checkpoint<T>,
     /// Training time since the last report.
@@ -295,6 +299,7 @@ impl<T: Scalar> Trainer<T> {
             best,
             progress,
             history: Vec::new(),
+            kept: usize::MAX,
             good,
             clock: Duration::ZERO,
             counted_since: 0,
@@ -343,20 +348,28 @@ impl<T: Scalar> Trainer<T> {
         self.state = CarriedState::of(checkpoint.state.clone());
         self.progress = checkpoint.progress.clone();
         self.history = history;
+        self.forget();
         self.good = checkpoint;
         Ok(())
     }
 
     /// All that is needed to go on from here. Of several ranks, all must ask for it.
     pub fn checkpoint(&self) -> Checkpoint<T> {
-        let mut state = self.state.streams().clone();
-        self.engine.gather_state(&mut state);
-        Checkpoint {
-            parameters: self.rnn.parameters().clone(),
-            best: self.best.clone(),
-            moments: self.optimizer.moments().to_vec(),
+        self.borrow().to_checkpoint()
+    }
+
+    /// Of several ranks, all must ask for it: they bring their states together.
+    fn borrow(&self) -> Borrowed<'_, T> {
+        let mut state = Cow::Borrowed(self.state.streams());
+        if self.engine.ranks() > 1 {
+            self.engine.gather_state(state.to_mut());
+        }
+        Borrowed {
+            parameters: self.rnn.parameters(),
+            best: &self.best,
+            moments: self.optimizer.moments(),
             state,
-            progress: self.progress.clone(),
+            progress: &self.progress,
         }
     }
 
@@ -375,9 +388,28 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far.
+    /// All reports so far, or the newest of them: see [`Trainer::keep_reports`].
     pub fn history(&self) -> &[Report] {
         &self.history
+    }
+
+    /// Keeps no more than the newest `reports` from now on. Without this a run keeps all, some 80 bytes each; with it, the
+    /// longest run takes no more memory than a short one. An [`Observer`] sees every report anyhow.
+    ///
+    /// # Panics
+    /// If `reports` is zero.
+    pub fn keep_reports(&mut self, reports: usize) {
+        assert!(reports > 0, "the newest report is needed");
+        self.kept = reports;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let old = self.history.len().saturating_sub(self.kept);
+        if old > 0 {
+            self.history.drain(..old);
+            self.history.shrink_to(self.kept);
+        }
     }
 
     /// The engine it runs on.
@@ -414,7 +446,7 @@ impl<T: Scalar> Trainer<T> {
                 if self.options.schedule == Schedule::HalveOnPlateau {
                     self.halve_on_plateau()?;
                 }
-                self.good = self.checkpoint();
+                self.remember();
                 observer.report(self, &report, best)?;
             }
             let stop = observer.step(self, &step)? == Control::Stop;
@@ -423,6 +455,21 @@ impl<T: Scalar> Trainer<T> {
             }
         }
         Ok(StopReason::Finished)
+    }
+
+    /// The present checkpoint as the one to go back to, in the memory that is there for it.
+    fn remember(&mut self) {
+        let good = &mut self.good;
+        let copy = |to: &mut Parameters<T>, from: &Parameters<T>| {
+            to.as_mut_slice().copy_from_slice(from.as_slice());
+        };
+        copy(&mut good.parameters, self.rnn.parameters());
+        copy(&mut good.best, &self.best);
+        for (to, from) in good.moments.iter_mut().zip(self.optimizer.moments()) {
+            copy(to, from);
+        }
+        good.state.clone_from(self.state.streams());
+        good.progress.clone_from(&self.progress);
     }
 
     fn has_stopped_improving(&self) -> bool {
@@ -582,6 +629,7 @@ impl<T: Scalar> Trainer<T> {
             communication_seconds: waited.map(|waited| waited.as_secs_f64()),
         };
         self.history.push(report.clone());
+        self.forget();
         Ok((report, best))
     }
 

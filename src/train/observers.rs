@@ -1,8 +1,8 @@
 //! Observers of the library: [`Checkpoints`] saves a run as it goes; a pair of observers is one.
 
 use super::{Checkpoint, Control, Observer, Report, StepReport, Trainer};
-use crate::model::{About, Model};
-use crate::{Error, Parameters, Result, Rnn, Scalar};
+use crate::model::{About, write_checkpoint, write_model};
+use crate::{Error, Parameters, Result, Scalar};
 use std::path::{Path, PathBuf};
 
 /// Saves a run in a folder: the best weights as a model, and a checkpoint to go on from.
@@ -106,14 +106,10 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write<T: Scalar>(&self, run: &Trainer<T>) -> Result<bool> {
-        let checkpoint = run.checkpoint();
-        let weights = [&checkpoint.parameters, &checkpoint.best];
-        let finite = weights
-            .into_iter()
-            .chain(&checkpoint.moments)
-            .all(Parameters::all_finite);
+        let now = run.borrow();
+        let finite = now.all_finite();
         if finite && run.engine().rank() == 0 {
-            checkpoint.write(&self.last(), &self.about)?;
+            write_checkpoint(&self.last(), &now, &self.about)?;
         }
         Ok(finite)
     }
@@ -126,11 +122,7 @@ impl Checkpoints {
         if !weights.all_finite() {
             return Ok(());
         }
-        let model = Model {
-            rnn: Rnn::from_parameters(weights.clone()),
-            about: self.about.clone(),
-        };
-        model.write(&self.model())
+        write_model(&self.model(), weights, &self.about)
     }
 
     /// Puts `run`, made as it was, to where its checkpoint was taken, without the reports up to there; false if there is no

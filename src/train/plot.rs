@@ -15,6 +15,117 @@ pub struct Curve<'a> {
     pub points: &'a [(f64, f64)],
 }
 
+/// Points from left to right, as many as there may come, in memory that is bounded: of more than 256, neighbours are kept
+/// as the lowest and the highest of them, so that no peak is lost.
+///
+/// ```
+/// use bptt::train::plot::Trace;
+///
+/// let mut trace = Trace::default();
+/// for i in 0..100_000 {
+///     trace.push(f64::from(i), if i == 54_321 { 1.0 } else { 0.0 });
+/// }
+/// let points = trace.points();
+/// assert!(points.len() < 600 && points.contains(&(54_321.0, 1.0)));
+/// assert_eq!((points[0].0, points.last().unwrap().0), (0.0, 99_999.0));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Trace {
+    ends: Option<[(f64, f64); 2]>,
+    /// All the memory it ever takes, the first `used` of them in use.
+    buckets: Box<[Bucket]>,
+    used: usize,
+    /// Points a bucket holds when it is full, as a power of two, and points in the last one.
+    doublings: u32,
+    filled: u64,
+}
+
+/// The lowest and the highest of some points.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    low: (f64, f64),
+    high: (f64, f64),
+}
+
+/// The picture has some 780 columns: three for a bucket, and its two points fall into them.
+const MOST_BUCKETS: usize = 256;
+
+impl Bucket {
+    fn join(&mut self, other: Bucket) {
+        if other.low.1 < self.low.1 {
+            self.low = other.low;
+        }
+        if other.high.1 > self.high.1 {
+            self.high = other.high;
+        }
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Trace {
+            ends: None,
+            buckets: vec![Bucket::default(); MOST_BUCKETS].into(),
+            used: 0,
+            doublings: 0,
+            filled: 0,
+        }
+    }
+}
+
+impl Trace {
+    /// Adds the next point. One that is not finite is left out.
+    pub fn push(&mut self, x: f64, y: f64) {
+        if !(x.is_finite() && y.is_finite()) {
+            return;
+        }
+        let (point, full) = ((x, y), 1 << self.doublings);
+        self.ends = Some([self.ends.map_or(point, |[first, _]| first), point]);
+        let new = Bucket {
+            low: point,
+            high: point,
+        };
+        if self.used > 0 && self.filled < full {
+            self.buckets[self.used - 1].join(new);
+            self.filled += 1;
+            return;
+        }
+        if self.used == MOST_BUCKETS {
+            self.halve();
+        }
+        self.buckets[self.used] = new;
+        (self.used, self.filled) = (self.used + 1, 1);
+    }
+
+    /// Joins buckets by twos.
+    fn halve(&mut self) {
+        for i in 0..MOST_BUCKETS / 2 {
+            let mut joined = self.buckets[2 * i];
+            joined.join(self.buckets[2 * i + 1]);
+            self.buckets[i] = joined;
+        }
+        self.used = MOST_BUCKETS / 2;
+        self.doublings += 1;
+    }
+
+    /// The points of a [`Curve`]: all of them while they are few, always the first and the last.
+    pub fn points(&self) -> Vec<(f64, f64)> {
+        let inner = self.buckets[..self.used]
+            .iter()
+            .flat_map(|&Bucket { low, high }| {
+                if low.0 <= high.0 {
+                    [low, high]
+                } else {
+                    [high, low]
+                }
+            });
+        let [first, last] = self.ends.map_or([None, None], |ends| ends.map(Some));
+        let mut points: Vec<_> = first.into_iter().chain(inner).chain(last).collect();
+        points.dedup();
+        points
+    }
+}
+
 /// What is written around the curves.
 #[derive(Clone, Copy, Debug)]
 pub struct Labels<'a> {
@@ -66,7 +177,8 @@ fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
     let (bottom, top) = (height(bottom), height(top));
     let margin = ((top - bottom) * 0.05).max(1e-6 * top.abs()).max(1e-12);
 
-    let mut svg = String::new();
+    // What most pictures take, in one piece.
+    let mut svg = String::with_capacity(32 << 10);
     let drawn = (|| -> Result<(), Box<dyn std::error::Error>> {
         let area = SVGBackend::with_string(&mut svg, (900, 560)).into_drawing_area();
         area.fill(&WHITE)?;
@@ -88,7 +200,7 @@ fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
         };
         chart
             .configure_mesh()
-            .light_line_style(WHITE)
+            .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12))
             .x_desc(labels.x)
             .y_desc(labels.y)
@@ -170,6 +282,35 @@ mod tests {
             assert!(svg.contains(word), "{word} is missing");
         }
         assert!(!svg.contains("NaN"));
+    }
+
+    #[test]
+    fn a_trace_is_short_and_loses_no_end_and_no_peak() {
+        for n in [1, 2, 255, 256, 257, 511, 512, 513, 5000] {
+            let values: Vec<_> = (0..n).map(|i| f64::from(i * 7919 % 1009)).collect();
+            let mut trace = Trace::default();
+            for (x, &y) in (0..n).zip(&values) {
+                trace.push(f64::from(x), y);
+                trace.push(f64::from(x), f64::NAN);
+            }
+            let points = trace.points();
+            assert!(points.is_sorted_by(|a, b| a.0 < b.0), "{n}");
+            assert!(points.iter().all(|&(x, y)| values[x as usize] == y), "{n}");
+            assert!(points.len() <= 2 * MOST_BUCKETS + 2, "{n}");
+            if n <= 256 {
+                assert_eq!(points.len(), n as usize);
+            }
+            let ends = [points[0].0, points[points.len() - 1].0];
+            assert_eq!(ends, [0.0, f64::from(n - 1)]);
+            let extremes = |values: &mut dyn Iterator<Item = f64>| {
+                values.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), y| {
+                    (low.min(y), high.max(y))
+                })
+            };
+            let all = extremes(&mut values.iter().copied());
+            assert_eq!(extremes(&mut points.iter().map(|point| point.1)), all);
+        }
+        assert!(Trace::default().points().is_empty());
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Scene {
             false => self.bptt(&format!("train {flags} --threads 1 --shards 2 -o {run}")),
         };
         command.args(["--log", "json"]);
+        listens(&mut command);
         command
     }
 
@@ -130,3 +131,22 @@ fn said(output: &Output) -> String {
     assert!(!message.contains("panicked"), "{message}");
     message
 }
+
+/// Whoever runs the tests may have them ignore signals, as a script does in the background; the program would too.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn listens(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let to_default = || {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: `signal` may be called between fork and exec.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure does nothing but what is said above.
+    unsafe { command.pre_exec(to_default) };
+}
+
+#[cfg(not(unix))]
+fn listens(_: &mut Command) {}

@@ -248,7 +248,7 @@ fn an_interrupt_saves_and_the_run_goes_on() {
     // After the first report it is at work.
     assert!(lines.any(|line| line.unwrap().contains("\"report\"")));
     let killed = Command::new("kill")
-        .args(["-INT", &run.id().to_string()])
+        .args(["-TERM", &run.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
