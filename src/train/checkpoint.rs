@@ -38,7 +38,7 @@ impl<T: Scalar> Borrowed<'_, T> {
         all.all(Parameters::all_finite)
     }
 
-    pub fn to_checkpoint(self) -> Checkpoint<T> {
+    pub fn into_checkpoint(self) -> Checkpoint<T> {
         Checkpoint {
             parameters: self.parameters.clone(),
             best: self.best.clone(),

@@ -355,7 +355,7 @@ impl<T: Scalar> Trainer<T> {
 
     /// All that is needed to go on from here. Of several ranks, all must ask for it.
     pub fn checkpoint(&self) -> Checkpoint<T> {
-        self.borrow().to_checkpoint()
+        self.borrow().into_checkpoint()
     }
 
     /// Of several ranks, all must ask for it: they bring their states together.
