@@ -29,6 +29,13 @@ pub fn run(args: &TrainArgs, output: Output) -> Result<Done> {
         Some(path) => (Some(RunFolder::resume(path)?), Config::resume(path, args)?),
         None => {
             args.out.as_deref().map_or(Ok(()), check_free)?;
+            let paths = args.data.iter().chain(&args.valid);
+            if let Some(path) = paths.into_iter().find(|path| path.to_str().is_none()) {
+                bail!(
+                    "{path:?}: its name is not UTF-8, so config.json could not say what the run was trained on: rename it, or \
+                     give a link to it"
+                );
+            }
             (None, Config::new(args))
         }
     };
@@ -249,7 +256,7 @@ fn announce<T: Scalar>(
     let (engine, settings, dims) = (trainer.engine(), &config.settings, trainer.rnn().dims());
     output.event(
         "start",
-        &json!({ "folder": folder.path(), "config": config }),
+        &json!({ "folder": folder.path().to_string_lossy(), "config": config }),
     )?;
     output.remark(summary);
     output.remark(format_args!(
@@ -496,7 +503,7 @@ fn finish<T: Scalar>(
             "divergences": progress.divergences,
             "tokens_per_second": speed,
             "seconds": seconds,
-            "model": watch.checkpoints.model(),
+            "model": watch.checkpoints.model().to_string_lossy(),
         }),
     )?;
     match reason {
