@@ -43,7 +43,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     output.event(
         "inspect",
         &json!({
-            "model": args.model,
+            "model": args.model.to_string_lossy(),
             "n_x": dims.n_x,
             "n_h": dims.n_h,
             "n_y": dims.n_y,

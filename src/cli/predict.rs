@@ -107,7 +107,7 @@ fn predict<T: Scalar + WritableElement>(
     let shape = probabilities.shape();
     output.event(
         "predict",
-        &json!({ "out": path, "shape": shape, "dtype": T::NAME }),
+        &json!({ "out": path.to_string_lossy(), "shape": shape, "dtype": T::NAME }),
     )?;
     output.text(format_args!(
         "probabilities {shape:?} {}: {}",

@@ -36,6 +36,13 @@ pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
         ),
         None => {
             args.out.as_deref().map_or(Ok(()), check_free)?;
+            let paths = args.data.iter().chain(&args.valid);
+            if let Some(path) = paths.into_iter().find(|path| path.to_str().is_none()) {
+                bail!(
+                    "{path:?}: its name is not UTF-8, so config.json could not say what the run was trained on: rename it, or \
+                     give a link to it"
+                );
+            }
             (None, Some(Config::new(args, world)))
         }
     };
@@ -152,8 +159,8 @@ fn train<T: Scalar>(
         }
         folder => folder,
     };
-    let place = world.share(folder.as_ref().map(|folder| folder.path().to_path_buf()))?;
-    let mut checkpoints = Checkpoints::new(place, about);
+    let place = folder.as_ref().map(|folder| folder.path().to_path_buf());
+    let mut checkpoints = Checkpoints::new(place.unwrap_or_default(), about);
     if let Some(steps) = config.checkpoint_every {
         checkpoints = checkpoints.every(steps);
     }
@@ -330,7 +337,7 @@ fn announce<T: Scalar>(
     let (engine, settings, dims) = (trainer.engine(), &config.settings, trainer.rnn().dims());
     output.event(
         "start",
-        &json!({ "folder": folder.path(), "config": config }),
+        &json!({ "folder": folder.path().to_string_lossy(), "config": config }),
     )?;
     output.remark(summary);
     output.remark(format_args!(
@@ -577,7 +584,7 @@ fn finish<T: Scalar>(
             "divergences": progress.divergences,
             "tokens_per_second": speed,
             "seconds": seconds,
-            "model": watch.checkpoints.model(),
+            "model": watch.checkpoints.model().to_string_lossy(),
         }),
     )?;
     match reason {

@@ -30,6 +30,38 @@ fn texts() {
     desk.stdout(&format!("train latin1.txt --tokens byte {SMALL} -o run"));
 }
 
+/// JSON has no word for such names.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_unicode() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let desk = Desk::new();
+    let odd = |name: &'static [u8]| OsStr::from_bytes(name);
+    for log in ["json", "human"] {
+        let flags = format!("train text.txt {SMALL} --log {log} -o");
+        let name = format!("{log}-\u{fffd}");
+        let mut bytes = log.as_bytes().to_vec();
+        bytes.extend(b"-\xff");
+        let trained = desk.bptt(&flags).arg(OsStr::from_bytes(&bytes)).assert();
+        let said = String::from_utf8_lossy(&trained.success().get_output().stdout).into_owned();
+        assert!(said.contains(&name), "{said}");
+        let inspect = format!("inspect --log {log}");
+        desk.bptt(&inspect)
+            .arg(OsStr::from_bytes(&bytes))
+            .assert()
+            .success();
+    }
+    for flags in ["train", "train text.txt --valid"] {
+        let refused = desk.bptt(flags).arg(odd(b"x\xff.txt")).assert().code(1);
+        let message = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+        assert!(
+            message.contains("UTF-8") && message.contains("rename"),
+            "{message}"
+        );
+    }
+}
+
 #[test]
 fn sets() {
     let desk = Desk::new();
