@@ -168,10 +168,14 @@ impl Bench<'_> {
             bar.set_position((1000.0 * part) as u64);
         });
         bar.finish_and_clear();
+        let mut speed = speed?;
+        // A sweep goes the same way on all ranks.
+        let found = (speed.step, speed.fraction);
+        (speed.step, speed.fraction) = (self.world).share(self.world.leads().then_some(found))?;
         let row = Row {
             shape,
             shards,
-            speed: speed?,
+            speed,
             memory_bytes: workload.bytes()?,
             resident_bytes,
         };

@@ -63,11 +63,15 @@ pub enum Reduction {
     Fast,
 }
 
-/// How many processes a launcher says it started, if one started this.
+/// How many processes a launcher says it started, if one started this: `mpirun` of Open MPI or MPICH, or `srun`.
 pub fn launched_processes() -> Option<usize> {
-    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    let sizes = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"];
+    sizes.into_iter().find_map(number).or_else(|| {
+        // Whoever starts processes by PMIx alone need not say how many; `srun` does.
+        std::env::var_os("PMIX_RANK")?;
+        Some(number("SLURM_STEP_NUM_TASKS").unwrap_or(1))
+    })
 }
 
 /// Ranks as an engine uses them.
