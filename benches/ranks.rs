@@ -17,14 +17,15 @@
 //! Latency and bandwidth of a network are given, 2e-6 s and 12.5e9 bytes/s (100 Gbit/s) where they are not; those between
 //! the processes of this machine are measured.
 
-use bptt::measure::Shape;
+use bptt::engine::REDUCTION_SEGMENT;
+use bptt::measure::{Shape, median};
 use bptt::ranks::mpi::World;
 use serde_json::Value;
 use std::process::Command;
 use std::time::Instant;
 
-/// Bytes that go from rank to rank at a time, as in the engine.
-const SEGMENT: f64 = 65_536.0 * 4.0;
+/// Bytes that go from rank to rank at a time.
+const SEGMENT: f64 = (REDUCTION_SEGMENT * size_of::<f32>()) as f64;
 
 /// What connects ranks.
 #[derive(Clone, Copy)]
@@ -71,7 +72,7 @@ impl Network {
                     begin.elapsed().as_secs_f64() / 2.0
                 })
                 .collect();
-            bptt::measure::median(&mut times)
+            median(&mut times)
         };
         let latency = seconds(8);
         Network {
@@ -84,7 +85,7 @@ impl Network {
 
 /// Bytes a second at which one core adds a segment to another.
 fn adding() -> f64 {
-    let n = SEGMENT as usize / 4;
+    let n = REDUCTION_SEGMENT;
     let (mut sum, part) = (vec![0f32; n], vec![1e-3f32; n]);
     let mut times: Vec<_> = (0..200)
         .map(|_| {
@@ -94,7 +95,7 @@ fn adding() -> f64 {
             begin.elapsed().as_secs_f64()
         })
         .collect();
-    SEGMENT / bptt::measure::median(&mut times)
+    SEGMENT / median(&mut times)
 }
 
 /// Seconds of a step by `bptt bench`, on so many ranks of so many threads and shards.
@@ -128,6 +129,7 @@ fn mpirun(ranks: usize, program: &str) -> Command {
 }
 
 struct Options {
+    cores: usize,
     given: Network,
     shapes: Vec<Shape>,
     seconds: f64,
@@ -135,6 +137,7 @@ struct Options {
 
 fn options() -> Options {
     let mut options = Options {
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
         given: Network {
             latency: 2e-6,
             bandwidth: 12.5e9,
@@ -166,20 +169,19 @@ fn options() -> Options {
 }
 
 /// What is predicted for 1, 2 and 4 ranks of one thread on this machine, and what they take.
-fn check(here: Network, shape: Shape, seconds: f64) -> f64 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+fn check(here: Network, shape: Shape, Options { cores, seconds, .. }: &Options) -> f64 {
     let bytes = 4.0 * shape.dims.len() as f64;
     let mut worst = 0f64;
     for ranks in [1, 2, 4] {
         // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted.
         let mut ratios: Vec<_> = (0..3)
             .map(|_| {
-                let compute = bench(shape, None, ranks.min(cores), ranks, seconds);
+                let compute = bench(shape, None, ranks.min(*cores), ranks, *seconds);
                 let predicted = compute + here.reduction(ranks, bytes);
-                bench(shape, Some(ranks), 1, 1, seconds) / predicted
+                bench(shape, Some(ranks), 1, 1, *seconds) / predicted
             })
             .collect();
-        let ratio = bptt::measure::median(&mut ratios);
+        let ratio = median(&mut ratios);
         println!("  {shape:<9} {ranks} ranks: {ratio:.3} of the prediction");
         worst = worst.max((ratio - 1.0).abs());
     }
@@ -222,9 +224,7 @@ fn main() {
         adding / 1e9
     );
     let shapes = &options.shapes;
-    let errors = shapes
-        .iter()
-        .map(|&shape| check(here, shape, options.seconds));
+    let errors = shapes.iter().map(|&shape| check(here, shape, &options));
     let worst = errors.fold(0.0, f64::max);
     println!(
         "  the prediction is off by {:.0} % at most\n",
@@ -242,8 +242,7 @@ fn main() {
     nodes.iter().for_each(|n| print!("{n:>7}"));
     println!("{:>11} {:>12}", "256: tok/s", "limit at N");
     for &shape in shapes {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let compute = bench(shape, None, cores, cores, options.seconds);
+        let compute = bench(shape, None, options.cores, options.cores, options.seconds);
         let bytes = 4.0 * shape.dims.len() as f64;
         let reduction = |n| options.given.reduction(n, bytes);
         let rate = shape.tokens() as f64 / compute;

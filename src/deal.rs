@@ -4,6 +4,7 @@
 //! first, so that each shard has its part of the long ones. Shards go to ranks in one piece each. All of it follows from
 //! the batch and the number of shards alone, so every rank knows what the others have.
 
+use crate::workspace::Extent;
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 pub(crate) struct Deal {
     /// All shards there are.
     pub shards: usize,
-    n: usize,
+    pub n: usize,
     t: usize,
     /// `(length, sequence)` of a batch of different lengths, the longest first.
     order: Vec<(Reverse<usize>, usize)>,
@@ -67,6 +68,17 @@ impl Deal {
         piece(shard, self.shards, n).len()
     }
 
+    /// The size of a shard's first `segment` steps: no later segment is larger.
+    pub fn extent(&self, shard: usize, segment: usize) -> Extent {
+        let lengths = || self.rows(shard).map(|(length, _)| length);
+        let steps = lengths().next().unwrap_or(0).min(segment);
+        Extent {
+            n: lengths().count(),
+            stepped: lengths().map(|length| length.min(steps)).sum(),
+            last: lengths().filter(|&length| length >= steps).count(),
+        }
+    }
+
     /// Whether any of these shards has a sequence.
     pub fn any(&self, mut shards: Range<usize>) -> bool {
         shards.any(|shard| self.rows(shard).next().is_some())
@@ -105,7 +117,7 @@ impl Share {
 }
 
 /// Piece `i` of `n` things in `parts` pieces: as even as can be.
-pub(crate) fn piece(i: usize, parts: usize, n: usize) -> Range<usize> {
+fn piece(i: usize, parts: usize, n: usize) -> Range<usize> {
     i * n / parts..(i + 1) * n / parts
 }
 

@@ -22,20 +22,15 @@ use crate::dropout::Dropout;
 use crate::loss::{Tally, softmax_cross_entropy};
 use crate::network::check_state;
 use crate::ranks::{Ranks, Reduction, Team};
+use crate::reduce::Reduce;
 use crate::shard::{Pass, Shard};
-use crate::workspace::{Extent, Rows};
 use crate::{Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation};
 use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, s};
 use rayon::prelude::*;
 use std::ops::Add;
 use std::sync::{Arc, Mutex};
 
-/// Elements of the flat buffer that one thread reduces at a time. Part of the result (the gradient norm is summed slice by
-/// slice), so a constant; 32 KiB of `f32`, half a first-level cache.
-pub const REDUCTION_SLICE: usize = 8192;
-
-/// Elements that go from rank to rank at a time.
-const SEGMENT: usize = 8 * REDUCTION_SLICE;
+pub use crate::reduce::{REDUCTION_SEGMENT, REDUCTION_SLICE};
 
 /// How an engine divides its work. Zero means: as the machine has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,11 +182,7 @@ impl<T: Scalar> Engine<T> {
     /// # Errors
     /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
     pub fn bytes(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
-        let bytes = |segment: usize| {
-            let extent = |shard| Extent::of(self.deal.count(shard, n), segment.min(t));
-            self.bytes_in(extent, t, segment, tokens)
-        };
-        Ok(bytes(self.segment(n, t, bytes)?))
+        self.bytes_dealt(n, t, None, tokens)
     }
 
     /// [`Engine::bytes`] of sequences of these lengths.
@@ -199,56 +190,44 @@ impl<T: Scalar> Engine<T> {
     /// # Errors
     /// As [`Engine::bytes`].
     pub fn bytes_of(&self, lengths: &[usize], tokens: bool) -> Result<usize> {
-        let (n, t) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
-        let mut deal = Deal::new(self.deal.shards);
-        deal.deal(n, t, Some(lengths));
-        let mut rows = vec![Rows::default(); deal.shards];
-        for (shard, rows) in rows.iter_mut().enumerate() {
-            rows.set(deal.rows(shard));
-        }
-        let bytes =
-            |segment| self.bytes_in(|shard| rows[shard].extent(segment), t, segment, tokens);
-        Ok(bytes(self.segment(n, t, bytes)?))
+        self.bytes_dealt(lengths.len(), 0, Some(lengths), tokens)
     }
 
-    /// Bytes of shards of these extents, of up to `t` steps in segments: of the rank that needs the most.
-    fn bytes_in(
+    fn bytes_dealt(
         &self,
-        extent: impl Fn(usize) -> Extent,
+        n: usize,
         t: usize,
-        segment: usize,
+        lengths: Option<&[usize]>,
         tokens: bool,
-    ) -> usize {
-        let segments = t.div_ceil(segment.max(1));
-        let bytes = |shard| Shard::<T>::bytes(self.dims, extent(shard), segments, tokens);
+    ) -> Result<usize> {
+        let mut deal = Deal::new(self.deal.shards);
+        deal.deal(n, t, lengths);
+        Ok(self.bytes_in(&deal, self.segment(&deal, tokens)?, tokens))
+    }
+
+    /// Bytes for a batch as it was dealt, in segments: of the rank that needs the most.
+    fn bytes_in(&self, deal: &Deal, segment: usize, tokens: bool) -> usize {
+        let segments = deal.longest().div_ceil(segment.max(1));
+        let bytes = |shard| {
+            let extent = deal.extent(shard, segment);
+            Shard::<T>::bytes(self.dims, extent, segments, tokens)
+        };
         let ranks = self.ranks();
-        let of_rank = |rank| self.deal.shards_of(rank, ranks).map(bytes).sum();
+        let of_rank = |rank| deal.shards_of(rank, ranks).map(bytes).sum();
         let most: usize = (0..ranks).map(of_rank).max().expect("there is a rank");
         most + self.dims.len() * size_of::<T>()
     }
 
-    /// What a shard, of whatever rank, has of the batch that was dealt.
-    fn extent(&self, shard: usize, segment: usize) -> Extent {
-        let own = self.shards.iter().find(|own| own.index == shard);
-        own.map_or_else(
-            || {
-                let mut rows = Rows::default();
-                rows.set(self.deal.rows(shard));
-                rows.extent(segment)
-            },
-            |own| own.rows.extent(segment),
-        )
-    }
-
     /// The time steps of a segment: as many as the memory has room for.
-    fn segment(&self, n: usize, t: usize, bytes: impl Fn(usize) -> usize) -> Result<usize> {
+    fn segment(&self, deal: &Deal, tokens: bool) -> Result<usize> {
+        let t = deal.longest();
         let Some(budget) = self.memory else {
             return Ok(t);
         };
         let mut least = usize::MAX;
         for segments in 1..=t {
             let segment = t.div_ceil(segments);
-            let bytes = bytes(segment);
+            let bytes = self.bytes_in(deal, segment, tokens);
             if bytes <= budget {
                 return Ok(segment);
             }
@@ -259,7 +238,7 @@ impl<T: Scalar> Engine<T> {
             least = least.min(bytes);
         }
         Err(Error::Memory {
-            n,
+            n: deal.n,
             t,
             budget,
             least,
@@ -314,7 +293,13 @@ impl<T: Scalar> Engine<T> {
         self.run(p, &batch.inputs, batch.lengths, state, |shard, pass| {
             shard.train(pass, &batch.answers, scale, dropout);
         })?;
-        let norm = self.reduce();
+        let reduce = Reduce {
+            shards: &self.shards,
+            pool: &self.pool,
+            deal: &self.deal,
+            team: self.team.as_ref(),
+        };
+        let norm = reduce.run(self.gradients.as_mut_slice(), &mut self.squares);
         Ok(Gradient {
             tally: self.tally(),
             norm,
@@ -396,7 +381,7 @@ impl<T: Scalar> Engine<T> {
         p: &Parameters<T>,
         inputs: &Inputs<'_, T>,
         lengths: Option<&[usize]>,
-        state: Option<&mut Array2<T>>,
+        mut state: Option<&mut Array2<T>>,
         work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
     ) -> Result<()> {
         let (n, t) = inputs.sequences();
@@ -406,7 +391,6 @@ impl<T: Scalar> Engine<T> {
             "an engine works for networks of one size"
         );
         inputs.check(self.dims)?;
-        let mut state = state;
         check_state(state.as_deref().map(|state| state.view()), n, self.dims)?;
         // Sequences of other lengths are others' than before.
         let moves = lengths.is_some();
@@ -417,12 +401,7 @@ impl<T: Scalar> Engine<T> {
         for shard in &mut self.shards {
             shard.rows.set(self.deal.rows(shard.index));
         }
-        let longest = self.deal.longest();
-        let segment = self.segment(n, longest, |segment| {
-            let extent = |shard| self.extent(shard, segment);
-            let tokens = matches!(inputs, Inputs::Tokens(_));
-            self.bytes_in(extent, longest, segment, tokens)
-        })?;
+        let segment = self.segment(&self.deal, matches!(inputs, Inputs::Tokens(_)))?;
         let pass = Pass {
             parameters: p,
             inputs: inputs.reborrow(),
@@ -481,58 +460,6 @@ impl<T: Scalar> Engine<T> {
         }
     }
 
-    /// Adds all shards' gradients, in their order unless [`Reduction::Fast`] was asked for; returns the norm of the sum.
-    fn reduce(&mut self) -> f64 {
-        let (gradients, squares) = (self.gradients.as_mut_slice(), &mut self.squares);
-        let fold = Fold {
-            shards: &self.shards,
-            begun: false,
-        };
-        match &self.team {
-            None => self.pool.install(|| {
-                let slices = slices(gradients, 0).zip(squares.par_iter_mut());
-                slices.for_each(|((first, sum), square)| {
-                    fold.add_to(first, sum);
-                    *square = sum_of_squares(sum);
-                });
-            }),
-            Some(team) => {
-                let own = self.deal.shards_of(team.rank(), team.size());
-                let has_own = self.deal.any(own.clone());
-                if team.reduction == Reduction::Fast {
-                    if !has_own {
-                        gradients.fill(T::zero());
-                    }
-                    self.pool.install(|| {
-                        slices(gradients, 0).for_each(|(first, sum)| fold.add_to(first, sum))
-                    });
-                    team.sum(T::values(gradients));
-                } else {
-                    let begun = self.deal.any(0..own.start);
-                    let fold = Fold { begun, ..fold };
-                    for (i, segment) in gradients.chunks_mut(SEGMENT).enumerate() {
-                        if begun {
-                            team.receive_from_before(segment);
-                        }
-                        self.pool.install(|| {
-                            slices(segment, i * SEGMENT)
-                                .for_each(|(first, sum)| fold.add_to(first, sum));
-                        });
-                        if begun || has_own {
-                            team.send_to_next(segment);
-                        }
-                    }
-                    team.broadcast_from_last(gradients);
-                }
-                self.pool.install(|| {
-                    let slices = slices(gradients, 0).zip(squares.par_iter_mut());
-                    slices.for_each(|((_, sum), square)| *square = sum_of_squares(sum));
-                });
-            }
-        }
-        squares.iter().sum::<f64>().sqrt()
-    }
-
     /// The tally of all shards, in their order.
     fn tally(&self) -> Tally {
         let own = self.shards.iter().map(|shard| shard.tally);
@@ -549,55 +476,4 @@ impl<T: Scalar> Engine<T> {
             }
         }
     }
-}
-
-/// The gradients of some shards, to be added in their order to a sum that others may have begun.
-#[derive(Clone, Copy)]
-struct Fold<'a, T: Scalar> {
-    shards: &'a [Shard<T>],
-    begun: bool,
-}
-
-impl<T: Scalar> Fold<'_, T> {
-    /// To `sum`, the elements from `first` on.
-    fn add_to(&self, first: usize, sum: &mut [T]) {
-        let (shards, range) = (self.shards.iter(), first..first + sum.len());
-        let mut parts = shards
-            .filter(|shard| !shard.rows.index().is_empty())
-            .map(|shard| &shard.gradients.as_slice()[range.clone()]);
-        if !self.begun
-            && let Some(part) = parts.next()
-        {
-            sum.copy_from_slice(part);
-        }
-        for part in parts {
-            sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
-        }
-    }
-}
-
-/// The slices of elements that begin at `first`, and where they do.
-fn slices<T: Scalar>(
-    x: &mut [T],
-    first: usize,
-) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
-    let slices = x.par_chunks_mut(REDUCTION_SLICE).enumerate();
-    slices.map(move |(i, slice)| (first + i * REDUCTION_SLICE, slice))
-}
-
-/// In `f64`, in eight running sums so that it vectorises, always in the same order.
-fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
-    let mut sums = [0.0f64; 8];
-    let chunks = x.chunks_exact(8);
-    let rest: f64 = chunks
-        .remainder()
-        .iter()
-        .map(|x| x.as_f64() * x.as_f64())
-        .sum();
-    for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += x.as_f64() * x.as_f64();
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }

@@ -35,7 +35,7 @@
 //! | `shard` | these together: a whole pass, in segments of time where memory is short |
 //! | [`reference`](mod@reference) | the same as plain loops: the oracle of every test |
 //! | [`network`] | [`Rnn`]: a network for one thread; [`Stream`]: step by step |
-//! | `deal`, [`ranks`] | which sequences are whose; several processes as one |
+//! | `deal`, [`ranks`], `reduce` | which sequences are whose; several processes as one; the sum of all shards' gradients |
 //! | [`engine`] | [`Engine`]: batch, shards, threads, one gradient |
 //! | [`optim`] | one gradient, one update |
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
@@ -65,6 +65,7 @@ pub mod optim;
 pub mod packed;
 pub mod parameters;
 pub mod ranks;
+mod reduce;
 pub mod reference;
 pub mod sample;
 mod scalar;

@@ -110,19 +110,6 @@ impl Rows {
     fn alive(&self, t: usize) -> usize {
         self.lengths.partition_point(|&length| length > t)
     }
-
-    /// The size of their first `segment` steps: no later segment is larger.
-    pub(crate) fn extent(&self, segment: usize) -> Extent {
-        let steps = segment.min(self.steps());
-        Extent {
-            n: self.index.len(),
-            stepped: self.lengths.iter().map(|&length| length.min(steps)).sum(),
-            last: match steps {
-                0 => self.index.len(),
-                _ => self.alive(steps - 1),
-            },
-        }
-    }
 }
 
 /// What the size of a workspace depends on.
@@ -134,17 +121,6 @@ pub(crate) struct Extent {
     pub stepped: usize,
     /// Sequences alive at the last step.
     pub last: usize,
-}
-
-impl Extent {
-    /// `n` sequences of `t` steps.
-    pub fn of(n: usize, t: usize) -> Self {
-        Extent {
-            n,
-            stepped: n * t,
-            last: n,
-        }
-    }
 }
 
 /// The scratch of one shard; the module shows what lies where.

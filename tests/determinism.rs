@@ -1,6 +1,8 @@
 //! The same bits for any number of threads, with other work on the machine, and twice in a row: sequences of different
 //! lengths, every optimiser, with and without dropout, in both precisions.
 
+mod support;
+
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Sequences};
 use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, OptimizerOptions};
@@ -10,6 +12,7 @@ use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::process::{Child, Command};
+use support::ALGORITHMS;
 
 /// Every dimension another number, and none a multiple of a vector.
 const DIMS: Dims = Dims {
@@ -20,15 +23,6 @@ const DIMS: Dims = Dims {
 /// As many as the most threads, of one sequence or two.
 const SHARDS: usize = 8;
 const BATCH: usize = 11;
-
-const ALGORITHMS: [Algorithm; 6] = [
-    Algorithm::Gd,
-    Algorithm::Momentum,
-    Algorithm::Nesterov,
-    Algorithm::RmsProp,
-    Algorithm::Adam,
-    Algorithm::AdamW,
-];
 
 /// Sequences of 1 to 19 steps, dense or of tokens.
 fn sequences<T: Scalar>(tokens: bool) -> Sequences<T> {

@@ -14,7 +14,7 @@ use bptt::{Dims, Engine, EngineOptions, Error, Init, Parameters, Result, Rnn, Sc
 use ndarray::{Array2, Array3};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use support::{Problem, forms};
+use support::{ALGORITHMS, Problem, forms};
 
 /// A rank that is a thread: a channel from each to each.
 #[derive(Debug)]
@@ -269,15 +269,7 @@ fn outcome<T: Scalar>(mut run: Trainer<T>) -> (Checkpoint<T>, Vec<f64>) {
 }
 
 fn runs_are_one<T: Scalar>() {
-    let algorithms = [
-        Algorithm::Gd,
-        Algorithm::Momentum,
-        Algorithm::Nesterov,
-        Algorithm::RmsProp,
-        Algorithm::Adam,
-        Algorithm::AdamW,
-    ];
-    for (i, algorithm) in algorithms.into_iter().enumerate() {
+    for (i, algorithm) in ALGORITHMS.into_iter().enumerate() {
         for of_text in [false, true] {
             let (size, shards) = [(2, 4), (3, 3), (4, 6)][i % 3];
             let new = || trainer::<T>(algorithm, of_text, shards);

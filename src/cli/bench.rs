@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::args::{BenchArgs, Dtype};
-use super::dataset::group;
+use super::numbers::group;
 use super::output::Output;
 use super::world::World;
 use anyhow::Result;
@@ -23,11 +23,6 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 const NEAR: f64 = 0.95;
 
 pub fn run(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
-    let output = if world.leads() {
-        output
-    } else {
-        Output::silent()
-    };
     match args.dtype {
         Dtype::F32 => bench::<f32>(args, output, world),
         Dtype::F64 => bench::<f64>(args, output, world),

@@ -1,6 +1,7 @@
 //! What DATA on the command line means: text, one .npz, or the Reber grammar.
 
 use super::memory;
+use super::numbers::{group, plural};
 use super::output::Output;
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
@@ -56,6 +57,12 @@ pub fn is_npz(data: &[PathBuf]) -> Result<bool> {
         }
         _ => Ok(false),
     }
+}
+
+/// The sequences of an `.npz` file, if there is memory for them.
+pub fn read_set<T: Scalar>(path: &Path) -> Result<Sequences<T>> {
+    memory::check_npz::<T>(path, true)?;
+    Ok(Sequences::read_npz(path)?)
 }
 
 impl<T: Scalar> Dataset<T> {
@@ -142,7 +149,7 @@ impl<T: Scalar> Dataset<T> {
         let train =
             Loader::text(corpus, settings.batch, seq_len).with_context(|| summary.clone())?;
         if valid_tokens > 0 && valid.predictions() == 0 {
-            let tokens = super::train::plural(valid_tokens, "token");
+            let tokens = plural(valid_tokens, "token");
             bail!(
                 "{tokens} to validate with and no two of one file: nothing can be predicted; give more text or \
                  --valid-fraction 0"
@@ -170,8 +177,7 @@ impl<T: Scalar> Dataset<T> {
 
     fn sequences(settings: &Settings) -> Result<Self> {
         let path = &settings.data[0];
-        memory::check_npz::<T>(path, true)?;
-        let set = Sequences::<T>::read_npz(path)?;
+        let set = read_set::<T>(path)?;
         let mut digest = Xxh3::new();
         digest_file(&mut digest, path)?;
         let (n_x, n_y) = set.dims();
@@ -187,8 +193,7 @@ impl<T: Scalar> Dataset<T> {
             }
             [valid] => {
                 digest_file(&mut digest, valid)?;
-                memory::check_npz::<T>(valid, true)?;
-                let valid = Sequences::<T>::read_npz(valid)?;
+                let valid = read_set::<T>(valid)?;
                 valid.batch().check(bptt::Dims::new(n_x, 1, n_y)?)?;
                 (set, Some(valid))
             }
@@ -271,35 +276,9 @@ pub fn kind_name(kind: TokenKind) -> &'static str {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn group(n: u64) -> String {
-    let digits = n.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_in_groups_of_three() {
-        let cases = [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1234567, "1,234,567"),
-        ];
-        for (n, text) in cases {
-            assert_eq!(group(n), text);
-        }
-    }
 
     #[test]
     fn reports_are_as_far_apart_as_validation_costs() {

@@ -2,12 +2,13 @@
 
 use super::Done;
 use super::args::EvalArgs;
-use super::dataset::{group, is_npz};
+use super::dataset::{is_npz, read_set};
 use super::memory::{self, WindowSize};
+use super::numbers::group;
 use super::output::Output;
-use super::train::with_model;
+use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};
-use bptt::data::{Corpus, Loader, OwnedInputs, Sequences};
+use bptt::data::{Corpus, Loader, OwnedInputs};
 use bptt::model::Model;
 use bptt::{Engine, EngineOptions, Scalar, train};
 use serde_json::json;
@@ -20,8 +21,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let dims = model.rnn.dims();
     let (mut data, tokens) = if is_npz(&args.data)? {
         let path = &args.data[0];
-        memory::check_npz::<T>(path, true)?;
-        let set = Sequences::<T>::read_npz(path)?;
+        let set = read_set::<T>(path)?;
         set.batch()
             .check(dims)
             .with_context(|| format!("{} does not fit {}", path.display(), args.model.display()))?;

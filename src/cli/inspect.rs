@@ -2,9 +2,10 @@
 
 use super::Done;
 use super::args::InspectArgs;
-use super::dataset::{group, kind_name};
+use super::dataset::kind_name;
+use super::numbers::group;
 use super::output::Output;
-use super::train::with_model;
+use super::run_folder::with_model;
 use anyhow::Result;
 use bptt::Scalar;
 use bptt::model::Model;

@@ -4,7 +4,8 @@
 //! it ignore (`nohup`, a shell's background jobs) stays ignored.
 
 use anyhow::{Context, Result};
-use bptt::train::Control;
+use bptt::Scalar;
+use bptt::train::{Control, Observer, StepReport, Trainer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use std::sync::Arc;
@@ -50,13 +51,15 @@ impl Interrupt {
     pub fn now_ask_first(&self) {
         self.at_once.store(false, Ordering::SeqCst);
     }
+}
 
-    /// What a run is to do now.
-    pub fn control(&self) -> Control {
-        match self.wanted.load(Ordering::Relaxed) {
+/// Ends a run where somebody wants it to.
+impl<T: Scalar> Observer<T> for Interrupt {
+    fn step(&mut self, _: &Trainer<T>, _: &StepReport) -> bptt::Result<Control> {
+        Ok(match self.wanted.load(Ordering::Relaxed) {
             true => Control::Stop,
             false => Control::Continue,
-        }
+        })
     }
 }
 

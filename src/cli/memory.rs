@@ -43,10 +43,11 @@ pub struct WindowSize {
 
 impl WindowSize {
     pub fn of<T: Scalar>(loader: &Loader<T>, tokens: bool) -> Self {
+        let lengths = loader.largest_window();
         WindowSize {
-            lengths: loader.largest_window(),
+            arrays: loader.window_bytes(lengths.len()),
+            lengths,
             tokens,
-            arrays: loader.window_bytes(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The program: parse, validate, act.
 
+mod announce;
 mod args;
 mod bench;
 mod dataset;
@@ -7,12 +8,14 @@ mod eval;
 mod inspect;
 mod interrupt;
 mod memory;
+mod numbers;
 mod output;
 mod predict;
 mod run_folder;
 mod sample;
 mod settings;
 mod train;
+mod watch;
 mod world;
 
 use args::{Cli, Command};
@@ -38,6 +41,10 @@ pub fn main() -> ExitCode {
     let world = match World::join() {
         Ok(world) => world,
         Err(error) => return ExitCode::from(fail(&error, None)),
+    };
+    let output = match world.leads() {
+        true => output,
+        false => Output::silent(),
     };
     let done = world.agree_on_program().and_then(|()| match cli.command {
         Command::Train(args) => train::run(&args, output, &world),

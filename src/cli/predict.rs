@@ -2,7 +2,7 @@
 
 use super::args::PredictArgs;
 use super::output::Output;
-use super::train::with_model;
+use super::run_folder::with_model;
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::Sequences;

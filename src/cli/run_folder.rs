@@ -35,6 +35,22 @@ pub fn model_path(model: &Path) -> PathBuf {
     }
 }
 
+/// Reads the model that `bptt train` or PyTorch left, and runs `$work` in its precision.
+macro_rules! with_model {
+    ($path:expr, |$model:ident| $work:expr) => {{
+        let path = $crate::cli::run_folder::model_path($path);
+        $crate::cli::memory::check_model(&path)?;
+        if bptt::model::precision(&path)? == "f64" {
+            let $model = bptt::model::Model::<f64>::read(&path)?;
+            $work
+        } else {
+            let $model = bptt::model::Model::<f32>::read(&path)?;
+            $work
+        }
+    }};
+}
+pub(super) use with_model;
+
 /// Refuses a folder that holds a run.
 ///
 /// A run begins with its `config.json`: a folder without it, in which nothing was trained either, is what a start that

@@ -2,9 +2,9 @@
 
 use super::Done;
 use super::args::SampleArgs;
-use super::dataset::group;
+use super::numbers::group;
 use super::output::Output;
-use super::train::with_model;
+use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};
 use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::model::Model;

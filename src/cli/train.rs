@@ -1,28 +1,22 @@
 //! `bptt train`.
 
+use super::announce;
 use super::args::{Dtype, TrainArgs};
-use super::dataset::{Dataset, group};
+use super::dataset::Dataset;
 use super::interrupt::Interrupt;
 use super::memory::{self, WindowSize};
 use super::output::Output;
 use super::run_folder::{RunFolder, check_free};
-use super::sample::generate;
 use super::settings::Config;
+use super::watch::{Traces, Watch};
 use super::world::World;
 use super::{Done, is_broken_pipe};
 use anyhow::{Result, bail};
-use bptt::data::{Decoder, TokenKind};
 use bptt::model::About;
-use bptt::sample::SampleOptions;
-use bptt::train::plot::{self, Curve, Labels, Trace};
 use bptt::train::tensorboard::TensorBoard;
-use bptt::train::{
-    Checkpoint, Checkpoints, Control, Observer, Report, StepReport, StopReason, Trainer,
-};
-use bptt::{Dims, EngineOptions, Error, Rnn, Scalar};
-use indicatif::ProgressBar;
-use serde_json::json;
-use std::time::{Duration, Instant};
+use bptt::train::{Checkpoint, Checkpoints, StopReason, Trainer};
+use bptt::{Dims, EngineOptions, Rnn, Scalar};
+use std::time::Instant;
 
 pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
     world.warn_of_strangers(output);
@@ -47,13 +41,10 @@ pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
         }
     };
     let mut config = world.share(config)?;
-    let output = if world.leads() {
-        output
-    } else {
+    if !world.leads() {
         // Its machine may have other cores.
         config.threads = args.threads.unwrap_or(world.cores);
-        Output::silent()
-    };
+    }
     match config.settings.dtype {
         Dtype::F32 => train::<f32>(args, folder, config, interrupt, output, world),
         Dtype::F64 => train::<f64>(args, folder, config, interrupt, output, world),
@@ -183,7 +174,7 @@ fn train<T: Scalar>(
         .for_each(|report| traces.push(report));
     // The file has them all; what is to be drawn is in the traces.
     trainer.keep_reports(1);
-    announce(&trainer, &config, &folder, &data.summary, output)?;
+    announce::start(&trainer, &config, &folder, &data.summary, output)?;
 
     // STEP 4: train.
     let bar = output.bar(
@@ -194,19 +185,7 @@ fn train<T: Scalar>(
     bar.reset_eta();
     let started = Instant::now();
     let before = trainer.progress().tokens;
-    let mut watch = Watch {
-        folder,
-        checkpoints,
-        events,
-        output,
-        bar,
-        interrupt,
-        traces,
-        drawn: None,
-        shown: Instant::now(),
-        tokens: 0,
-        loss: f64::NAN,
-    };
+    let mut watch = Watch::new(folder, checkpoints, events, output, bar, interrupt, traces);
     let reason = match trainer.run(&mut watch) {
         Ok(reason) => reason,
         Err(error) => {
@@ -233,7 +212,7 @@ fn train<T: Scalar>(
         watch.traces.draw(&watch.folder)?;
     }
     let speed = (trainer.progress().tokens - before) as f64 / seconds;
-    finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
+    announce::finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
     Ok(done(reason))
 }
 
@@ -243,22 +222,9 @@ fn follow<T: Scalar>(
     checkpoints: Checkpoints,
     interrupt: Interrupt,
 ) -> Result<Done> {
-    struct Follower(Checkpoints, Interrupt);
-
-    impl<T: Scalar> Observer<T> for Follower {
-        fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> bptt::Result<Control> {
-            self.0.step(run, step)?;
-            Ok(self.1.control())
-        }
-
-        fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {
-            self.0.report(run, report, best)
-        }
-    }
-
-    let mut follower = Follower(checkpoints, interrupt);
-    let reason = trainer.run(&mut follower)?;
-    follower.0.write(&trainer)?;
+    let mut observers = (checkpoints, interrupt);
+    let reason = trainer.run(&mut observers)?;
+    observers.0.write(&trainer)?;
     if trainer.progress().has_pending() {
         trainer.report()?;
     }
@@ -326,356 +292,3 @@ fn run_name(args: &TrainArgs) -> String {
         Some(path) => stem(path).unwrap_or_else(|| "run".into()),
     }
 }
-
-fn announce<T: Scalar>(
-    trainer: &Trainer<T>,
-    config: &Config,
-    folder: &RunFolder,
-    summary: &str,
-    output: Output,
-) -> Result<()> {
-    let (engine, settings, dims) = (trainer.engine(), &config.settings, trainer.rnn().dims());
-    output.event(
-        "start",
-        &json!({ "folder": folder.path().to_string_lossy(), "config": config }),
-    )?;
-    output.remark(summary);
-    output.remark(format_args!(
-        "{} hidden units, {} parameters, {} on {} of {}{} threads, {}",
-        dims.n_h,
-        group(dims.len() as u64),
-        T::NAME,
-        plural(engine.shards(), "shard"),
-        match engine.ranks() {
-            1 => String::new(),
-            ranks => format!("{ranks} ranks of "),
-        },
-        engine.threads(),
-        config.blas
-    ));
-    if engine.threads() < config.threads.min(settings.shards) {
-        output.remark(format_args!(
-            "--threads {}: this OpenBLAS has buffers for {} callers, so {} threads are used",
-            config.threads,
-            bptt::blas::library().max_workers,
-            engine.threads()
-        ));
-    }
-    if bptt::blas::library().flavour == bptt::blas::Flavour::Serial {
-        output.remark(
-            "this OpenBLAS is built without locks: its products take turns, which costs speed (install its pthread \
-             build, on Debian libopenblas0-pthread)",
-        );
-    }
-    if trainer.progress().step > 0 {
-        output.remark(format_args!(
-            "going on after step {}",
-            group(trainer.progress().step)
-        ));
-    }
-    Ok(())
-}
-
-pub fn plural(n: usize, word: &str) -> String {
-    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
-}
-
-/// Shows and saves a run as it goes.
-struct Watch {
-    folder: RunFolder,
-    checkpoints: Checkpoints,
-    events: Option<TensorBoard>,
-    output: Output,
-    bar: ProgressBar,
-    interrupt: Interrupt,
-    traces: Traces,
-    /// When the plot was last drawn.
-    drawn: Option<Instant>,
-    /// When the bar was last brought up to date, and what has come since.
-    shown: Instant,
-    tokens: u64,
-    loss: f64,
-}
-
-/// From one plot to the next at least: drawing it takes longer than many a small step.
-const DRAWING: Duration = Duration::from_secs(5);
-
-/// From one look of the bar to the next.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// How much of the smoothed loss is the newest step's.
-const NEWEST: f64 = 0.02;
-
-impl Watch {
-    fn checkpoint<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
-        self.folder.check_ours()?;
-        // The history first: a checkpoint never knows of lines that are not on the disk.
-        self.folder.sync_history()?;
-        if !self.checkpoints.write(run)? {
-            self.bar.suspend(|| {
-                self.output
-                    .remark("no checkpoint: the weights are no longer finite numbers");
-            });
-        }
-        Ok(())
-    }
-
-    /// What a reader of the folder wants to see.
-    fn save_report<T: Scalar>(
-        &mut self,
-        run: &Trainer<T>,
-        report: &Report,
-        best: bool,
-    ) -> Result<()> {
-        self.folder.check_ours()?;
-        self.folder.append(report)?;
-        if let Some(events) = &mut self.events {
-            events.write(report)?;
-        }
-        if best {
-            self.checkpoints.write_model(run.best())?;
-        }
-        self.traces.push(report);
-        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
-            self.traces.draw(&self.folder)?;
-            self.drawn = Some(Instant::now());
-        }
-        Ok(())
-    }
-
-    fn show_report(&self, report: &Report) -> Result<()> {
-        self.output.event("report", report)?;
-        if self.output.plain_progress() {
-            let valid = report
-                .valid_loss
-                .map_or(String::new(), |loss| format!("  valid {loss:.4}"));
-            self.output.remark(format_args!(
-                "step {:>7}  epoch {:.2}  train {:.4}{valid}  lr {:.2e}  {} tokens/s",
-                group(report.step),
-                report.epoch,
-                report.train_loss,
-                report.lr,
-                si(report.tokens_per_second)
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl<T: Scalar> Observer<T> for Watch {
-    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> bptt::Result<Control> {
-        self.tokens += step.tokens;
-        self.loss = if self.loss.is_nan() {
-            step.loss
-        } else {
-            self.loss + NEWEST * (step.loss - self.loss)
-        };
-        let since = self.shown.elapsed();
-        if since >= LOOK {
-            let valid = run.history().last().and_then(|report| report.valid_loss);
-            let valid = valid.map_or(String::new(), |loss| format!(" valid {loss:.3}"));
-            let speed = self.tokens as f64 / since.as_secs_f64();
-            self.bar.set_position(step.step);
-            self.bar.set_message(format!(
-                "epoch {:.1} loss {:.3}{valid} {} tokens/s",
-                step.epoch,
-                self.loss,
-                si(speed)
-            ));
-            (self.shown, self.tokens) = (Instant::now(), 0);
-        }
-        if self.checkpoints.after(step.step) {
-            self.checkpoint(run).map_err(into_library)?;
-        }
-        Ok(self.interrupt.control())
-    }
-
-    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> bptt::Result<()> {
-        self.save_report(run, report, best).map_err(into_library)?;
-        if self.checkpoints.at_reports() {
-            self.checkpoint(run).map_err(into_library)?;
-        }
-        // Last, so that what is shown is saved.
-        self.show_report(report).map_err(into_library)
-    }
-
-    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> bptt::Result<()> {
-        let progress = run.progress();
-        let text = format!(
-            "{what}; back at step {}, from now on with {} of the learning rate",
-            group(progress.step),
-            progress.lr_factor
-        );
-        self.bar.suspend(|| self.output.remark(text));
-        Ok(())
-    }
-}
-
-/// Observers return the library's error.
-fn into_library(error: anyhow::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => match error.downcast::<std::io::Error>() {
-            Ok(error) => error.into(),
-            Err(error) => std::io::Error::other(format!("{error:#}")).into(),
-        },
-    }
-}
-
-/// The losses of all reports, as far as a picture can show them.
-#[derive(Default)]
-struct Traces {
-    train: Trace,
-    valid: Trace,
-}
-
-impl Traces {
-    fn push(&mut self, report: &Report) {
-        let step = report.step as f64;
-        self.train.push(step, report.train_loss);
-        if let Some(loss) = report.valid_loss {
-            self.valid.push(step, loss);
-        }
-    }
-
-    fn draw(&self, folder: &RunFolder) -> Result<()> {
-        let (train, valid) = (self.train.points(), self.valid.points());
-        let mut curves = vec![Curve {
-            name: "training",
-            points: &train,
-        }];
-        if !valid.is_empty() {
-            curves.push(Curve {
-                name: "validation",
-                points: &valid,
-            });
-        }
-        let name = folder.path().file_name().unwrap_or_default();
-        let labels = Labels {
-            title: &name.to_string_lossy(),
-            x: "updates",
-            y: "loss (nats per token)",
-        };
-        Ok(plot::draw(&folder.plot(), labels, &curves)?)
-    }
-}
-
-fn finish<T: Scalar>(
-    trainer: &Trainer<T>,
-    watch: &Watch,
-    reason: StopReason,
-    best_loss: Option<f64>,
-    speed: f64,
-    seconds: f64,
-) -> Result<()> {
-    let (output, progress) = (watch.output, trainer.progress());
-    let last = trainer.history().last();
-    output.event(
-        "done",
-        &json!({
-            "stop_reason": reason,
-            "steps": progress.step,
-            "epochs": trainer.epoch(),
-            "tokens": progress.tokens,
-            "train_loss": last.map(|report| report.train_loss),
-            "valid_loss": progress.best_loss,
-            "best_step": progress.best_step,
-            "best_possible_loss": best_loss,
-            "divergences": progress.divergences,
-            "tokens_per_second": speed,
-            "seconds": seconds,
-            "model": watch.checkpoints.model().to_string_lossy(),
-        }),
-    )?;
-    match reason {
-        StopReason::Finished => {}
-        StopReason::NoImprovement => output.remark("stopped: the validation loss falls no more"),
-        StopReason::Interrupted => output.remark(format_args!(
-            "interrupted at step {}; go on with: bptt train --resume {}",
-            group(progress.step),
-            watch.folder.path().display()
-        )),
-        StopReason::Diverged => output.remark(format_args!(
-            "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
-            progress.divergences
-        )),
-    }
-    if output.json {
-        return Ok(());
-    }
-    if let Some(report) = last {
-        output.text(format_args!(
-            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training loss {:.4}",
-            group(progress.step),
-            trainer.epoch(),
-            si(speed),
-            report.train_loss
-        ))?;
-    }
-    if let Some(loss) = progress.best_loss {
-        output.text(format_args!(
-            "validation loss {loss:.4} nats per token (perplexity {:.3}, {:.3} bits) at step {}",
-            loss.exp(),
-            loss / std::f64::consts::LN_2,
-            group(progress.best_step)
-        ))?;
-    }
-    if let Some(loss) = best_loss {
-        output.text(format_args!("best possible   {loss:.4}"))?;
-    }
-    if let (Some(vocabulary), true) = (&watch.checkpoints.about().vocabulary, last.is_some()) {
-        output.text("\nsample:")?;
-        let rnn = Rnn::from_parameters(trainer.best().clone());
-        let (mut text, mut decoder) = (String::new(), Decoder::new(vocabulary));
-        let options = SampleOptions {
-            temperature: 0.7,
-            ..SampleOptions::default()
-        };
-        let length = match vocabulary.kind() {
-            TokenKind::Word => 80,
-            TokenKind::Char | TokenKind::Byte => 400,
-        };
-        generate(&rnn, vocabulary, b"", length, options, |id| {
-            decoder.push(id, &mut text);
-            Ok(())
-        })?;
-        for line in text.lines() {
-            output.text(format_args!("    {line}"))?;
-        }
-    }
-    output.text(format_args!(
-        "\nmodel  {}",
-        watch.checkpoints.model().display()
-    ))?;
-    if last.is_some() {
-        output.text(format_args!("plot   {}", watch.folder.plot().display()))?;
-    }
-    Ok(())
-}
-
-/// `812345` as `812k`.
-pub fn si(x: f64) -> String {
-    match x {
-        x if x >= 1e7 => format!("{:.0}M", x / 1e6),
-        x if x >= 1e6 => format!("{:.1}M", x / 1e6),
-        x if x >= 1e4 => format!("{:.0}k", x / 1e3),
-        x if x >= 1e3 => format!("{:.1}k", x / 1e3),
-        x => format!("{x:.0}"),
-    }
-}
-
-/// Reads the model that `bptt train` or PyTorch left, and runs `$work` in its precision.
-macro_rules! with_model {
-    ($path:expr, |$model:ident| $work:expr) => {{
-        let path = $crate::cli::run_folder::model_path($path);
-        $crate::cli::memory::check_model(&path)?;
-        if bptt::model::precision(&path)? == "f64" {
-            let $model = bptt::model::Model::<f64>::read(&path)?;
-            $work
-        } else {
-            let $model = bptt::model::Model::<f32>::read(&path)?;
-            $work
-        }
-    }};
-}
-pub(super) use with_model;

@@ -133,7 +133,7 @@ impl World {
 /// then what `mpirun` itself may use counts. Other launchers bind as they were asked to.
 #[cfg(all(feature = "mpi", target_os = "linux"))]
 mod binding {
-    use bptt::ranks::Ranks;
+    use bptt::ranks::{Ranks, each};
     use rustix::process::getppid;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -162,11 +162,7 @@ mod binding {
             }
         });
         let own = hasher.finish();
-        let mut all = vec![0; 8 * ranks.size()];
-        ranks.all_gather(&own.to_ne_bytes(), &vec![8; ranks.size()], &mut all);
-        let sharing = all
-            .chunks_exact(8)
-            .filter(|&other| other == own.to_ne_bytes());
+        let sharing = each(ranks, own).into_iter().filter(|&other| other == own);
         (cores / sharing.count()).max(1)
     }
 

@@ -257,15 +257,10 @@ impl<T: Scalar> Loader<T> {
         largest.expect("there is a window")
     }
 
-    /// The most bytes that the arrays of a window take.
-    pub fn window_bytes(&self) -> usize {
-        let (rows, steps, inputs, targets) = match &self.source {
-            Source::Sequences {
-                set,
-                batch,
-                seq_len,
-                ..
-            } => {
+    /// The bytes that the arrays of a window of so many rows take at most.
+    pub fn window_bytes(&self, rows: usize) -> usize {
+        let (inputs, targets) = match &self.source {
+            Source::Sequences { set, .. } => {
                 let inputs = match set.inputs() {
                     OwnedInputs::Dense(x) => x.dim().2 * size_of::<T>(),
                     OwnedInputs::Tokens(_) => size_of::<u32>(),
@@ -274,14 +269,11 @@ impl<T: Scalar> Loader<T> {
                     OwnedTargets::Distributions(y) => y.dim().2 * size_of::<T>(),
                     OwnedTargets::Classes(_) => size_of::<u32>(),
                 };
-                (*batch, *seq_len, inputs, targets)
+                (inputs, targets)
             }
-            Source::Text { .. } | Source::Pieces { .. } => {
-                let rows = self.largest_window().len();
-                (rows, self.shape().1, size_of::<u32>(), size_of::<u32>())
-            }
+            Source::Text { .. } | Source::Pieces { .. } => (size_of::<u32>(), size_of::<u32>()),
         };
-        rows * steps * (inputs + targets + size_of::<bool>())
+        rows * self.shape().1 * (inputs + targets + size_of::<bool>())
     }
 
     /// How many steps count in the loss in an epoch.

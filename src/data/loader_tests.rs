@@ -264,9 +264,9 @@ fn evaluation_keeps_the_order_and_cuts_long_sequences() {
 fn windows_take_what_their_arrays_do() {
     // Two features in f64, a class and the mask; tokens and classes.
     let dense = Loader::sequences(set(9, 4, None), 5, Some(3), 0).unwrap();
-    assert_eq!(dense.window_bytes(), 5 * 3 * (2 * 8 + 4 + 1));
+    assert_eq!(dense.window_bytes(5), 5 * 3 * (2 * 8 + 4 + 1));
     let text = Loader::<f32>::text(corpus(100), 4, 7).unwrap();
-    assert_eq!(text.window_bytes(), 4 * 7 * 9);
+    assert_eq!(text.window_bytes(4), 4 * 7 * 9);
     assert_eq!(
         (text.largest_window(), dense.largest_window()),
         (vec![7; 4], vec![3; 5])

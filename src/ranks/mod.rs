@@ -147,10 +147,18 @@ impl Team {
 
     /// Whether any rank says so.
     pub fn any(&self, own: bool) -> bool {
-        let mut all = vec![0u8; self.size()];
-        self.all_gather(&[u8::from(own)], |_| 1, &mut all);
-        all.contains(&1)
+        let mut any = false;
+        self.timed(|ranks| any = each(ranks, u8::from(own)).contains(&1));
+        any
     }
+}
+
+/// A number of each rank.
+pub fn each<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
+    let mut all = vec![T::zeroed(); ranks.size()];
+    let counts = vec![size_of::<T>(); ranks.size()];
+    ranks.all_gather(cast_slice(&[own]), &counts, cast_slice_mut(&mut all));
+    all
 }
 
 /// Whether all ranks have the same bytes of something; the error calls those of the first that has not `what`.
@@ -158,10 +166,7 @@ impl Team {
 /// # Errors
 /// [`Error::Ranks`], on every rank.
 pub fn agree(ranks: &dyn Ranks, what: &'static str, bytes: &[u8]) -> Result<()> {
-    let mut all = vec![0u64; ranks.size()];
-    let counts = vec![size_of::<u64>(); ranks.size()];
-    let digest = xxh3_64(bytes);
-    ranks.all_gather(cast_slice(&[digest]), &counts, cast_slice_mut(&mut all));
+    let all = each(ranks, xxh3_64(bytes));
     match all.iter().position(|&other| other != all[0]) {
         Some(rank) => Err(Error::Ranks { rank, what }),
         None => Ok(()),

@@ -43,8 +43,8 @@ impl World {
             return Ok(None);
         };
         let world = SimpleCommunicator::world();
-        let number = |rank: i32| usize::try_from(rank).expect("no rank is negative");
-        let (rank, size) = (number(world.rank()), number(world.size()));
+        let unsigned = |rank: i32| usize::try_from(rank).expect("no rank is negative");
+        let (rank, size) = (unsigned(world.rank()), unsigned(world.size()));
         let connection = Connection {
             rank,
             size,

@@ -22,7 +22,6 @@ pub struct Checkpoint<T> {
 }
 
 /// The parts of a checkpoint, wherever they are: a run is saved without being copied.
-#[derive(Clone)]
 pub(crate) struct Borrowed<'a, T: Clone> {
     pub parameters: &'a Parameters<T>,
     pub best: &'a Parameters<T>,

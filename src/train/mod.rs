@@ -488,12 +488,12 @@ impl<T: Scalar> Trainer<T> {
             if self.options.reset_state {
                 self.state.reset();
             }
-            let state = Some(self.state.enter_on(&self.engine, &window));
+            let state = Some(self.state.enter(&self.engine, &window));
             if window.counted == 0 {
                 // Nothing to learn, but the state has to pass through.
                 self.engine
                     .predict(self.rnn.parameters(), window.batch.inputs, state)?;
-                self.state.leave_on(&self.engine, &window);
+                self.state.leave(&self.engine, &window);
                 continue;
             }
             let (p, update) = (self.rnn.parameters(), self.progress.step + 1);
@@ -504,7 +504,7 @@ impl<T: Scalar> Trainer<T> {
                 &self.options.dropout,
                 update,
             )?;
-            self.state.leave_on(&self.engine, &window);
+            self.state.leave(&self.engine, &window);
             break (found.tally, found.norm, self.loader.position());
         };
         let loss = tally.mean_loss();
@@ -674,13 +674,13 @@ pub fn evaluate<T: Scalar>(
     data.seek(crate::data::Position::default())?;
     loop {
         let window = data.next();
-        let state = Some(carried.enter_on(engine, &window));
+        let state = Some(carried.enter(engine, &window));
         if window.counted == 0 {
             engine.predict(p, window.batch.inputs, state)?;
         } else {
             tally += engine.evaluate(p, &window.batch, state)?;
         }
-        carried.leave_on(engine, &window);
+        carried.leave(engine, &window);
         seen(window.counted);
         if window.ends_epoch {
             return Ok(tally);

@@ -18,9 +18,9 @@ use ndarray::Array2;
 /// let mut carried = CarriedState::new(8);
 /// for _ in 0..10 {
 ///     let window = loader.next();
-///     let state = carried.enter(&window);
+///     let state = carried.enter(&engine, &window);
 ///     engine.gradient(rnn.parameters(), &window.batch, Some(state))?;
-///     carried.leave(&window);
+///     carried.leave(&engine, &window);
 /// }
 /// # Ok::<(), bptt::Error>(())
 /// ```
@@ -57,7 +57,13 @@ impl<T: Scalar> CarriedState<T> {
     }
 
     /// The states `[N, n_h]` from which the rows of a window start, for the engine to make the last ones of them.
-    pub fn enter(&mut self, window: &Window<'_, T>) -> &mut Array2<T> {
+    ///
+    /// Of several ranks, all must call this, and [`CarriedState::leave`]: rows that are not the streams may be another
+    /// rank's.
+    pub fn enter(&mut self, engine: &Engine<T>, window: &Window<'_, T>) -> &mut Array2<T> {
+        if window.rows.is_some() {
+            engine.gather_state(&mut self.streams);
+        }
         let n = window.batch.inputs.sequences().0;
         let streams = (window.rows).map_or(n, |rows| rows.last().map_or(0, |row| row.stream + 1));
         if window.fresh || self.streams.nrows() != streams {
@@ -77,28 +83,11 @@ impl<T: Scalar> CarriedState<T> {
         &mut self.rows
     }
 
-    /// [`CarriedState::enter`] of one of several ranks: rows that are not the streams may be another rank's.
-    pub(crate) fn enter_on(
-        &mut self,
-        engine: &Engine<T>,
-        window: &Window<'_, T>,
-    ) -> &mut Array2<T> {
-        if window.rows.is_some() {
-            engine.gather_state(&mut self.streams);
-        }
-        self.enter(window)
-    }
-
-    /// [`CarriedState::leave`] of one of several ranks.
-    pub(crate) fn leave_on(&mut self, engine: &Engine<T>, window: &Window<'_, T>) {
+    /// Takes the last states of a window's rows for its streams.
+    pub fn leave(&mut self, engine: &Engine<T>, window: &Window<'_, T>) {
         if window.rows.is_some() && window.batch.lengths.is_none() {
             engine.gather_state(&mut self.rows);
         }
-        self.leave(window);
-    }
-
-    /// Takes the last states of a window's rows for its streams.
-    pub fn leave(&mut self, window: &Window<'_, T>) {
         // The last row of a stream comes last.
         for (state, row) in self
             .rows

@@ -1,11 +1,22 @@
 //! Random problems of any shape, and what the plain loops of `bptt::reference` make of them.
 #![allow(dead_code)] // each test binary uses its part
 
+use bptt::optim::Algorithm;
 use bptt::{Batch, Dims, Inputs, Parameters, Scalar, Targets, batch, reference};
 use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+
+/// Every optimiser.
+pub const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::Gd,
+    Algorithm::Momentum,
+    Algorithm::Nesterov,
+    Algorithm::RmsProp,
+    Algorithm::Adam,
+    Algorithm::AdamW,
+];
 
 /// Which of the forms of inputs, targets and mask a problem has.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,126 @@
+//! The sum of all shards' gradients, in the order of the shards: [`Reduce`].
+//!
+//! Every thread owns slices of the flat buffer. Of several ranks, each continues the sum that the ranks before it began,
+//! segment by segment along their chain ([`crate::ranks`]). Knows nothing of what a gradient means.
+
+use crate::Scalar;
+use crate::deal::Deal;
+use crate::ranks::{Reduction, Team};
+use crate::shard::Shard;
+use rayon::prelude::*;
+
+/// Elements of the flat buffer that one thread reduces at a time. Part of the result (the gradient norm is summed slice by
+/// slice), so a constant; 32 KiB of `f32`, half a first-level cache.
+pub const REDUCTION_SLICE: usize = 8192;
+
+/// Elements that go from rank to rank at a time.
+pub const REDUCTION_SEGMENT: usize = 8 * REDUCTION_SLICE;
+
+/// What there is to add, and who adds.
+pub(crate) struct Reduce<'a, T: Scalar> {
+    /// Those of this process.
+    pub shards: &'a [Shard<T>],
+    pub pool: &'a rayon::ThreadPool,
+    pub deal: &'a Deal,
+    pub team: Option<&'a Team>,
+}
+
+impl<T: Scalar> Reduce<'_, T> {
+    /// Makes `sum` the sum of all shards' gradients, and `squares` its slices' sums of squares; returns its norm.
+    pub fn run(&self, sum: &mut [T], squares: &mut [f64]) -> f64 {
+        match self.team {
+            None => self.pool.install(|| {
+                let slices = slices(sum, 0).zip(squares.par_iter_mut());
+                slices.for_each(|((first, sum), square)| {
+                    self.add_to(first, sum, false);
+                    *square = sum_of_squares(sum);
+                });
+            }),
+            Some(team) => {
+                match team.reduction {
+                    Reduction::Ordered => self.along_the_chain(team, sum),
+                    Reduction::Fast => self.by_the_connection(team, sum),
+                }
+                self.pool.install(|| {
+                    let slices = slices(sum, 0).zip(squares.par_iter_mut());
+                    slices.for_each(|((_, sum), square)| *square = sum_of_squares(sum));
+                });
+            }
+        }
+        squares.iter().sum::<f64>().sqrt()
+    }
+
+    fn along_the_chain(&self, team: &Team, sum: &mut [T]) {
+        let own = self.deal.shards_of(team.rank(), team.size());
+        // Shards without sequences have nothing to add, and zero is not nothing: -0 would become 0.
+        let begun = self.deal.any(0..own.start);
+        let goes_on = begun || self.deal.any(own);
+        for (i, segment) in sum.chunks_mut(REDUCTION_SEGMENT).enumerate() {
+            if begun {
+                team.receive_from_before(segment);
+            }
+            self.add_own(segment, i * REDUCTION_SEGMENT, begun);
+            if goes_on {
+                team.send_to_next(segment);
+            }
+        }
+        team.broadcast_from_last(sum);
+    }
+
+    fn by_the_connection(&self, team: &Team, sum: &mut [T]) {
+        let own = self.deal.shards_of(team.rank(), team.size());
+        if !self.deal.any(own) {
+            sum.fill(T::zero());
+        }
+        self.add_own(sum, 0, false);
+        team.sum(T::values(sum));
+    }
+
+    /// Adds this process's shards to `sum`, the elements from `first` on, on all threads.
+    fn add_own(&self, sum: &mut [T], first: usize, begun: bool) {
+        self.pool.install(|| {
+            slices(sum, first).for_each(|(first, sum)| self.add_to(first, sum, begun));
+        });
+    }
+
+    /// Adds this process's shards in their order to the elements from `first` on of a sum that others have begun, or begins
+    /// it.
+    fn add_to(&self, first: usize, sum: &mut [T], begun: bool) {
+        let (shards, range) = (self.shards.iter(), first..first + sum.len());
+        let mut parts = shards
+            .filter(|shard| !shard.rows.index().is_empty())
+            .map(|shard| &shard.gradients.as_slice()[range.clone()]);
+        if !begun && let Some(part) = parts.next() {
+            sum.copy_from_slice(part);
+        }
+        for part in parts {
+            sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
+        }
+    }
+}
+
+/// The slices of elements that begin at `first`, and where they do.
+fn slices<T: Scalar>(
+    x: &mut [T],
+    first: usize,
+) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
+    let slices = x.par_chunks_mut(REDUCTION_SLICE).enumerate();
+    slices.map(move |(i, slice)| (first + i * REDUCTION_SLICE, slice))
+}
+
+/// In `f64`, in eight running sums so that it vectorises, always in the same order.
+fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
+    let mut sums = [0.0f64; 8];
+    let chunks = x.chunks_exact(8);
+    let rest: f64 = chunks
+        .remainder()
+        .iter()
+        .map(|x| x.as_f64() * x.as_f64())
+        .sum();
+    for chunk in chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += x.as_f64() * x.as_f64();
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
