@@ -98,8 +98,15 @@ fn adding() -> f64 {
     SEGMENT / median(&mut times)
 }
 
-/// Seconds of a step by `bptt bench`, on so many ranks of so many threads and shards.
-fn bench(shape: Shape, ranks: Option<usize>, threads: usize, shards: usize, seconds: f64) -> f64 {
+/// What `bptt bench` says of a shape.
+struct Step {
+    seconds: f64,
+    /// In GFLOP/s, timed in turn with the steps.
+    roof: f64,
+}
+
+/// A step by `bptt bench`, on so many ranks of so many threads and shards.
+fn bench(shape: Shape, ranks: Option<usize>, threads: usize, shards: usize, seconds: f64) -> Step {
     let bptt = env!("CARGO_BIN_EXE_bptt");
     let mut command = match ranks {
         None => Command::new(bptt),
@@ -116,7 +123,11 @@ fn bench(shape: Shape, ranks: Option<usize>, threads: usize, shards: usize, seco
     let line: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
         panic!("bptt bench: {}", String::from_utf8_lossy(&output.stderr));
     });
-    line["step_ms"].as_f64().expect("a number") / 1e3
+    let number = |name: &str| line[name].as_f64().expect("a number");
+    Step {
+        seconds: number("step_ms") / 1e3,
+        roof: number("roof_gflops"),
+    }
 }
 
 fn mpirun(ranks: usize, program: &str) -> Command {
@@ -173,12 +184,14 @@ fn check(here: Network, shape: Shape, Options { cores, seconds, .. }: &Options) 
     let bytes = 4.0 * shape.dims.len() as f64;
     let mut worst = 0f64;
     for ranks in [1, 2, 4] {
-        // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted.
+        // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted, and against the
+        // roof of each, for a machine's speed may change between the two.
         let mut ratios: Vec<_> = (0..3)
             .map(|_| {
                 let compute = bench(shape, None, ranks.min(*cores), ranks, *seconds);
-                let predicted = compute + here.reduction(ranks, bytes);
-                bench(shape, Some(ranks), 1, 1, *seconds) / predicted
+                let predicted = compute.seconds + here.reduction(ranks, bytes);
+                let measured = bench(shape, Some(ranks), 1, 1, *seconds);
+                measured.seconds * measured.roof / (predicted * compute.roof)
             })
             .collect();
         let ratio = median(&mut ratios);
@@ -242,7 +255,7 @@ fn main() {
     nodes.iter().for_each(|n| print!("{n:>7}"));
     println!("{:>11} {:>12}", "256: tok/s", "limit at N");
     for &shape in shapes {
-        let compute = bench(shape, None, options.cores, options.cores, options.seconds);
+        let compute = bench(shape, None, options.cores, options.cores, options.seconds).seconds;
         let bytes = 4.0 * shape.dims.len() as f64;
         let reduction = |n| options.given.reduction(n, bytes);
         let rate = shape.tokens() as f64 / compute;
