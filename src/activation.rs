@@ -23,6 +23,7 @@
 //! ```
 
 use crate::Scalar;
+use crate::simd::{self, MAX_LANES, load, store};
 use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 use ndarray::{Array, ArrayBase, Data, Dimension};
 
@@ -31,9 +32,6 @@ pub const MAX_TANH_ULPS_F32: f64 = 2.5;
 
 /// Largest error of [`tanh_in_place`] in units in the last place, `f64`, any input and any instruction set.
 pub const MAX_TANH_ULPS_F64: f64 = 3.0;
-
-/// The widest vector of any instruction set, in elements: AVX-512 holds 16 `f32`.
-pub(crate) const MAX_LANES: usize = 16;
 
 /// What the shared exponential needs to know of a number type.
 #[doc(hidden)]
@@ -139,33 +137,11 @@ fn exp_vector<T: Scalar, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector<S> {
     x.simd_lt(underflow).select(zero, s.mul_add(p, s))
 }
 
-/// A vector of `slice`, its missing lanes `fill`.
-#[inline(always)]
-pub(crate) fn load<T: Scalar, S: Simd>(simd: S, slice: &[T], fill: T) -> T::Vector<S> {
-    let lanes = T::Vector::<S>::LEN;
-    if slice.len() == lanes {
-        return T::Vector::<S>::from_slice(simd, slice);
-    }
-    let mut padded = [fill; MAX_LANES];
-    padded[..slice.len()].copy_from_slice(slice);
-    T::Vector::<S>::from_slice(simd, &padded[..lanes])
-}
-
-/// The first lanes of `vector` into `slice`.
-#[inline(always)]
-pub(crate) fn store<T: Scalar, S: Simd>(vector: T::Vector<S>, slice: &mut [T]) {
-    if slice.len() == T::Vector::<S>::LEN {
-        vector.store_slice(slice);
-    } else {
-        slice.copy_from_slice(&vector.as_slice()[..slice.len()]);
-    }
-}
-
 /// Replaces each element by its hyperbolic tangent.
 ///
 /// Within [`MAX_TANH_ULPS_F32`] or [`MAX_TANH_ULPS_F64`] of the true value, never outside [-1, 1], odd, NaN for NaN.
 pub fn tanh_in_place<T: Scalar>(x: &mut [T]) {
-    tanh_at(Level::new(), x);
+    tanh_at(simd::level(), x);
 }
 
 /// [`tanh_in_place`] on a given instruction set.
@@ -254,7 +230,7 @@ pub(crate) fn scale_row<T: Scalar, S: Simd>(simd: S, row: &mut [T], factor: T) {
 /// # Panics
 /// If `n` is zero or does not divide the length of `u`.
 pub fn softmax_in_place<T: Scalar>(u: &mut [T], n: usize) {
-    softmax_at(Level::new(), u, n);
+    softmax_at(simd::level(), u, n);
 }
 
 /// [`softmax_in_place`] on a given instruction set.
@@ -288,20 +264,6 @@ pub fn softmax<T: Scalar, D: Dimension>(u: &ArrayBase<impl Data<Elem = T>, D>) -
     let mut y = u.as_standard_layout().into_owned();
     softmax_in_place(y.as_slice_mut().expect("standard layout"), n);
     y
-}
-
-/// Every instruction set this machine can run, the widest last: what kernel tests go through.
-#[cfg(test)]
-pub(crate) fn levels() -> Vec<Level> {
-    let best = Level::new();
-    let mut levels = vec![Level::baseline()];
-    #[cfg(target_arch = "x86_64")]
-    {
-        levels.extend(best.as_sse4_2().map(Level::Sse4_2));
-        levels.extend(best.as_avx2().map(Level::Avx2));
-        levels.extend(best.as_avx512().map(Level::Avx512));
-    }
-    levels
 }
 
 #[cfg(test)]
@@ -390,7 +352,7 @@ mod tests {
             .step_by(4093)
             .map(f32::from_bits)
             .collect();
-        for level in levels() {
+        for level in simd::levels() {
             let mut y = x.clone();
             tanh_at(level, &mut y);
             let worst = worst(
@@ -409,7 +371,7 @@ mod tests {
     #[test]
     #[ignore = "all 2^31 magnitudes: minutes; run with --ignored --release"]
     fn tanh_f32_stays_within_its_bound_everywhere() {
-        for level in levels() {
+        for level in simd::levels() {
             let mut highest = 0.0f64;
             for block in (0..0x7f80_0000u32).step_by(1 << 16) {
                 let x: Vec<f32> = (block..block + (1 << 16)).map(f32::from_bits).collect();
@@ -433,7 +395,7 @@ mod tests {
             .map(|i| f64::from(i) * 3.3e-4)
             .chain(tiny)
             .collect();
-        for level in levels() {
+        for level in simd::levels() {
             let mut y = x.clone();
             tanh_at(level, &mut y);
             let worst = worst(x.iter().zip(&y).map(|(&x, &y)| ulps_f64(y, true_tanh(x))));
@@ -451,7 +413,7 @@ mod tests {
             let edges = [
                 0.0, 1e-40, 1e-20, 0.5, 8.9, 9.0, 9.2, 19.0, 19.2, 50.0, 1e4, 1e30,
             ];
-            for level in levels() {
+            for level in simd::levels() {
                 for x in edges
                     .map(T::from_f64)
                     .into_iter()
@@ -479,7 +441,7 @@ mod tests {
     #[test]
     fn softmax_rows_sum_to_one() {
         fn check<T: Scalar>() {
-            for level in levels() {
+            for level in simd::levels() {
                 for n in [1, 2, 3, 5, 8, 16, 17, 33, 65, 100] {
                     let mut u: Vec<T> = (0..7 * n)
                         .map(|i| T::from_f64(((i * 37 % 101) as f64 - 50.0) * 0.2))
@@ -511,7 +473,7 @@ mod tests {
 
     #[test]
     fn softmax_of_extreme_logits() {
-        for level in levels() {
+        for level in simd::levels() {
             let softmax = |mut u: Vec<f32>| {
                 let n = u.len();
                 softmax_at(level, &mut u, n);

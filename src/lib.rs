@@ -27,6 +27,7 @@
 //! |---|---|
 //! | [`Scalar`] | `f32` or `f64`, the one numeric bound |
 //! | [`blas`] | every call into OpenBLAS, and its threads |
+//! | [`simd`] | the vector instructions in use |
 //! | [`activation`], [`packed`] | the kernels: tanh, softmax, products with packed weights |
 //! | [`parameters`], [`init`] | the weights, one flat buffer; how they are drawn |
 //! | [`batch`], [`workspace`] | what a shard reads, and its scratch |
@@ -70,6 +71,7 @@ pub mod reference;
 pub mod sample;
 mod scalar;
 mod shard;
+pub mod simd;
 pub mod train;
 pub mod workspace;
 

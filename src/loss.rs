@@ -216,7 +216,6 @@ pub fn cross_entropy<'a, T: Scalar>(
 mod tests {
     use super::*;
     use crate::Dims;
-    use crate::activation::levels;
     use ndarray::{Array3, array};
 
     /// Two sequences of two steps and three classes; time-major in the workspace.
@@ -243,7 +242,7 @@ mod tests {
         ];
         let classes = array![[2u32, 0], [1, 0]];
         let mask = array![[true, true], [true, false]];
-        for level in levels() {
+        for level in crate::simd::levels() {
             let mut ws = workspace(level, &logits);
             let answers = Answers {
                 targets: Targets::from(&classes),
@@ -270,7 +269,7 @@ mod tests {
     fn distributions_need_not_sum_to_one() {
         let logits = array![[[0.0, 2f64.ln(), 3f64.ln()]]];
         let weights = array![[[0.5, 0.0, 1.0]]];
-        let mut ws = workspace(fearless_simd::Level::new(), &logits);
+        let mut ws = workspace(crate::simd::level(), &logits);
         let answers = Answers {
             targets: Targets::from(&weights),
             mask: None,

@@ -23,10 +23,12 @@
 //! The code is generic over the vector width, and safe but for the pointers of the innermost loop. Measured on one core
 //! in f32, against OpenBLAS 0.3.21 on its kernels for the same machine: on Zen 3 with AVX2, 89 against 56 GFLOP/s at 16
 //! rows and k = 256, 90 against 65 at 32 rows, 82 against 72 at 64 rows and k = 512; on Zen 5 with AVX-512, 269 against
-//! 112 at 16 rows and k = 256, 270 against 194 at 64 rows and k = 512.
+//! 112 at 16 rows and k = 256, 270 against 194 at 64 rows and k = 512. On Zen 4 AVX-512 gains little over AVX2, whose
+//! instructions do as much per cycle there.
 
 use crate::Scalar;
-use crate::activation::{self, MAX_LANES, load, store};
+use crate::activation;
+use crate::simd::{MAX_LANES, load, store};
 use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
 use ndarray::ArrayView2;
 use std::ops::Range;
@@ -38,6 +40,9 @@ const ROW_BLOCK: usize = 96;
 /// Rows of a panel handled before the next panel is fetched, so that it stays in the first-level cache. The sums wait in
 /// the output meanwhile; their bits do not depend on it.
 const DEPTH_BLOCK: usize = 512;
+
+/// Rows of a tile where there are 32 registers; half of them where there are 16.
+const TALLEST: usize = 12;
 
 /// A matrix `[k, m]` in panels, for [`product`].
 #[derive(Clone, Debug, Default)]
@@ -123,6 +128,19 @@ pub enum Start<'a, T> {
     },
 }
 
+impl<T: Scalar> Start<'_, T> {
+    /// Columns of what row `row` of an output starts from, `out` being that row so far, to the front of `to`.
+    fn copy(&self, row: usize, out: &[T], columns: Range<usize>, to: &mut [T]) {
+        let from = match self {
+            Start::Zero => return to[..columns.len()].fill(T::zero()),
+            Start::Out => out,
+            Start::Bias(bias) => bias,
+            Start::Rows { table, ids } => &table[ids[row] as usize * out.len()..],
+        };
+        to[..columns.len()].copy_from_slice(&from[columns]);
+    }
+}
+
 /// One summand: `rows [n, k]`, contiguous, times packed weights `[k, m]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a, T> {
@@ -204,6 +222,7 @@ impl<T: Scalar> Job<'_, T> {
         let lanes = T::Vector::<S>::LEN;
         let n = out.len() / self.m;
         let depth = self.sources.iter().map(|source| source.weights.k).sum();
+        let mut edge = [T::zero(); TALLEST * 2 * MAX_LANES];
         for block in (0..n).step_by(ROW_BLOCK) {
             let rows = block..(block + ROW_BLOCK).min(n);
             for begin in (0..usize::max(depth, 1)).step_by(DEPTH_BLOCK) {
@@ -213,9 +232,9 @@ impl<T: Scalar> Job<'_, T> {
                 };
                 for first in (0..self.m).step_by(2 * lanes) {
                     if self.m - first > lanes {
-                        self.panel::<S, 2>(simd, out, rows.clone(), first, part);
+                        self.panel::<S, 2>(simd, out, &mut edge, rows.clone(), first, part);
                     } else {
-                        self.panel::<S, 1>(simd, out, rows.clone(), first, part);
+                        self.panel::<S, 1>(simd, out, &mut edge, rows.clone(), first, part);
                     }
                 }
             }
@@ -232,12 +251,14 @@ impl<T: Scalar> Job<'_, T> {
         }
     }
 
-    /// All rows of a block against one panel of `NV` vectors, in tiles of nearly equal height.
+    /// All rows of a block against one panel of `NV` vectors, in tiles of nearly equal height. Where the panel is wider than
+    /// what is left of `out`, a tile is summed in `edge`.
     #[inline(always)]
     fn panel<S: Simd, const NV: usize>(
         self,
         simd: S,
         out: &mut [T],
+        edge: &mut [T],
         rows: Range<usize>,
         first: usize,
         part: Part,
@@ -245,66 +266,89 @@ impl<T: Scalar> Job<'_, T> {
         // Accumulators, the panel's vectors and a broadcast must fit the registers: 32 with AVX-512, else 16.
         let tallest = const {
             if size_of::<T::Vector<S>>() == 64 {
-                12
+                TALLEST
             } else {
-                6
+                TALLEST / 2
             }
+        };
+        let width = NV * T::Vector::<S>::LEN;
+        let columns = first..(first + width).min(self.m);
+        let start = match part.begin {
+            0 => self.start,
+            _ => Start::Out,
         };
         let mut row = rows.start;
         for left in (1..=rows.len().div_ceil(tallest)).rev() {
             let height = (rows.end - row).div_ceil(left);
+            let out = &mut out[row * self.m..][..height * self.m];
+            let whole = columns.len() == width;
+            if !whole {
+                for (r, (to, out)) in edge.chunks_mut(width).zip(out.chunks(self.m)).enumerate() {
+                    start.copy(row + r, out, columns.clone(), to);
+                }
+            }
+            let (job, sums, stride) = match whole {
+                true => (Job { start, ..self }, &mut out[first..], self.m),
+                false => (
+                    Job {
+                        start: Start::Out,
+                        ..self
+                    },
+                    &mut *edge,
+                    width,
+                ),
+            };
             macro_rules! tile_of {
                 ($($h:literal)*) => {
                     match height {
                         // What a level has no registers for is not even compiled for it.
-                        $($h => if const { $h <= 6 || size_of::<T::Vector<S>>() == 64 } {
-                            simd.vectorize(#[inline(always)] || self.tile::<S, $h, NV>(simd, out, row, first, part));
+                        $($h => if const { $h <= TALLEST / 2 || size_of::<T::Vector<S>>() == 64 } {
+                            simd.vectorize(#[inline(always)] || job.tile::<S, $h, NV>(simd, sums, stride, [row, first], part));
                         },)*
-                        _ => unreachable!("a tile has 1 to 12 rows"),
+                        _ => unreachable!("a tile has 1 to {TALLEST} rows"),
                     }
                 };
             }
             tile_of!(1 2 3 4 5 6 7 8 9 10 11 12);
+            if !whole {
+                for (out, from) in out.chunks_mut(self.m).zip(edge.chunks(width)) {
+                    out[columns.clone()].copy_from_slice(&from[..columns.len()]);
+                }
+            }
             row += height;
         }
     }
 
-    /// `MR` rows by `NV` vectors, summed in registers over one part of the depth.
+    /// `MR` rows by `NV` vectors, summed in registers over one part of the depth. The loops that touch the sums are so short
+    /// that the compiler unrolls them all: with one that it does not, the sums live in memory and the tile takes twice as long.
     #[allow(unsafe_code, clippy::needless_range_loop)]
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NV: usize>(
         self,
         simd: S,
         out: &mut [T],
-        row: usize,
-        first: usize,
+        stride: usize,
+        [row, first]: [usize; 2],
         part: Part,
     ) {
         let lanes = T::Vector::<S>::LEN;
-        let columns = (self.m - first).min(NV * lanes);
-        // The columns of vector `v`, short or empty at the right edge.
-        let span = |v: usize| (v * lanes).min(columns)..((v + 1) * lanes).min(columns);
-
         let mut sum = [[T::Vector::<S>::splat(simd, T::zero()); NV]; MR];
-        let start = if part.begin == 0 {
-            self.start
-        } else {
-            Start::Out
-        };
-        for r in 0..MR {
-            let from = match start {
-                Start::Zero => break,
-                Start::Out => &out[(row + r) * self.m + first..][..columns],
-                Start::Bias(bias) => &bias[first..][..columns],
-                Start::Rows { table, ids } => {
-                    &table[ids[row + r] as usize * self.m + first..][..columns]
+        macro_rules! start_from {
+            ($r:ident => $row:expr) => {
+                for $r in 0..MR {
+                    let from = &$row[..NV * lanes];
+                    for v in 0..NV {
+                        sum[$r][v] = T::Vector::<S>::from_slice(simd, &from[v * lanes..][..lanes]);
+                    }
                 }
             };
-            for v in 0..NV {
-                sum[r][v] = match columns == NV * lanes {
-                    true => T::Vector::<S>::from_slice(simd, &from[v * lanes..][..lanes]),
-                    false => load::<T, S>(simd, &from[span(v)], T::zero()),
-                };
+        }
+        match self.start {
+            Start::Zero => {}
+            Start::Out => start_from!(r => out[r * stride..]),
+            Start::Bias(bias) => start_from!(r => bias[first..]),
+            Start::Rows { table, ids } => {
+                start_from!(r => table[ids[row + r] as usize * self.m + first..])
             }
         }
         let mut before = 0;
@@ -331,12 +375,9 @@ impl<T: Scalar> Job<'_, T> {
             }
         }
         for r in 0..MR {
-            let out = &mut out[(row + r) * self.m + first..][..columns];
+            let out = &mut out[r * stride..][..NV * lanes];
             for v in 0..NV {
-                match columns == NV * lanes {
-                    true => sum[r][v].store_slice(&mut out[v * lanes..][..lanes]),
-                    false => store::<T, S>(sum[r][v], &mut out[span(v)]),
-                }
+                sum[r][v].store_slice(&mut out[v * lanes..][..lanes]);
             }
         }
     }
@@ -373,7 +414,7 @@ const _: () = assert!(MAX_LANES >= 16, "a padded load holds the widest vector");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activation::levels;
+    use crate::simd::{level, levels};
     use ndarray::Array2;
 
     /// Errors of a sum of 200 products of numbers below 1, in units of the type's epsilon.
@@ -503,13 +544,13 @@ mod tests {
     #[should_panic(expected = "rows are [2, 3]")]
     fn a_source_of_another_size_is_refused() {
         let mut packed = Packed::<f32>::default();
-        packed.pack(Level::new(), Array2::zeros((3, 4)).view());
+        packed.pack(level(), Array2::zeros((3, 4)).view());
         let source = [Source {
             rows: &[0.0; 5],
             weights: &packed,
         }];
         product(
-            Level::new(),
+            level(),
             Start::Zero,
             &source,
             Finish::Store,

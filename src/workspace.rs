@@ -18,6 +18,7 @@
 
 use crate::dropout::Mask;
 use crate::packed::Packed;
+use crate::simd;
 use crate::{Dims, Inputs, Parameters, Scalar};
 use fearless_simd::Level;
 use ndarray::ArrayView2;
@@ -149,7 +150,7 @@ pub struct Workspace<T> {
 impl<T: Scalar> Workspace<T> {
     /// An empty one: buffers grow to the first batch and are kept.
     pub fn new(dims: Dims) -> Self {
-        Self::at(Level::new(), dims)
+        Self::at(simd::level(), dims)
     }
 
     /// [`Workspace::new`] for a given instruction set.
@@ -175,7 +176,7 @@ impl<T: Scalar> Workspace<T> {
     pub(crate) fn bytes(dims: Dims, extent: Extent, tokens: bool) -> usize {
         let Dims { n_x, n_h, n_y } = dims;
         let Extent { n, stepped, last } = extent;
-        let packed = |k, m| Packed::<T>::len(Level::new(), k, m);
+        let packed = |k, m| Packed::<T>::len(simd::level(), k, m);
         let inputs = match tokens {
             true => size_of::<u32>(),
             false => n_x * size_of::<T>(),

@@ -28,7 +28,7 @@ pub fn start<T: Scalar>(
     )?;
     output.remark(summary);
     output.remark(format_args!(
-        "{} hidden units, {} parameters, {} on {} of {}{} threads, {}",
+        "{} hidden units, {} parameters, {} on {} of {}{} threads, {}, {}",
         dims.n_h,
         group(dims.len() as u64),
         T::NAME,
@@ -38,6 +38,7 @@ pub fn start<T: Scalar>(
             ranks => format!("{ranks} ranks of "),
         },
         engine.threads(),
+        config.simd,
         config.blas
     ));
     if engine.threads() < config.threads.min(settings.shards) {

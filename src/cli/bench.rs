@@ -8,7 +8,7 @@ use super::world::World;
 use anyhow::Result;
 use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
 use bptt::ranks::Reduction;
-use bptt::{EngineOptions, Scalar, blas};
+use bptt::{EngineOptions, Scalar, blas, simd};
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -46,8 +46,9 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<D
         n => format!(" on each of {n} ranks"),
     };
     output.text(format_args!(
-        "{}, {}, {} threads{ranks}, {shards} shards{}\n\n{}",
+        "{}, {}, {}, {} threads{ranks}, {shards} shards{}\n\n{}",
         blas::library(),
+        simd::name(simd::level()),
         T::NAME,
         bench.threads,
         if args.tokens { ", token inputs" } else { "" },

@@ -12,6 +12,7 @@ use bptt::data::TokenKind;
 use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
+use bptt::simd;
 use bptt::train::{Schedule, TrainOptions};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,9 @@ pub struct Config {
     pub tensorboard: bool,
     /// The OpenBLAS that computed, and the kernels it chose: on others the last bits differ.
     pub blas: String,
+    /// The vector instructions of our own kernels, likewise.
+    #[serde(default)]
+    pub simd: String,
 }
 
 impl Config {
@@ -144,6 +148,7 @@ impl Config {
             checkpoint_every: args.checkpoint_every,
             tensorboard: args.tensorboard,
             blas: bptt::blas::library().to_string(),
+            simd: simd::name(simd::level()).into(),
         }
     }
 
@@ -237,7 +242,7 @@ impl Config {
             config.checkpoint_every = given.checkpoint_every;
         }
         config.tensorboard |= given.tensorboard;
-        config.blas = given.blas;
+        (config.blas, config.simd) = (given.blas, given.simd);
         Ok(config)
     }
 }

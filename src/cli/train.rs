@@ -19,7 +19,7 @@ use bptt::{Dims, EngineOptions, Rnn, Scalar};
 use std::time::Instant;
 
 pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
-    world.warn_of_strangers(output);
+    world.warn(output);
     let interrupt = Interrupt::listen()?;
     // The lock before anything is read; a new folder only when the data turns out to be good.
     let (folder, config) = match &args.resume {

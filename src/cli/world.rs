@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use bptt::ranks::{self, Ranks};
+use bptt::{blas, simd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -34,8 +35,9 @@ impl World {
         }
     }
 
-    /// Whether all processes are the same program with the same arguments.
+    /// Whether all processes are the same program with the same arguments, and this machine can do what they ask.
     pub fn agree_on_program(&self) -> Result<()> {
+        simd::chosen()?;
         if self.size() == 1 {
             return Ok(());
         }
@@ -115,13 +117,21 @@ impl World {
         let _ = status;
     }
 
-    /// A word to those who expect more than this build can do.
-    pub fn warn_of_strangers(&self, output: super::output::Output) {
+    /// A word to those who expect more than these processes can do.
+    pub fn warn(&self, output: super::output::Output) {
         let launched = ranks::launched_processes().unwrap_or(1);
         if launched > 1 && self.size() == 1 {
             output.remark(format_args!(
                 "{launched} processes were started, and each trains by itself: to share the work they need a bptt built \
                  with `cargo build --release --features mpi`"
+            ));
+        }
+        let kernels = format!("{} {}", simd::name(simd::level()), blas::library());
+        if self.agree("other kernels", kernels.as_bytes()).is_err() {
+            output.remark(format_args!(
+                "the ranks' machines differ in vector instructions or OpenBLAS, so the last bits depend on which rank runs \
+                 where: {} and OPENBLAS_CORETYPE in the environment of all can make them equal",
+                simd::VARIABLE
             ));
         }
     }

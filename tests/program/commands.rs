@@ -125,6 +125,38 @@ fn eval_does_not_depend_on_threads() {
     assert!((0.0..=1.0).contains(&one["accuracy"].as_f64().unwrap()));
 }
 
+/// Narrower vectors sum in another order: nearly the same loss, not the same bits.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn vector_instructions_are_chosen_and_recorded() {
+    let desk = Desk::new();
+    let model = |name: &str, simd: &str| {
+        let flags = format!("train text.txt --hidden 16 --steps 20 -o {name}");
+        let run = desk.bptt(&flags).env("BPTT_SIMD", simd).assert().success();
+        let config = read(&desk.path(name).join("config.json"));
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(config["simd"], simd);
+        assert!(String::from_utf8_lossy(&run.get_output().stderr).contains(simd));
+        read(&desk.path(name).join("model.safetensors"))
+    };
+    let narrow = model("narrow", "sse2");
+    assert_eq!(narrow, model("again", "sse2"));
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        assert_ne!(narrow, model("wide", "avx2"));
+    }
+    let run = desk
+        .bptt("train text.txt -o none")
+        .env("BPTT_SIMD", "mmx")
+        .assert();
+    let run = run.code(2);
+    let message = String::from_utf8_lossy(&run.get_output().stderr);
+    assert!(
+        message.contains("BPTT_SIMD: \"mmx\"") && message.contains("avx2"),
+        "{message}"
+    );
+    assert!(!desk.path("none").exists());
+}
+
 #[test]
 fn sample_is_seeded_and_goes_on_from_a_prompt() {
     let desk = Desk::new();
