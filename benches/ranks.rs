@@ -14,8 +14,9 @@
 //! tallies    ceil(log2 P) latency                                  losses and counts
 //! ```
 //!
-//! Latency and bandwidth of a network are given, 2e-6 s and 12.5e9 bytes/s (100 Gbit/s) where they are not; those between
-//! the processes of this machine are measured.
+//! Latency and bandwidth of a network are given, 2e-6 s and 12.5e9 bytes/s (100 Gbit/s) where they are not. Those between
+//! the processes of this machine are measured, with as many processes as are then predicted (more than there are cores take
+//! turns, which is a latency too), and those between two hosts: network namespaces of this machine, where it has any.
 
 use bptt::engine::REDUCTION_SEGMENT;
 use bptt::measure::{Shape, median};
@@ -26,6 +27,9 @@ use std::time::Instant;
 
 /// Bytes that go from rank to rank at a time.
 const SEGMENT: f64 = (REDUCTION_SEGMENT * size_of::<f32>()) as f64;
+
+/// Says that this process is one of those that measure what connects them.
+const PING: &str = "--ping";
 
 /// What connects ranks.
 #[derive(Clone, Copy)]
@@ -54,22 +58,23 @@ impl Network {
         chain + broadcast + levels * self.latency
     }
 
-    /// Between two processes of this machine: the time of a small message and of a segment, there and back.
+    /// Between the processes of `world`: the time of a small message and of a segment, once around all of them.
     fn measure(world: &World) -> Network {
-        let (ranks, other) = (world.ranks(), 1 - world.rank());
+        let (ranks, rank, size) = (world.ranks(), world.rank(), world.size());
+        let [next, before] = [1, size - 1].map(|step| (rank + step) % size);
         let seconds = |bytes: usize| {
             let mut buffer = vec![0u8; bytes];
             let mut times: Vec<_> = (0..200)
                 .map(|_| {
                     let begin = Instant::now();
-                    if world.rank() == 0 {
-                        ranks.send(&buffer, other);
-                        ranks.receive(&mut buffer, other);
+                    if rank == 0 {
+                        ranks.send(&buffer, next);
+                        ranks.receive(&mut buffer, before);
                     } else {
-                        ranks.receive(&mut buffer, other);
-                        ranks.send(&buffer, other);
+                        ranks.receive(&mut buffer, before);
+                        ranks.send(&buffer, next);
                     }
-                    begin.elapsed().as_secs_f64() / 2.0
+                    begin.elapsed().as_secs_f64() / size as f64
                 })
                 .collect();
             median(&mut times)
@@ -105,13 +110,77 @@ struct Step {
     roof: f64,
 }
 
-/// A step by `bptt bench`, on so many ranks of so many threads and shards.
-fn bench(shape: Shape, ranks: Option<usize>, threads: usize, shards: usize, seconds: f64) -> Step {
-    let bptt = env!("CARGO_BIN_EXE_bptt");
-    let mut command = match ranks {
-        None => Command::new(bptt),
-        Some(ranks) => mpirun(ranks, bptt),
-    };
+/// Processes that are to be one run.
+#[derive(Clone, Copy)]
+enum Launch {
+    Alone,
+    Ranks(usize),
+    TwoHosts,
+}
+
+impl Launch {
+    fn ranks(self) -> usize {
+        match self {
+            Launch::Alone => 1,
+            Launch::Ranks(ranks) => ranks,
+            Launch::TwoHosts => 2,
+        }
+    }
+
+    fn command(self, program: &str) -> Command {
+        let mut command = match self {
+            Launch::Alone => return Command::new(program),
+            Launch::Ranks(ranks) => {
+                let mut command = Command::new("mpirun");
+                command.args(["--oversubscribe", "-n", &ranks.to_string()]);
+                command
+            }
+            Launch::TwoHosts => {
+                let mut command = Command::new("bash");
+                command.arg(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/tests/fixtures/two_hosts.sh"
+                ));
+                command
+            }
+        };
+        command
+            .arg(program)
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        command
+    }
+
+    /// What connects them; `None` where they cannot be.
+    fn measure(self) -> Option<Network> {
+        let this = std::env::current_exe().expect("this program");
+        let mut command = self.command(&this.to_string_lossy());
+        let output = command.arg(PING).output();
+        let output = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
+        let numbers: Vec<f64> = output.split_whitespace().flat_map(str::parse).collect();
+        let [latency, bandwidth, adding] = numbers[..] else {
+            return None;
+        };
+        Some(Network {
+            latency,
+            bandwidth,
+            adding,
+        })
+    }
+}
+
+impl std::fmt::Display for Launch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Launch::TwoHosts => f.pad("two hosts"),
+            launch => f.pad(&format!("{} ranks", launch.ranks())),
+        }
+    }
+}
+
+/// A step by `bptt bench`, on so many threads and shards of each rank.
+fn bench(shape: Shape, launch: Launch, threads: usize, shards: usize, seconds: f64) -> Step {
+    let mut command = launch.command(env!("CARGO_BIN_EXE_bptt"));
     let sizes = shape.sizes().map(|size| size.to_string()).join(",");
     let output = command
         .args(["bench", "--log", "json", "--shape", &sizes])
@@ -128,15 +197,6 @@ fn bench(shape: Shape, ranks: Option<usize>, threads: usize, shards: usize, seco
         seconds: number("step_ms") / 1e3,
         roof: number("roof_gflops"),
     }
-}
-
-fn mpirun(ranks: usize, program: &str) -> Command {
-    let mut command = Command::new("mpirun");
-    command
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .args(["--oversubscribe", "-n", &ranks.to_string(), program]);
-    command
 }
 
 struct Options {
@@ -179,31 +239,30 @@ fn options() -> Options {
     options
 }
 
-/// What is predicted for 1, 2 and 4 ranks of one thread on this machine, and what they take.
-fn check(here: Network, shape: Shape, Options { cores, seconds, .. }: &Options) -> f64 {
-    let bytes = 4.0 * shape.dims.len() as f64;
-    let mut worst = 0f64;
-    for ranks in [1, 2, 4] {
-        // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted, and against the
-        // roof of each, for a machine's speed may change between the two.
-        let mut ratios: Vec<_> = (0..3)
-            .map(|_| {
-                let compute = bench(shape, None, ranks.min(*cores), ranks, *seconds);
-                let predicted = compute.seconds + here.reduction(ranks, bytes);
-                let measured = bench(shape, Some(ranks), 1, 1, *seconds);
-                measured.seconds * measured.roof / (predicted * compute.roof)
-            })
-            .collect();
-        let ratio = median(&mut ratios);
-        println!("  {shape:<9} {ranks} ranks: {ratio:.3} of the prediction");
-        worst = worst.max((ratio - 1.0).abs());
-    }
-    worst
+/// What ranks of one thread on this machine take, as a part of what is predicted.
+fn check(
+    launch: Launch,
+    here: Network,
+    shape: Shape,
+    Options { cores, seconds, .. }: &Options,
+) -> f64 {
+    let (ranks, bytes) = (launch.ranks(), 4.0 * shape.dims.len() as f64);
+    // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted, and against the roof
+    // of each, for a machine's speed may change between the two.
+    let mut ratios: Vec<_> = (0..3)
+        .map(|_| {
+            let compute = bench(shape, Launch::Alone, ranks.min(*cores), ranks, *seconds);
+            let predicted = compute.seconds + here.reduction(ranks, bytes);
+            let measured = bench(shape, launch, 1, 1, *seconds);
+            measured.seconds * measured.roof / (predicted * compute.roof)
+        })
+        .collect();
+    median(&mut ratios)
 }
 
 fn main() {
-    // One of the two that measure the connection.
-    if std::env::var_os("BPTT_PING").is_some() {
+    // One of those that measure what connects them.
+    if std::env::args().any(|argument| argument == PING) {
         let world = World::start().expect("MPI").expect("not yet started");
         let network = Network::measure(&world);
         if world.rank() == 0 {
@@ -215,34 +274,31 @@ fn main() {
         return;
     }
     let options = options();
-    let this = std::env::current_exe().expect("this program");
-    let ping = mpirun(2, &this.to_string_lossy())
-        .env("BPTT_PING", "1")
-        .output()
-        .expect("mpirun runs");
-    let ping = String::from_utf8_lossy(&ping.stdout).into_owned();
-    let numbers: Vec<f64> = ping.split_whitespace().flat_map(str::parse).collect();
-    let [latency, bandwidth, adding] = numbers[..] else {
-        panic!("no connection between two processes was measured: {ping}");
-    };
-    let here = Network {
-        latency,
-        bandwidth,
-        adding,
-    };
-    println!(
-        "here: {:.1} us, {:.1} GB/s between processes, {:.1} GB/s added\n\nmeasured steps of ranks of one thread here:",
-        1e6 * latency,
-        bandwidth / 1e9,
-        adding / 1e9
-    );
     let shapes = &options.shapes;
-    let errors = shapes.iter().map(|&shape| check(here, shape, &options));
-    let worst = errors.fold(0.0, f64::max);
-    println!(
-        "  the prediction is off by {:.0} % at most\n",
-        100.0 * worst
-    );
+    let mut worst = 0f64;
+    for launch in [
+        Launch::Ranks(1),
+        Launch::Ranks(2),
+        Launch::Ranks(4),
+        Launch::TwoHosts,
+    ] {
+        let Some(here) = launch.measure() else {
+            println!("{launch}: cannot be had here\n");
+            continue;
+        };
+        println!(
+            "{launch} here: {:.1} us, {:.1} GB/s, {:.1} GB/s added; steps are of the prediction",
+            1e6 * here.latency,
+            here.bandwidth / 1e9,
+            here.adding / 1e9
+        );
+        for &shape in shapes {
+            let ratio = check(launch, here, shape, &options);
+            worst = worst.max((ratio - 1.0).abs());
+            println!("  {shape:<9} {ratio:.3}");
+        }
+    }
+    println!("the prediction is off by {:.0} % at most\n", 100.0 * worst);
 
     println!(
         "predicted: nodes like this one, each with a batch of its own, on a network of {:.1} us and {:.1} GB/s;\nparts of \
@@ -255,7 +311,14 @@ fn main() {
     nodes.iter().for_each(|n| print!("{n:>7}"));
     println!("{:>11} {:>12}", "256: tok/s", "limit at N");
     for &shape in shapes {
-        let compute = bench(shape, None, options.cores, options.cores, options.seconds).seconds;
+        let compute = bench(
+            shape,
+            Launch::Alone,
+            options.cores,
+            options.cores,
+            options.seconds,
+        )
+        .seconds;
         let bytes = 4.0 * shape.dims.len() as f64;
         let reduction = |n| options.given.reduction(n, bytes);
         let rate = shape.tokens() as f64 / compute;

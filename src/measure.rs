@@ -195,6 +195,22 @@ impl<T: Scalar> Workload<T> {
         })
     }
 
+    /// The bytes of a workload and its step, about.
+    ///
+    /// # Errors
+    /// As [`Engine::new`] and [`Engine::bytes`].
+    pub fn memory(shape: Shape, options: EngineOptions, tokens: bool) -> Result<usize> {
+        let Shape { n, t, dims, .. } = shape;
+        let data = match tokens {
+            true => size_of::<u32>(),
+            false => dims.n_x * size_of::<T>(),
+        };
+        let weights = 2 * dims.len() * size_of::<T>();
+        let step = Engine::<T>::new(dims, options)?.bytes(n, t, tokens)?;
+        let data = n.saturating_mul(t).saturating_mul(data + size_of::<u32>());
+        Ok(step.saturating_add(weights).saturating_add(data))
+    }
+
     /// This process's part of a workload that several ranks share ([`Engine::join`]); all of them time it together.
     ///
     /// # Errors
@@ -322,6 +338,11 @@ impl<T: Scalar> Roof<T> {
             c: vec![vec![T::zero(); ROOF_SIZE * ROOF_SIZE]; threads],
             _one_thread: OneThread::new(),
         })
+    }
+
+    /// The bytes of its matrices.
+    pub fn memory(threads: usize) -> usize {
+        (2 + threads) * ROOF_SIZE * ROOF_SIZE * size_of::<T>()
     }
 
     /// One product on each thread, all at once; returns floating-point operations per second of all together.

@@ -48,11 +48,16 @@ impl Desk {
                 command
             }
         };
+        command.args(arguments.split_whitespace());
+        self.prepared(command)
+    }
+
+    /// Here, and under `mpirun` whoever runs the test.
+    fn prepared(&self, mut command: Command) -> Command {
         command
             .current_dir(self.0.path())
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .args(arguments.split_whitespace());
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
         command
     }
 
@@ -298,6 +303,31 @@ fn ranks_that_are_not_one_run_are_refused_by_name() {
         "{said}"
     );
     assert!(!said.contains("error: rank 1"), "{said}");
+}
+
+/// Hosts with addresses of their own, that share nothing but a cable and files.
+#[cfg(target_os = "linux")]
+#[test]
+fn two_hosts_are_one_run() {
+    const NO_SUCH_HOSTS: i32 = 77;
+    let desk = Desk::new();
+    let train = format!("train texts {SMALL} --steps 24 --dropout 0.2");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/two_hosts.sh");
+    let mut hosts = Command::new("bash");
+    hosts.arg(script).arg(cargo_bin("bptt"));
+    hosts
+        .args(train.split(' '))
+        .args(["--shards", "2", "-o", "hosts"]);
+    let output = desk.prepared(hosts).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(NO_SUCH_HOSTS) {
+        return eprintln!("skipped: no network namespaces, or no `ip`: {said}");
+    }
+    assert!(output.status.success(), "{said}");
+    desk.run(None, &format!("{train} --shards 4 -o alone"));
+    desk.same("alone", "hosts");
+    let history = std::fs::read_to_string(desk.path("hosts/history.jsonl")).unwrap();
+    assert!(history.contains("\"communication_seconds\":"), "{history}");
 }
 
 /// What is work for one process is done once; bench measures all ranks together.

@@ -38,4 +38,4 @@ def step():
     optimizer.step()
 
 
-worker.serve(torch.__version__, loss, step)
+worker.serve(torch.__version__, lambda: loss().item(), step)

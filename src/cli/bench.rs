@@ -2,6 +2,7 @@
 
 use super::Done;
 use super::args::{BenchArgs, Dtype};
+use super::memory;
 use super::numbers::group;
 use super::output::Output;
 use super::world::World;
@@ -149,6 +150,14 @@ impl Bench<'_> {
             shards,
             ..EngineOptions::default()
         };
+        let bytes =
+            Workload::<T>::memory(shape, options, self.tokens)? + Roof::<T>::memory(self.threads);
+        memory::check(
+            bytes as f64,
+            self.threads,
+            &format!("a step on {shape} and the roof"),
+            "choose a smaller --shape",
+        )?;
         // Before the roof's matrices are there: what is held now is what training holds.
         let forgotten = forget_peak_resident();
         let mut workload = Workload::<T>::new(shape, options, self.tokens, 0)?;

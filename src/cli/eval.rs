@@ -53,6 +53,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let (rows, window) = data.shape();
     memory::check(
         WindowSize::of(&data, tokens).bytes(&engine)? as f64,
+        engine.threads(),
         &format!("evaluating {rows} sequences of {window} steps"),
         "use a smaller model",
     )?;

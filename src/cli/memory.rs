@@ -4,13 +4,38 @@
 use anyhow::{Result, bail};
 use bptt::data::{Loader, Sequences};
 use bptt::optim::Algorithm;
-use bptt::{Dims, Engine, Scalar};
+use bptt::{Dims, Engine, Scalar, blas};
 use std::path::Path;
+
+/// Bytes of address space that OpenBLAS takes for each thread that calls it, and for each of its own.
+const BLAS_BUFFER: usize = 128 << 20;
+/// Bytes of address space for a thread: its stack, and what its allocations are taken from.
+const THREAD: usize = 72 << 20;
+/// What the program takes before it has anything to do.
+const PROGRAM: f64 = 16e6;
 
 /// Refuses what takes more memory than there is. Where the system does not say how much that is, refuses nothing.
 ///
-/// `what` says what takes it, `cure` what to do about it.
-pub fn check(bytes: f64, what: &str, cure: &str) -> Result<()> {
+/// `what` says what takes it, with so many threads that call OpenBLAS, and `cure` what to do about it.
+pub fn check(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
+    if let Some(room) = room_within_limits() {
+        // Where a buffer is refused, OpenBLAS asks for it again, for ever. Its own threads may have theirs already, or not.
+        let own = match blas::library().flavour {
+            blas::Flavour::Pthread => blas::num_threads() - 1,
+            _ => 0,
+        };
+        let threads = (callers * (BLAS_BUFFER + THREAD) + own * BLAS_BUFFER) as f64;
+        if bytes + threads > room {
+            bail!(
+                "{what} needs {} of memory and room of {} for {callers} + {own} threads of ours and of OpenBLAS; the limits \
+                 of this process leave {}: raise `ulimit -v` and `ulimit -d`, use fewer --threads with \
+                 OPENBLAS_NUM_THREADS=1 in the environment, or {cure}",
+                size(bytes),
+                size(threads),
+                size(room)
+            );
+        }
+    }
     match available() {
         Some(available) if bytes > available => bail!(
             "{what} needs {} of memory, this machine has {} to give: {cure}",
@@ -19,6 +44,28 @@ pub fn check(bytes: f64, what: &str, cure: &str) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// Refuses limits under which the program could do nothing at all.
+pub fn check_program() -> Result<()> {
+    check(PROGRAM, 1, "bptt", "start it without such limits")
+}
+
+/// Bytes that this process may still take within the limits that it was started with; `None` where there are none.
+fn room_within_limits() -> Option<f64> {
+    use rustix::param::page_size;
+    use rustix::process::{Resource, getrlimit};
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let taken = |field: usize| -> Option<u64> {
+        let pages: u64 = pages.split_whitespace().nth(field)?.parse().ok()?;
+        Some(pages * page_size() as u64)
+    };
+    let room = |resource, field| {
+        let limit = getrlimit(resource).current?;
+        Some(limit.saturating_sub(taken(field)?) as f64)
+    };
+    let rooms = [room(Resource::As, 0), room(Resource::Data, 5)];
+    rooms.into_iter().flatten().reduce(f64::min)
 }
 
 /// What weights of these sizes take in training: the present ones, their sum of gradients, the best, the last good ones
@@ -61,14 +108,14 @@ impl WindowSize {
 pub fn check_model(path: &Path) -> Result<()> {
     let bytes = fs_err::metadata(path)?.len();
     let what = format!("reading {}", path.display());
-    check(3.0 * bytes as f64, &what, "use a smaller model")
+    check(3.0 * bytes as f64, 1, &what, "use a smaller model")
 }
 
 /// Refuses an `.npz` file whose arrays do not fit: a compressed one may be small.
 pub fn check_npz<T: Scalar>(path: &Path, targets: bool) -> Result<()> {
     let what = format!("reading {}", path.display());
     let bytes = Sequences::<T>::npz_memory(path, targets)?;
-    check(bytes, &what, "use fewer or shorter sequences")
+    check(bytes, 1, &what, "use fewer or shorter sequences")
 }
 
 /// Bytes that can be had: free memory and swap, within the limit of the control group.
@@ -107,14 +154,16 @@ mod tests {
         let largest = Dims::new(1 << 24, 1 << 24, 1 << 24).unwrap();
         let bytes = of_weights::<f64>(largest, Algorithm::Adam, 1 << 16);
         if available().is_some() {
-            let error = check(bytes, "it", "ask for less").unwrap_err().to_string();
+            let error = check(bytes, 1, "it", "ask for less")
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("EB of memory") && error.contains("ask for less"),
                 "{error}"
             );
         }
         let small = Dims::new(100, 256, 100).unwrap();
-        check(of_weights::<f32>(small, Algorithm::Adam, 8), "it", "").unwrap();
+        check(of_weights::<f32>(small, Algorithm::Adam, 8), 1, "it", "").unwrap();
         assert_eq!(
             of_weights::<f32>(Dims::new(1, 2, 3).unwrap(), Algorithm::Gd, 1),
             24.0 * 17.0

@@ -36,6 +36,11 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Err(error) = memory::check_program() {
+        let status = fail(&error, None);
+        // Not through the usual end: OpenBLAS would wait there for threads that wait for memory.
+        signal_hook::low_level::exit(status.into());
+    }
     let cli = Cli::parse();
     let output = Output::from(cli.output);
     let world = match World::join() {

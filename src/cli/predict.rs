@@ -66,6 +66,7 @@ fn predict<T: Scalar + WritableElement>(
     let probabilities = steps * dims.n_y as f64 * size_of::<T>() as f64;
     memory::check(
         probabilities + engine.bytes(part_rows, part_steps, tokens)? as f64,
+        engine.threads(),
         &format!("predicting [{n}, {t}, {}] probabilities", dims.n_y),
         "give fewer sequences at a time",
     )?;

@@ -109,6 +109,7 @@ fn train<T: Scalar>(
     let weights = memory::of_weights::<T>(dims, settings.optimizer.algorithm, engine.shards);
     memory::check(
         weights,
+        engine.threads.min(engine.shards),
         &format!("training {dims:?}"),
         "choose a smaller --hidden, fewer --shards, or of words a smaller --vocab-size",
     )?;
@@ -131,12 +132,14 @@ fn train<T: Scalar>(
     let moments = dims.len() * settings.optimizer.algorithm.moments() * size_of::<T>();
     memory::check(
         (largest.bytes(trainer.engine())? + moments) as f64,
+        trainer.engine().threads(),
         &format!("a step on {rows} sequences of {window} steps"),
         "choose a smaller --batch, --seq-len or --hidden, or of words a smaller --vocab-size",
     )?;
     if let (Some(largest), Some((rows, window))) = (valid_largest, valid_shape) {
         memory::check(
             (largest.bytes(trainer.engine())? + moments) as f64,
+            trainer.engine().threads(),
             &format!("validating {rows} sequences of {window} steps"),
             "choose a smaller --hidden, of words a smaller --vocab-size, or --valid-fraction 0",
         )?;

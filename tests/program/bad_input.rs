@@ -146,6 +146,51 @@ fn flags() {
     assert_eq!(desk.names("."), before, "nothing was written");
 }
 
+/// OpenBLAS would ask for its buffers for ever.
+#[cfg(target_os = "linux")]
+#[test]
+fn limits_of_memory() {
+    let desk = Desk::new();
+    desk.train("run");
+    let bptt = assert_cmd::cargo::cargo_bin("bptt");
+    let commands = [
+        "--help".to_owned(),
+        format!("train text.txt {SMALL} -o new"),
+        "bench --shape 8,5,3,8,3 --seconds 0.1".to_owned(),
+        "inspect run".to_owned(),
+        "eval run text.txt".to_owned(),
+    ];
+    let mut refused = 0;
+    for kilobytes in [100_000, 250_000, 400_000, 550_000, 700_000, 200_000_000] {
+        for (command, limit) in commands.iter().zip("vdvdv".chars()) {
+            let _ = std::fs::remove_dir_all(desk.path("new"));
+            let script = format!(
+                "ulimit -{limit} {kilobytes} && exec {} {command}",
+                bptt.display()
+            );
+            let run = assert_cmd::Command::new("bash")
+                .current_dir(desk.path("."))
+                .args(["-c", &script])
+                .timeout(std::time::Duration::from_secs(60))
+                .assert();
+            let output = run.get_output();
+            let message = String::from_utf8_lossy(&output.stderr);
+            match output.status.code() {
+                Some(0) => {}
+                Some(1) => {
+                    assert!(message.contains("raise `ulimit -v`"), "{script}: {message}");
+                    assert!(!desk.path("new").exists());
+                    refused += 1;
+                }
+                other => panic!("{script}: {other:?} {message}"),
+            }
+            let done = kilobytes == 200_000_000;
+            assert!(!done || output.status.success(), "{script}: {message}");
+        }
+    }
+    assert!(refused >= commands.len(), "100 MB are never enough");
+}
+
 #[test]
 fn a_run_that_diverges_ends_with_its_own_reason() {
     let desk = Desk::new();
