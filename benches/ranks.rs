@@ -5,7 +5,8 @@
 //! cargo bench --features mpi --bench ranks -- [--latency SECONDS] [--bandwidth BYTES/S] [--shape NAME]... [--seconds S]
 //! ```
 //!
-//! A step on `P` ranks takes `compute + reduction(P)`, with `compute` from `bptt bench` for a rank's part of the batch and
+//! A step on `P` ranks takes `compute + reduction(P)`, with `compute` from `bptt bench` for a rank's part of the batch (here, on
+//! `P` processes at once that know nothing of each other) and
 //!
 //! ```text
 //! hop        latency + segment / bandwidth + segment / adding      a segment from rank to rank, added on the way
@@ -16,10 +17,14 @@
 //!
 //! Latency and bandwidth of a network are given, 2e-6 s and 12.5e9 bytes/s (100 Gbit/s) where they are not. Those between
 //! the processes of this machine are measured, with as many processes as are then predicted (more than there are cores take
-//! turns, which is a latency too), and those between two hosts: network namespaces of this machine, where it has any.
+//! turns, which is a latency too), and those between two hosts: network namespaces of this machine, where it has any. The
+//! latency is that of a whole step of next to no work, so what the program itself does for each message is in it; of two
+//! ranks here, it is added to that of a network that is given.
 
+use bptt::EngineOptions;
 use bptt::engine::REDUCTION_SEGMENT;
-use bptt::measure::{Shape, median};
+use bptt::measure::{Shape, Workload, median};
+use bptt::ranks::Reduction;
 use bptt::ranks::mpi::World;
 use serde_json::Value;
 use std::process::Command;
@@ -45,9 +50,6 @@ struct Network {
 impl Network {
     /// Seconds that `ranks` ranks spend on the sum of gradients of so many bytes.
     fn reduction(&self, ranks: usize, bytes: f64) -> f64 {
-        if ranks == 1 {
-            return 0.0;
-        }
         let levels = (ranks as f64).log2().ceil();
         let segments = (bytes / SEGMENT).ceil();
         let segment = bytes / segments;
@@ -58,7 +60,8 @@ impl Network {
         chain + broadcast + levels * self.latency
     }
 
-    /// Between the processes of `world`: the time of a small message and of a segment, once around all of them.
+    /// Between the processes of `world`: from a step of one unit and one sequence a rank, against one alone, and from small
+    /// messages and segments that go once around.
     fn measure(world: &World) -> Network {
         let (ranks, rank, size) = (world.ranks(), world.rank(), world.size());
         let [next, before] = [1, size - 1].map(|step| (rank + step) % size);
@@ -79,10 +82,36 @@ impl Network {
                 .collect();
             median(&mut times)
         };
-        let latency = seconds(8);
+        let step = |ranks: usize| {
+            let shape = Shape::new([ranks, 1, 1, 1, 1]).expect("a shape");
+            let options = EngineOptions {
+                threads: 1,
+                shards: ranks,
+                ..EngineOptions::default()
+            };
+            let workload = Workload::<f32>::new(shape, options, false, 0);
+            let mut workload = workload.expect("a workload");
+            if ranks > 1 {
+                let joined = workload.join(world.ranks(), Reduction::Ordered);
+                workload = joined.expect("all ranks are alike");
+            }
+            let mut times: Vec<_> = (0..500)
+                .map(|_| {
+                    let begin = Instant::now();
+                    workload.step().expect("a step");
+                    begin.elapsed().as_secs_f64()
+                })
+                .collect();
+            median(&mut times)
+        };
+        let nothing = Network {
+            latency: 1.0,
+            bandwidth: f64::INFINITY,
+            adding: f64::INFINITY,
+        };
         Network {
-            latency,
-            bandwidth: SEGMENT / (seconds(SEGMENT as usize) - latency).max(1e-9),
+            latency: (step(size) - step(1)).max(0.0) / nothing.reduction(size, 1.0),
+            bandwidth: SEGMENT / (seconds(SEGMENT as usize) - seconds(8)).max(1e-9),
             adding: adding(),
         }
     }
@@ -178,14 +207,13 @@ impl std::fmt::Display for Launch {
     }
 }
 
-/// A step by `bptt bench`, on so many threads and shards of each rank.
-fn bench(shape: Shape, launch: Launch, threads: usize, shards: usize, seconds: f64) -> Step {
+/// A step by `bptt bench`, on so many threads of each rank, each a shard.
+fn bench(shape: Shape, launch: Launch, threads: usize, seconds: f64) -> Step {
     let mut command = launch.command(env!("CARGO_BIN_EXE_bptt"));
     let sizes = shape.sizes().map(|size| size.to_string()).join(",");
     let output = command
         .args(["bench", "--log", "json", "--shape", &sizes])
         .args(["--threads", &threads.to_string()])
-        .args(["--shards", &shards.to_string()])
         .args(["--seconds", &seconds.to_string()])
         .output()
         .expect("bptt runs");
@@ -196,6 +224,23 @@ fn bench(shape: Shape, launch: Launch, threads: usize, shards: usize, seconds: f
     Step {
         seconds: number("step_ms") / 1e3,
         roof: number("roof_gflops"),
+    }
+}
+
+/// The same on as many processes of one thread that know nothing of each other, each with the part of the batch that a rank
+/// has: the mean of their steps, and what all reach together.
+fn bench_apart(shape: Shape, processes: usize, seconds: f64) -> Step {
+    let [n, t, n_x, n_h, n_y] = shape.sizes();
+    let part = Shape::new([n.div_ceil(processes), t, n_x, n_h, n_y]).expect("a shape");
+    let steps: Vec<Step> = std::thread::scope(|scope| {
+        let start = |_| scope.spawn(move || bench(part, Launch::Alone, 1, seconds));
+        let running: Vec<_> = (0..processes).map(start).collect();
+        let ended = running.into_iter().map(|bench| bench.join());
+        ended.map(|step| step.expect("bptt bench")).collect()
+    });
+    Step {
+        seconds: steps.iter().map(|step| step.seconds).sum::<f64>() / processes as f64,
+        roof: steps.iter().map(|step| step.roof).sum(),
     }
 }
 
@@ -240,20 +285,14 @@ fn options() -> Options {
 }
 
 /// What ranks of one thread on this machine take, as a part of what is predicted.
-fn check(
-    launch: Launch,
-    here: Network,
-    shape: Shape,
-    Options { cores, seconds, .. }: &Options,
-) -> f64 {
+fn check(launch: Launch, here: Option<Network>, shape: Shape, seconds: f64) -> f64 {
     let (ranks, bytes) = (launch.ranks(), 4.0 * shape.dims.len() as f64);
-    // As many shards as ranks, on as many cores as there are for them: in turn with what is predicted, and against the roof
-    // of each, for a machine's speed may change between the two.
+    // In turn with what is predicted, and against the roof of each, for a machine's speed may change between the two.
     let mut ratios: Vec<_> = (0..3)
         .map(|_| {
-            let compute = bench(shape, Launch::Alone, ranks.min(*cores), ranks, *seconds);
-            let predicted = compute.seconds + here.reduction(ranks, bytes);
-            let measured = bench(shape, launch, 1, 1, *seconds);
+            let compute = bench_apart(shape, ranks, seconds);
+            let predicted = compute.seconds + here.map_or(0.0, |here| here.reduction(ranks, bytes));
+            let measured = bench(shape, launch, 1, seconds);
             measured.seconds * measured.roof / (predicted * compute.roof)
         })
         .collect();
@@ -274,53 +313,74 @@ fn main() {
         return;
     }
     let options = options();
-    let shapes = &options.shapes;
-    let mut worst = 0f64;
+    // What the program itself does for a message, on any network.
+    let own = check_all(&options).unwrap_or(0.0);
+    predict(&options, own);
+}
+
+/// Predicts what can be measured here; returns the latency of two ranks.
+fn check_all(options: &Options) -> Option<f64> {
+    let (mut worst, mut own) = (0f64, None);
     for launch in [
         Launch::Ranks(1),
         Launch::Ranks(2),
         Launch::Ranks(4),
         Launch::TwoHosts,
     ] {
-        let Some(here) = launch.measure() else {
-            println!("{launch}: cannot be had here\n");
-            continue;
+        // One rank has nobody to send to.
+        let here = match launch.ranks() {
+            1 => None,
+            _ => match launch.measure() {
+                None => {
+                    println!("{launch}: not to be had here\n");
+                    continue;
+                }
+                here => here,
+            },
         };
-        println!(
-            "{launch} here: {:.1} us, {:.1} GB/s, {:.1} GB/s added; steps are of the prediction",
-            1e6 * here.latency,
-            here.bandwidth / 1e9,
-            here.adding / 1e9
-        );
-        for &shape in shapes {
-            let ratio = check(launch, here, shape, &options);
+        let connection = here.map_or(String::new(), |here| {
+            format!(
+                ", {:.1} us, {:.1} GB/s, {:.1} GB/s added",
+                1e6 * here.latency,
+                here.bandwidth / 1e9,
+                here.adding / 1e9
+            )
+        });
+        println!("{launch} here{connection}; steps as parts of the prediction:");
+        for &shape in &options.shapes {
+            let ratio = check(launch, here, shape, options.seconds);
             worst = worst.max((ratio - 1.0).abs());
             println!("  {shape:<9} {ratio:.3}");
         }
+        own = own.or(here.map(|here| here.latency));
     }
     println!("the prediction is off by {:.0} % at most\n", 100.0 * worst);
+    own
+}
 
+/// The table of what many nodes would come to.
+fn predict(options: &Options, own: f64) {
+    let network = Network {
+        latency: options.given.latency + own,
+        ..options.given
+    };
     println!(
-        "predicted: nodes like this one, each with a batch of its own, on a network of {:.1} us and {:.1} GB/s;\nparts of \
-         the speed of as many nodes alone. The network is the limit of 256 nodes below so many sequences a node.\n",
+        "predicted: nodes like this one, each with a batch of its own, on a network of {:.1} us (and {:.1} of our own) and \
+         {:.1} GB/s;\nparts of the speed of as many nodes alone. The network is the limit of 256 nodes below so many \
+         sequences a node.\n",
         1e6 * options.given.latency,
-        options.given.bandwidth / 1e9
+        1e6 * own,
+        network.bandwidth / 1e9
     );
     let nodes = [2, 4, 8, 16, 32, 64, 128, 256];
     print!("{:<9} {:>6} {:>11}", "shape", "N/node", "tokens/s");
     nodes.iter().for_each(|n| print!("{n:>7}"));
     println!("{:>11} {:>12}", "256: tok/s", "limit at N");
-    for &shape in shapes {
-        let compute = bench(
-            shape,
-            Launch::Alone,
-            options.cores,
-            options.cores,
-            options.seconds,
-        )
-        .seconds;
+    let Options { cores, seconds, .. } = *options;
+    for &shape in &options.shapes {
+        let compute = bench(shape, Launch::Alone, cores, seconds).seconds;
         let bytes = 4.0 * shape.dims.len() as f64;
-        let reduction = |n| options.given.reduction(n, bytes);
+        let reduction = |n| network.reduction(n, bytes);
         let rate = shape.tokens() as f64 / compute;
         print!("{shape:<9} {:>6} {rate:>11.0}", shape.n);
         for n in nodes {
