@@ -213,6 +213,7 @@ impl std::fmt::Display for Launch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Launch::TwoHosts => f.pad("two hosts"),
+            launch if launch.ranks() == 1 => f.pad("1 rank"),
             launch => f.pad(&format!("{} ranks", launch.ranks())),
         }
     }

@@ -21,7 +21,7 @@ pub fn check(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
     if let Some(room) = room_within_limits() {
         // Where a buffer is refused, OpenBLAS asks for it again, for ever. Its own threads may have theirs already, or not.
         let own = match blas::library().flavour {
-            blas::Flavour::Pthread => blas::num_threads() - 1,
+            blas::Flavour::Pthread => blas::num_threads().saturating_sub(1),
             _ => 0,
         };
         let threads = (callers * (BLAS_BUFFER + THREAD) + own * BLAS_BUFFER) as f64;
