@@ -12,6 +12,7 @@ pub const VARIABLE: &str = "BPTT_SIMD";
 
 /// The widest vector of any instruction set, in elements: AVX-512 holds 16 `f32`.
 pub(crate) const MAX_LANES: usize = 16;
+const _: () = assert!(MAX_LANES >= 16, "a padded load holds the widest vector");
 
 /// The instructions to use: the widest, or those that [`VARIABLE`] names. What it names in vain counts as not named;
 /// [`chosen`] says so.

@@ -330,6 +330,32 @@ fn two_hosts_are_one_run() {
     assert!(history.contains("\"communication_seconds\":"), "{history}");
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn ranks_on_other_kernels_go_on_with_a_remark() {
+    if !is_x86_feature_detected!("avx2") {
+        return eprintln!("skipped: this processor has nothing wider to choose from");
+    }
+    let desk = Desk::new();
+    let train = format!("train texts {SMALL} --steps 24");
+    let remark = "machines differ in vector instructions";
+    let alike = desk.run(Some(2), &format!("{train} -o alike")).stderr;
+    assert!(!String::from_utf8_lossy(&alike).contains(remark));
+    // The second program is the same, but for its environment.
+    let train = format!("{train} -o differ");
+    let bptt = cargo_bin("bptt");
+    let other = format!(
+        "{train} : -n 1 env BPTT_SIMD=sse2 {} {train}",
+        bptt.display()
+    );
+    let said = desk.run(Some(1), &other).stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        said.contains(remark) && said.contains("BPTT_SIMD"),
+        "{said}"
+    );
+}
+
 /// What is work for one process is done once; bench measures all ranks together.
 #[test]
 fn other_commands_run_once() {

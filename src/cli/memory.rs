@@ -18,24 +18,7 @@ const PROGRAM: f64 = 16e6;
 ///
 /// `what` says what takes it, with so many threads that call OpenBLAS, and `cure` what to do about it.
 pub fn check(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
-    if let Some(room) = room_within_limits() {
-        // Where a buffer is refused, OpenBLAS asks for it again, for ever. Its own threads may have theirs already, or not.
-        let own = match blas::library().flavour {
-            blas::Flavour::Pthread => blas::num_threads().saturating_sub(1),
-            _ => 0,
-        };
-        let threads = (callers * (BLAS_BUFFER + THREAD) + own * BLAS_BUFFER) as f64;
-        if bytes + threads > room {
-            bail!(
-                "{what} needs {} of memory and room of {} for {callers} + {own} threads of ours and of OpenBLAS; the limits \
-                 of this process leave {}: raise `ulimit -v` and `ulimit -d`, use fewer --threads with \
-                 OPENBLAS_NUM_THREADS=1 in the environment, or {cure}",
-                size(bytes),
-                size(threads),
-                size(room)
-            );
-        }
-    }
+    check_limits(bytes, callers, what, cure)?;
     match available() {
         Some(available) if bytes > available => bail!(
             "{what} needs {} of memory, this machine has {} to give: {cure}",
@@ -48,15 +31,39 @@ pub fn check(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
 
 /// Refuses limits under which the program could do nothing at all.
 pub fn check_program() -> Result<()> {
-    check(PROGRAM, 1, "bptt", "start it without such limits")
+    check_limits(PROGRAM, 1, "bptt", "start it without such limits")
+}
+
+/// Refuses what does not fit into the limits of this process. Where a buffer is refused, OpenBLAS asks for it again, for ever.
+fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
+    let Some(room) = room_within_limits() else {
+        return Ok(());
+    };
+    // Its own threads may have their buffers already, or not.
+    let own = match blas::library().flavour {
+        blas::Flavour::Pthread => blas::num_threads().saturating_sub(1),
+        _ => 0,
+    };
+    let threads = (callers * (BLAS_BUFFER + THREAD) + own * BLAS_BUFFER) as f64;
+    if bytes + threads > room {
+        bail!(
+            "{what} needs {} of memory and room of {} for {callers} + {own} threads of ours and of OpenBLAS; the limits of \
+             this process leave {}: raise `ulimit -v` and `ulimit -d`, use fewer --threads with OPENBLAS_NUM_THREADS=1 in \
+             the environment, or {cure}",
+            size(bytes),
+            size(threads),
+            size(room)
+        );
+    }
+    Ok(())
 }
 
 /// Bytes that this process may still take within the limits that it was started with; `None` where there are none.
 fn room_within_limits() -> Option<f64> {
     use rustix::param::page_size;
     use rustix::process::{Resource, getrlimit};
-    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let taken = |field: usize| -> Option<u64> {
+        let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
         let pages: u64 = pages.split_whitespace().nth(field)?.parse().ok()?;
         Some(pages * page_size() as u64)
     };

@@ -51,7 +51,9 @@ pub fn main() -> ExitCode {
         true => output,
         false => Output::silent(),
     };
-    let done = world.agree_on_program().and_then(|()| match cli.command {
+    let can_compute = bptt::simd::chosen().map_err(anyhow::Error::from);
+    let agreed = can_compute.and_then(|_| world.agree_on_program());
+    let done = agreed.and_then(|()| match cli.command {
         Command::Train(args) => train::run(&args, output, &world),
         Command::Bench(args) => bench::run(&args, output, &world),
         // Work for one process.

@@ -141,6 +141,10 @@ fn flags() {
         1,
         &["1000 bytes", "--memory", "at least"],
     );
+    let shape = "bench --shape 1000000,100000,100,1000,10";
+    if cfg!(target_os = "linux") {
+        desk.refused(shape, 1, &["memory", "TB", "smaller --shape"]);
+    }
     desk.refused("sample", 2, &["MODEL"]);
     desk.refused("fly", 2, &["fly"]);
     assert_eq!(desk.names("."), before, "nothing was written");

@@ -1,0 +1,142 @@
+//! The sizes of what is timed, with names and as text: [`Shape`].
+
+use crate::{Dims, Error, Result};
+use std::str::FromStr;
+
+/// How many sequences of how many steps a network of which sizes reads at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Sequences.
+    pub n: usize,
+    /// Time steps.
+    pub t: usize,
+    /// The network's sizes.
+    pub dims: Dims,
+}
+
+impl Shape {
+    /// The shapes with names, as `(name, [N, T, n_x, n_h, n_y])`: from the notebook's to one that fills the caches many
+    /// times over.
+    pub const NAMED: [(&'static str, [usize; 5]); 7] = [
+        ("notebook", [10, 50, 3, 100, 5]),
+        ("small", [64, 100, 32, 128, 32]),
+        ("charlm", [64, 100, 64, 256, 64]),
+        ("mid", [256, 64, 64, 256, 64]),
+        ("large", [128, 100, 128, 512, 128]),
+        ("long", [32, 1000, 32, 256, 32]),
+        ("big", [1024, 100, 64, 256, 32]),
+    ];
+
+    /// `N, T, n_x, n_h, n_y`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if one of them is zero.
+    pub fn new([n, t, n_x, n_h, n_y]: [usize; 5]) -> Result<Self> {
+        if n == 0 || t == 0 {
+            return Err(Error::Option {
+                name: "shape",
+                value: format!("{n},{t},{n_x},{n_h},{n_y}"),
+                expected: "sizes of at least 1",
+            });
+        }
+        let dims = Dims::new(n_x, n_h, n_y)?;
+        Ok(Shape { n, t, dims })
+    }
+
+    /// All shapes with names.
+    pub fn all_named() -> impl Iterator<Item = Self> {
+        Self::NAMED
+            .iter()
+            .map(|&(_, sizes)| Self::new(sizes).expect("sizes above zero"))
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<&'static str> {
+        let named = Self::NAMED
+            .iter()
+            .find(|(_, sizes)| *sizes == self.sizes())?;
+        Some(named.0)
+    }
+
+    /// `[N, T, n_x, n_h, n_y]`.
+    pub fn sizes(&self) -> [usize; 5] {
+        [self.n, self.t, self.dims.n_x, self.dims.n_h, self.dims.n_y]
+    }
+
+    /// Time steps of all sequences.
+    pub fn tokens(&self) -> usize {
+        self.n * self.t
+    }
+
+    /// [`Dims::flops`] of one training step.
+    pub fn flops(&self) -> f64 {
+        self.dims.flops(self.n, self.t)
+    }
+}
+
+/// As a name, or else as the five numbers with commas.
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.pad(name),
+            None => f.pad(&self.sizes().map(|size| size.to_string()).join(",")),
+        }
+    }
+}
+
+/// From a name or from `N,T,n_x,n_h,n_y`.
+impl FromStr for Shape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Some((_, sizes)) = Self::NAMED.iter().find(|(name, _)| *name == text) {
+            return Self::new(*sizes);
+        }
+        let sizes: Option<Vec<usize>> = text
+            .split(',')
+            .map(|size| size.trim().parse().ok())
+            .collect();
+        match sizes.map(<[usize; 5]>::try_from) {
+            Some(Ok(sizes)) => Self::new(sizes),
+            _ => Err(Error::Option {
+                name: "shape",
+                value: text.into(),
+                expected: "notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y such as 64,100,64,256,64",
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_named_or_numbers() {
+        let charlm: Shape = "charlm".parse().unwrap();
+        assert_eq!(charlm.sizes(), [64, 100, 64, 256, 64]);
+        assert_eq!(charlm, "64, 100,64,256,64".parse().unwrap());
+        assert_eq!(charlm.to_string(), "charlm");
+        let other: Shape = "1,2,3,4,5".parse().unwrap();
+        assert_eq!(
+            (other.name(), other.to_string()),
+            (None, "1,2,3,4,5".into())
+        );
+        assert_eq!(Shape::all_named().count(), 7);
+        for wrong in [
+            "tiny",
+            "",
+            "1,2,3,4",
+            "1,2,3,4,5,6",
+            "1,2,3,4,0",
+            "0,2,3,4,5",
+            "1,2,3,4,-5",
+        ] {
+            let message = wrong.parse::<Shape>().unwrap_err().to_string();
+            assert!(
+                message.contains(wrong) || message.contains('0'),
+                "{message}"
+            );
+        }
+    }
+}
