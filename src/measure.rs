@@ -94,20 +94,14 @@ impl<T: Scalar> Workload<T> {
         })
     }
 
-    /// The bytes of a workload and its step, about.
-    ///
-    /// # Errors
-    /// As [`Engine::new`] and [`Engine::bytes`].
-    pub fn memory(shape: Shape, options: EngineOptions, tokens: bool) -> Result<usize> {
-        let Shape { n, t, dims, .. } = shape;
+    /// The bytes of a workload's data and weights; its step takes [`Workload::bytes`] more. A number that sizes cannot overflow,
+    /// for they may be absurd.
+    pub fn memory(shape: Shape, tokens: bool) -> f64 {
+        let Shape { n, t, dims } = shape;
         let features = if tokens { 0 } else { dims.n_x * size_of::<T>() };
         let ids_and_classes = 2 * size_of::<u32>();
-        let data = n
-            .saturating_mul(t)
-            .saturating_mul(features + ids_and_classes);
-        let weights = 2 * dims.len() * size_of::<T>();
-        let step = Engine::<T>::new(dims, options)?.bytes(n, t, tokens)?;
-        Ok(step.saturating_add(weights).saturating_add(data))
+        n as f64 * t as f64 * (features + ids_and_classes) as f64
+            + (2 * dims.len() * size_of::<T>()) as f64
     }
 
     /// This process's part of a workload that several ranks share ([`Engine::join`]); all of them time it together.

@@ -9,7 +9,7 @@ use super::world::World;
 use anyhow::Result;
 use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
 use bptt::ranks::Reduction;
-use bptt::{EngineOptions, Scalar, blas, simd};
+use bptt::{Engine, EngineOptions, Scalar, blas, simd};
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -150,14 +150,17 @@ impl Bench<'_> {
             shards,
             ..EngineOptions::default()
         };
-        let bytes =
-            Workload::<T>::memory(shape, options, self.tokens)? + Roof::<T>::memory(self.threads);
-        memory::check(
-            bytes as f64,
-            self.threads,
-            &format!("a step on {shape} and the roof"),
-            "choose a smaller --shape",
-        )?;
+        let check = |bytes: f64| {
+            let what = format!("a step on {shape} and the roof");
+            // The engine's threads and the roof's.
+            memory::check(bytes, 2 * self.threads, &what, "choose a smaller --shape")
+        };
+        // The step only when the data is known to fit: sizes may be absurd.
+        let data =
+            Workload::<T>::memory(shape, self.tokens) + Roof::<T>::memory(self.threads) as f64;
+        check(data)?;
+        let step = Engine::<T>::new(shape.dims, options)?.bytes(shape.n, shape.t, self.tokens)?;
+        check(data + step as f64 / self.world.size() as f64)?;
         // Before the roof's matrices are there: what is held now is what training holds.
         let forgotten = forget_peak_resident();
         let mut workload = Workload::<T>::new(shape, options, self.tokens, 0)?;

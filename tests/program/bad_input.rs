@@ -141,9 +141,17 @@ fn flags() {
         1,
         &["1000 bytes", "--memory", "at least"],
     );
-    let shape = "bench --shape 1000000,100000,100,1000,10";
     if cfg!(target_os = "linux") {
-        desk.refused(shape, 1, &["memory", "TB", "smaller --shape"]);
+        for shape in [
+            "1000000,100000,100,1000,10",
+            "4294967296,4294967296,10,10,10",
+            "18446744073709551615,2,2,2,2",
+            "10,10,16777216,16777216,1",
+            "100000,1000,10,10000,10",
+        ] {
+            let bench = format!("bench --shape {shape}");
+            desk.refused(&bench, 1, &["of memory", "smaller --shape"]);
+        }
     }
     desk.refused("sample", 2, &["MODEL"]);
     desk.refused("fly", 2, &["fly"]);
