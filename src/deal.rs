@@ -85,40 +85,44 @@ impl Deal {
     }
 }
 
-/// The part of every batch that one of several ranks has.
+/// Which rank has which sequences of every batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
+    pub rank: usize,
+    ranks: usize,
     deal: Deal,
-    shards: Range<usize>,
-    own: Vec<bool>,
+    whose: Vec<usize>,
 }
 
 impl Share {
     pub fn new(rank: usize, ranks: usize, shards: usize) -> Self {
-        let deal = Deal::new(shards);
         Share {
-            shards: deal.shards_of(rank, ranks),
-            deal,
-            own: Vec::new(),
+            rank,
+            ranks,
+            deal: Deal::new(shards),
+            whose: Vec::new(),
         }
     }
 
-    /// Which sequences of a batch of `n`, of these lengths where they differ, are this rank's.
-    pub fn of(&mut self, n: usize, lengths: Option<&[usize]>) -> &[bool] {
+    /// The rank of each sequence of a batch of `n`, of these lengths where they differ.
+    pub fn of(&mut self, n: usize, lengths: Option<&[usize]>) -> &[usize] {
         self.deal.deal(n, 0, lengths);
-        self.own.clear();
-        self.own.resize(n, false);
-        let shards = self.shards.clone();
-        for (_, row) in shards.flat_map(|shard| self.deal.rows(shard)) {
-            self.own[row] = true;
+        self.whose.resize(n, 0);
+        for rank in 0..self.ranks {
+            let shards = self.deal.shards_of(rank, self.ranks);
+            for (_, row) in shards.flat_map(|shard| self.deal.rows(shard)) {
+                self.whose[row] = rank;
+            }
         }
-        &self.own
+        &self.whose
     }
 }
 
 /// Piece `i` of `n` things in `parts` pieces: as even as can be.
-fn piece(i: usize, parts: usize, n: usize) -> Range<usize> {
-    i * n / parts..(i + 1) * n / parts
+pub(crate) fn piece(i: usize, parts: usize, n: usize) -> Range<usize> {
+    // The bytes of files are things too, and may be many.
+    let begin = |i| (i as u128 * n as u128 / parts as u128) as usize;
+    begin(i)..begin(i + 1)
 }
 
 #[cfg(test)]

@@ -1,109 +1,19 @@
 //! Several ranks are one run: the bits of one process with as many shards, whatever connects them. Here each rank is a
-//! thread, connected by channels; `tests/mpi.rs` has processes.
+//! thread; `tests/mpi.rs` has processes.
 
 mod support;
 
 use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Sequences, Vocabulary};
 use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
-use bptt::ranks::{Ranks, Reduction, Values};
+use bptt::ranks::Reduction;
 use bptt::train::{
     Checkpoint, Control, Observer, Report, StepReport, StopReason, TrainOptions, Trainer,
 };
 use bptt::{Dims, Engine, EngineOptions, Error, Init, Parameters, Result, Rnn, Scalar};
 use ndarray::{Array2, Array3};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use support::ranks::on_ranks;
 use support::{ALGORITHMS, Problem, forms};
-
-/// A rank that is a thread: a channel from each to each.
-#[derive(Debug)]
-struct Thread {
-    rank: usize,
-    to: Vec<Mutex<Sender<Vec<u8>>>>,
-    from: Vec<Mutex<Receiver<Vec<u8>>>>,
-}
-
-impl Ranks for Thread {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn size(&self) -> usize {
-        self.to.len()
-    }
-
-    fn send(&self, bytes: &[u8], to: usize) {
-        self.to[to].lock().unwrap().send(bytes.to_vec()).unwrap();
-    }
-
-    fn receive(&self, bytes: &mut [u8], from: usize) {
-        bytes.copy_from_slice(&self.from[from].lock().unwrap().recv().unwrap());
-    }
-
-    fn broadcast(&self, bytes: &mut [u8], from: usize) {
-        if self.rank == from {
-            (0..self.size()).for_each(|to| self.send(bytes, to));
-        }
-        self.receive(bytes, from);
-    }
-
-    fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
-        assert_eq!(own.len(), counts[self.rank]);
-        (0..self.size()).for_each(|to| self.send(own, to));
-        let mut rest = all;
-        for (from, &count) in counts.iter().enumerate() {
-            let (part, later) = rest.split_at_mut(count);
-            self.receive(part, from);
-            rest = later;
-        }
-        assert!(rest.is_empty());
-    }
-
-    /// From the last to the first: not the order of the shards.
-    fn sum(&self, values: Values<'_>) {
-        fn add<T: Scalar>(ranks: &Thread, x: &mut [T]) {
-            let size = size_of_val(x);
-            let mut all = vec![0; ranks.size() * size];
-            ranks.all_gather(bytemuck::cast_slice(x), &vec![size; ranks.size()], &mut all);
-            x.fill(T::zero());
-            for part in all.chunks_exact(size).rev() {
-                let part: &[T] = bytemuck::cast_slice(part);
-                x.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
-            }
-        }
-        match values {
-            Values::F32(x) => add(self, x),
-            Values::F64(x) => add(self, x),
-        }
-    }
-}
-
-/// What `work` returns on each of `size` ranks.
-fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn Ranks>) -> R + Sync) -> Vec<R> {
-    let mut ranks: Vec<_> = (0..size)
-        .map(|rank| Thread {
-            rank,
-            to: Vec::new(),
-            from: Vec::new(),
-        })
-        .collect();
-    for from in 0..size {
-        for to in 0..size {
-            let (sender, receiver) = channel();
-            ranks[from].to.push(Mutex::new(sender));
-            ranks[to].from.push(Mutex::new(receiver));
-        }
-    }
-    let work = &work;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = ranks
-            .into_iter()
-            .map(|rank| scope.spawn(move || work(Arc::new(rank))))
-            .collect();
-        threads.into_iter().map(|t| t.join().unwrap()).collect()
-    })
-}
 
 fn engine_options(shards: usize) -> EngineOptions {
     EngineOptions {

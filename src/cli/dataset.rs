@@ -4,11 +4,10 @@ use super::memory;
 use super::numbers::{group, plural};
 use super::output::Output;
 use super::settings::Settings;
+use super::world::World;
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
-use bptt::data::{
-    Corpus, Ids, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, reber,
-};
+use bptt::data::{Corpus, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, reber};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -66,7 +65,7 @@ pub fn read_set<T: Scalar>(path: &Path) -> Result<Sequences<T>> {
 }
 
 impl<T: Scalar> Dataset<T> {
-    pub fn read(settings: &Settings, output: Output) -> Result<Self> {
+    pub fn read(settings: &Settings, output: Output, world: &World) -> Result<Self> {
         if is_npz(&settings.data)? {
             return Self::sequences(settings);
         }
@@ -85,15 +84,15 @@ impl<T: Scalar> Dataset<T> {
                 format!("{REBER_STRINGS} strings of the Reber grammar"),
             )
         } else {
-            let (corpus, reading) = match settings.tokens {
-                TokenKind::Word => {
-                    let limits = WordLimits {
-                        min_count: settings.min_count,
-                        vocab_size: settings.vocab_size,
-                    };
-                    Corpus::read_words(&settings.data, limits)?
-                }
-                kind => Corpus::read(&settings.data, kind)?,
+            let limits = WordLimits {
+                min_count: settings.min_count,
+                vocab_size: settings.vocab_size,
+            };
+            let (data, kind, ranks) = (&settings.data, settings.tokens, world.ranks());
+            let (corpus, reading) = match (&ranks, kind) {
+                (Some(ranks), _) => Corpus::read_part(data, kind, limits, &**ranks)?,
+                (None, TokenKind::Word) => Corpus::read_words(data, limits)?,
+                (None, _) => Corpus::read(data, kind)?,
             };
             if reading.skipped > 0 {
                 output.remark(format_args!(
@@ -111,11 +110,15 @@ impl<T: Scalar> Dataset<T> {
                 let (corpus, valid) = corpus.split(fraction)?;
                 (corpus, valid, summary)
             } else {
-                let (valid, _) = Corpus::read_with(&settings.valid, corpus.vocabulary())?;
+                let (paths, known) = (&settings.valid, corpus.vocabulary());
+                let (valid, _) = match &ranks {
+                    Some(ranks) => Corpus::read_part_with(paths, known, &**ranks)?,
+                    None => Corpus::read_with(paths, known)?,
+                };
                 (corpus, valid, summary)
             }
         };
-        let mut data = Self::text(settings, corpus, valid, best, &summary)?;
+        let mut data = Self::text(settings, corpus, valid, best, &summary, world)?;
         data.valid_fraction = fraction;
         Ok(data)
     }
@@ -126,6 +129,7 @@ impl<T: Scalar> Dataset<T> {
         valid: Corpus,
         best_loss: Option<f64>,
         name: &str,
+        world: &World,
     ) -> Result<Self> {
         let vocabulary = corpus.vocabulary().clone();
         let summary = format!(
@@ -135,10 +139,11 @@ impl<T: Scalar> Dataset<T> {
             group(valid.len() as u64),
             vocabulary.len()
         );
-        let mut digest = Xxh3::new();
+        let (ranks, mut digest) = (world.ranks(), Xxh3::new());
         digest.update(vocabulary.to_json().as_bytes());
         for part in [&corpus, &valid] {
-            digest_ids(&mut digest, part.ids());
+            digest.update(&part.fingerprint(ranks.as_deref()).to_le_bytes());
+            digest.update(&(part.len() as u64).to_le_bytes());
             // Where documents begin; what one document is fingerprinted by has never been more than its tokens.
             for document in part.documents().skip(1) {
                 digest.update(&(document.start as u64).to_le_bytes());
@@ -238,22 +243,6 @@ fn report_every(windows_per_epoch: u64, tokens_per_window: usize, valid_tokens: 
 fn reber_cut(text: &str, fraction: f64) -> usize {
     let cut = ((1.0 - fraction) * text.len() as f64) as usize;
     text[..cut].rfind('\n').map_or(text.len(), |at| at + 1)
-}
-
-fn digest_ids(digest: &mut Xxh3, ids: &Ids) {
-    let (mut block, mut bytes) = ([0u32; 4096], [0u8; 4 * 4096]);
-    let mut from = 0;
-    while from < ids.len() {
-        let block = &mut block[..(ids.len() - from).min(4096)];
-        ids.copy_to(from, block);
-        let (bytes, _) = bytes.as_chunks_mut();
-        for (bytes, id) in bytes.iter_mut().zip(block.iter()) {
-            *bytes = id.to_le_bytes();
-        }
-        digest.update(bytes[..block.len()].as_flattened());
-        from += block.len();
-    }
-    digest.update(&(ids.len() as u64).to_le_bytes());
 }
 
 fn digest_file(digest: &mut Xxh3, path: &Path) -> Result<()> {

@@ -61,7 +61,7 @@ fn train<T: Scalar>(
     world: &World,
 ) -> Result<Done> {
     // STEP 1: the data, and what it decides.
-    let data = Dataset::<T>::read(&config.settings, output)?;
+    let data = Dataset::<T>::read(&config.settings, output, world)?;
     let settings = &mut config.settings;
     world.agree("other data", data.digest.as_bytes())?;
     if args.resume.is_some() && settings.digest != data.digest {

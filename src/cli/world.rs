@@ -80,14 +80,11 @@ impl World {
     }
 
     /// The bytes that the leading process has, for all.
-    pub fn share_bytes(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        if let Some(ranks) = self.ranks() {
-            let mut length = bytes.len().to_ne_bytes();
-            ranks.broadcast(&mut length, 0);
-            bytes.resize(usize::from_ne_bytes(length), 0);
-            ranks.broadcast(&mut bytes, 0);
+    pub fn share_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        match self.ranks() {
+            None => bytes,
+            Some(ranks) => ranks::broadcast_bytes(&*ranks, bytes, 0),
         }
-        bytes
     }
 
     /// Whether all processes have these bytes; the error says `what` the first has that has not.

@@ -2,10 +2,11 @@
 //!
 //! Knows which steps it was asked for; knows nothing of epochs or orders.
 
-use super::corpus::Corpus;
+use super::documents::Documents;
 use super::loader::Row;
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use super::streams::Streams;
+use super::tokens::{Needs, Tokens};
 use crate::deal::Share;
 use crate::{Answers, Batch, Inputs, Scalar, Targets};
 use ndarray::{ArrayView2, ArrayView3};
@@ -25,6 +26,8 @@ pub(super) struct Buffers<T> {
     /// The first token of each row of text, and its steps.
     parts: Vec<(usize, usize)>,
     rows: Vec<Row>,
+    /// Of the longest row.
+    steps: usize,
 }
 
 impl<T: Scalar> Buffers<T> {
@@ -38,23 +41,24 @@ impl<T: Scalar> Buffers<T> {
             lengths: Vec::new(),
             parts: Vec::new(),
             rows: Vec::new(),
+            steps: 0,
             share: None,
         }
     }
 
-    /// A window of every stream, a row for each part of a document; and what the rows are, unless each goes on from the
-    /// same row of the window before.
-    pub fn streams(
+    /// Lays out a window of every stream, a row for each part of a document; returns whether the rows do not just go on
+    /// from the same rows of the window before.
+    pub fn lay_out_streams(
         &mut self,
-        corpus: &Corpus,
+        documents: &Documents,
         streams: &Streams,
         window: usize,
-    ) -> (Batch<'_, T>, Option<&[Row]>) {
+    ) -> bool {
         self.parts.clear();
         self.rows.clear();
         for stream in 0..streams.count {
             let (begin, steps) = (streams.begin(stream, window), streams.window_steps(window));
-            for part in corpus.documents.parts(begin, steps) {
+            for part in documents.parts(begin, steps) {
                 self.parts.push((part.token, part.steps));
                 let fresh = part.begins;
                 self.rows.push(Row { stream, fresh });
@@ -62,25 +66,19 @@ impl<T: Scalar> Buffers<T> {
         }
         let as_before = self.rows.len() == streams.count
             && (window == 0 || self.rows.iter().all(|row| !row.fresh));
-        let shape = self.gather_parts(corpus, false);
-        (self.text(shape), (!as_before).then_some(&self.rows[..]))
+        self.lay_out(false);
+        !as_before
     }
 
-    /// A window of pieces of documents.
-    pub fn pieces(
-        &mut self,
-        corpus: &Corpus,
-        rows: impl Iterator<Item = (usize, usize)>,
-    ) -> Batch<'_, T> {
+    /// Lays out a window of pieces of documents.
+    pub fn lay_out_pieces(&mut self, rows: impl Iterator<Item = (usize, usize)>) {
         self.parts.clear();
         self.parts.extend(rows);
-        let shape = self.gather_parts(corpus, true);
-        self.text(shape)
+        self.lay_out(true);
     }
 
-    /// The parts as rows, zero beyond their ends. Where no state is needed after them, one step fewer is masked: cheaper than
-    /// to sort by length.
-    fn gather_parts(&mut self, corpus: &Corpus, may_mask: bool) -> (usize, usize) {
+    /// The parts as rows. Where no state is needed after them, one step fewer is masked: cheaper than to sort by length.
+    fn lay_out(&mut self, may_mask: bool) {
         let lengths = self.parts.iter().map(|part| part.1);
         let least = lengths.clone().min().unwrap_or(0);
         let steps = lengths.clone().max().unwrap_or(0);
@@ -92,33 +90,42 @@ impl<T: Scalar> Buffers<T> {
         } else if least < steps {
             self.lengths.extend(lengths);
         }
-        let lengths = (!self.lengths.is_empty()).then_some(&self.lengths[..]);
-        let ours = self
-            .share
-            .as_mut()
-            .map(|share| share.of(self.parts.len(), lengths));
-        for (ids, after) in [(&mut self.tokens, 0), (&mut self.classes, 1)] {
-            ids.resize(self.parts.len() * steps, 0);
-            let rows = ids.chunks_exact_mut(steps).zip(&self.parts).enumerate();
-            for (i, (row, &(token, own))) in rows {
-                if ours.is_none_or(|ours| ours[i]) {
-                    corpus.ids().copy_to(token + after, &mut row[..own]);
-                    row[own..].fill(0);
-                }
-            }
-        }
-        (self.parts.len(), steps)
+        self.steps = steps;
     }
 
-    fn text(&self, shape: (usize, usize)) -> Batch<'_, T> {
-        Batch {
-            inputs: Inputs::Tokens(matrix(shape, &self.tokens)),
-            answers: Answers {
-                targets: Targets::Classes(matrix(shape, &self.classes)),
-                mask: (!self.mask.is_empty()).then(|| matrix(shape, &self.mask)),
-            },
-            lengths: (!self.lengths.is_empty()).then_some(&self.lengths[..]),
+    /// Adds the tokens that the rows laid out read and predict to those that their ranks need.
+    pub fn note(&mut self, needs: &mut Needs) {
+        let (n, lengths) = (self.parts.len(), lengths_of(&self.lengths));
+        let whose = self.share.as_mut().map(|share| share.of(n, lengths));
+        let rows = whose.into_iter().flatten().zip(&self.parts);
+        for (&rank, &(token, steps)) in rows.filter(|(_, part)| part.1 > 0) {
+            needs.push(rank, token..token + steps + 1);
         }
+    }
+
+    /// The rows laid out, zero beyond their ends.
+    pub fn gather(&mut self, tokens: &Tokens) -> (Batch<'_, T>, &[Row]) {
+        let (n, steps) = (self.parts.len(), self.steps);
+        let own = Own::new(self.share.as_mut(), n, lengths_of(&self.lengths));
+        for (ids, after) in [(&mut self.tokens, 0), (&mut self.classes, 1)] {
+            ids.resize(n * steps, 0);
+            let rows = ids.chunks_exact_mut(steps).zip(&self.parts).enumerate();
+            for (i, (row, &(token, length))) in rows {
+                if own.has(i) && length > 0 {
+                    tokens.copy_to(token + after, &mut row[..length]);
+                }
+                row[length..].fill(0);
+            }
+        }
+        let batch = Batch {
+            inputs: Inputs::Tokens(matrix((n, steps), &self.tokens)),
+            answers: Answers {
+                targets: Targets::Classes(matrix((n, steps), &self.classes)),
+                mask: (!self.mask.is_empty()).then(|| matrix((n, steps), &self.mask)),
+            },
+            lengths: lengths_of(&self.lengths),
+        };
+        (batch, &self.rows)
     }
 
     /// Some steps of some sequences.
@@ -138,10 +145,7 @@ impl<T: Scalar> Buffers<T> {
         });
         let part = Part {
             rows,
-            own: self
-                .share
-                .as_mut()
-                .map(|share| share.of(rows.len(), lengths)),
+            own: Own::new(self.share.as_mut(), rows.len(), lengths),
             all_steps: set.steps(),
             steps,
         };
@@ -168,7 +172,10 @@ impl<T: Scalar> Buffers<T> {
         };
         let mask = set.mask().map(|mask| {
             // Every rank counts all steps that count.
-            let all = Part { own: None, ..part };
+            let all = Part {
+                own: Own(None),
+                ..part
+            };
             all.gather(mask.as_slice(), 1, &mut self.mask);
             matrix(shape, &self.mask)
         });
@@ -183,8 +190,7 @@ impl<T: Scalar> Buffers<T> {
 /// Some steps of some rows of the arrays `[N, T, width]` of a set.
 struct Part<'a> {
     rows: &'a [usize],
-    /// Which of them are gathered, if not all.
-    own: Option<&'a [bool]>,
+    own: Own<'a>,
     all_steps: usize,
     steps: Range<usize>,
 }
@@ -196,12 +202,30 @@ impl Part<'_> {
         let size = self.steps.len() * width;
         out.resize(self.rows.len() * size, A::default());
         for (i, (row, out)) in self.rows.iter().zip(out.chunks_exact_mut(size)).enumerate() {
-            if self.own.is_none_or(|own| own[i]) {
+            if self.own.has(i) {
                 let begin = (row * self.all_steps + self.steps.start) * width;
                 out.copy_from_slice(&array[begin..begin + size]);
             }
         }
     }
+}
+
+/// Which rows of a window are gathered: those of this rank, if there are several.
+struct Own<'a>(Option<(usize, &'a [usize])>);
+
+impl<'a> Own<'a> {
+    fn new(share: Option<&'a mut Share>, n: usize, lengths: Option<&[usize]>) -> Self {
+        Own(share.map(|share| (share.rank, share.of(n, lengths))))
+    }
+
+    fn has(&self, row: usize) -> bool {
+        self.0.is_none_or(|(rank, whose)| whose[row] == rank)
+    }
+}
+
+/// Those of the rows, where they differ.
+fn lengths_of(lengths: &[usize]) -> Option<&[usize]> {
+    (!lengths.is_empty()).then_some(lengths)
 }
 
 fn matrix<A>(shape: (usize, usize), data: &[A]) -> ArrayView2<'_, A> {

@@ -3,138 +3,16 @@
 //! Knows its vocabulary; knows nothing of batches.
 
 use super::documents::Documents;
-use super::files::{Piece, Place, Reading, for_each_piece};
+use super::files::{Piece, Place, Reading, for_each_piece, place_of};
+use super::ids::Ids;
 use super::intern::{Interner, WordLimits};
+use super::tokens::Tokens;
 use super::vocabulary::{END_OF_LINE_ID, MOST_SYMBOLS, TokenKind, Vocabulary};
+use crate::ranks::{Ranks, Values, each};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Token ids in the smallest integers that hold them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ids {
-    /// Up to 256 symbols.
-    U8(Vec<u8>),
-    /// Up to 65,536 symbols.
-    U16(Vec<u16>),
-    /// More.
-    U32(Vec<u32>),
-}
-
-impl Default for Ids {
-    fn default() -> Self {
-        Ids::U8(Vec::new())
-    }
-}
-
-/// The same expression for whichever vector it is.
-macro_rules! each {
-    ($ids:expr, $v:ident => $body:expr) => {
-        match $ids {
-            Ids::U8($v) => $body,
-            Ids::U16($v) => $body,
-            Ids::U32($v) => $body,
-        }
-    };
-}
-
-impl Ids {
-    /// How many ids there are.
-    pub fn len(&self) -> usize {
-        each!(self, v => v.len())
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The id at `i`.
-    ///
-    /// # Panics
-    /// If `i` is not below [`Ids::len`].
-    #[allow(clippy::useless_conversion)] // one of the three is `u32`
-    pub fn get(&self, i: usize) -> u32 {
-        each!(self, v => u32::from(v[i]))
-    }
-
-    /// Copies `out.len()` ids, from `start` on.
-    ///
-    /// # Panics
-    /// If there are not as many.
-    #[allow(clippy::useless_conversion)] // one of the three is `u32`
-    pub fn copy_to(&self, start: usize, out: &mut [u32]) {
-        let end = start + out.len();
-        each!(self, v => {
-            for (out, &id) in out.iter_mut().zip(&v[start..end]) {
-                *out = u32::from(id);
-            }
-        });
-    }
-
-    /// Appends an id, widening all of them if it does not fit.
-    pub(super) fn push(&mut self, id: u32) {
-        match self {
-            Ids::U8(v) => match u8::try_from(id) {
-                Ok(id) => v.push(id),
-                Err(_) => {
-                    *self = Ids::U16(v.iter().map(|&id| u16::from(id)).collect());
-                    self.push(id);
-                }
-            },
-            Ids::U16(v) => match u16::try_from(id) {
-                Ok(id) => v.push(id),
-                Err(_) => {
-                    *self = Ids::U32(v.iter().map(|&id| u32::from(id)).collect());
-                    self.push(id);
-                }
-            },
-            Ids::U32(v) => v.push(id),
-        }
-    }
-
-    pub(super) fn reserve(&mut self, more: usize) {
-        each!(self, v => v.reserve(more));
-    }
-
-    pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) {
-        match self {
-            Ids::U8(v) => v.extend_from_slice(bytes),
-            _ => bytes.iter().for_each(|&byte| self.push(u32::from(byte))),
-        }
-    }
-
-    /// Each id `i` replaced by `map[i]`, which is not larger than the largest id.
-    fn remap(&mut self, map: &[u32]) {
-        match self {
-            Ids::U8(v) => v.iter_mut().for_each(|id| *id = map[*id as usize] as u8),
-            Ids::U16(v) => v.iter_mut().for_each(|id| *id = map[*id as usize] as u16),
-            Ids::U32(v) => v.iter_mut().for_each(|id| *id = map[*id as usize]),
-        }
-    }
-
-    /// In the smallest integers for `symbols` symbols.
-    fn narrowed(self, symbols: usize) -> Self {
-        match (&self, symbols) {
-            (Ids::U16(_) | Ids::U32(_), ..=0x100) => {
-                Ids::U8((0..self.len()).map(|i| self.get(i) as u8).collect())
-            }
-            (Ids::U32(_), ..=0x1_0000) => {
-                Ids::U16((0..self.len()).map(|i| self.get(i) as u16).collect())
-            }
-            _ => self,
-        }
-    }
-
-    fn split_off(&mut self, at: usize) -> Self {
-        match self {
-            Ids::U8(v) => Ids::U8(v.split_off(at)),
-            Ids::U16(v) => Ids::U16(v.split_off(at)),
-            Ids::U32(v) => Ids::U32(v.split_off(at)),
-        }
-    }
-}
 
 /// A text as token ids, with the vocabulary that names them.
 ///
@@ -154,7 +32,7 @@ impl Ids {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
     vocabulary: Arc<Vocabulary>,
-    ids: Ids,
+    pub(super) tokens: Tokens,
     pub(super) documents: Documents,
 }
 
@@ -170,7 +48,7 @@ impl Corpus {
     /// that is empty or, unless tokens are bytes, not UTF-8, and for a folder without text;
     /// [`Error::Invalid`] without any path.
     pub fn read(paths: &[PathBuf], kind: TokenKind) -> Result<(Self, Reading)> {
-        Self::read_own(paths, kind, WordLimits::default())
+        Self::read_own(paths, kind, WordLimits::default(), None)
     }
 
     /// [`Corpus::read`] of words, the rare ones replaced by `<unk>`.
@@ -178,21 +56,62 @@ impl Corpus {
     /// # Errors
     /// As [`Corpus::read`]; [`Error::Option`] for a vocabulary too small for a word.
     pub fn read_words(paths: &[PathBuf], limits: WordLimits) -> Result<(Self, Reading)> {
-        Self::read_own(paths, TokenKind::Word, limits)
+        Self::read_own(paths, TokenKind::Word, limits, None)
     }
 
-    fn read_own(paths: &[PathBuf], kind: TokenKind, limits: WordLimits) -> Result<(Self, Reading)> {
+    /// [`Corpus::read`] with the vocabulary of a model.
+    ///
+    /// # Errors
+    /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
+    /// its file, line and column.
+    pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
+        Self::read_known(paths, vocabulary, None)
+    }
+
+    /// The part of a text that one of several ranks reads of it: as many bytes of the files as any other. Vocabulary,
+    /// documents and all sizes are those of the whole text. When a rank joins a training run, it is given the tokens of its
+    /// sequences by those that have read them.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_words`]; [`Error::Ranks`] if the ranks see files of other sizes, or other bytes where they compare
+    /// them, which is here and there.
+    pub fn read_part(
+        paths: &[PathBuf],
+        kind: TokenKind,
+        limits: WordLimits,
+        ranks: &dyn Ranks,
+    ) -> Result<(Self, Reading)> {
+        Self::read_own(paths, kind, limits, Some(ranks))
+    }
+
+    /// [`Corpus::read_part`] with a vocabulary that is known.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_with`] and [`Corpus::read_part`].
+    pub fn read_part_with(
+        paths: &[PathBuf],
+        vocabulary: &Vocabulary,
+        ranks: &dyn Ranks,
+    ) -> Result<(Self, Reading)> {
+        Self::read_known(paths, vocabulary, Some(ranks))
+    }
+
+    fn read_own(
+        paths: &[PathBuf],
+        kind: TokenKind,
+        limits: WordLimits,
+        ranks: Option<&dyn Ranks>,
+    ) -> Result<(Self, Reading)> {
         limits.check()?;
         let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
-        let mut starts = Vec::new();
-        let reading = for_each_piece(paths, kind, |piece| {
-            if piece.begins_file() {
-                starts.push(ids.len());
-            }
-            interner
-                .push(piece, &mut ids)
-                .map_err(|problem| Error::file(piece.path, problem))
+        let (reading, lengths) = read(paths, kind, ranks, &mut ids, |piece, ids| {
+            let pushed = interner.push(piece, ids);
+            pushed.map_err(|problem| Error::file(piece.path, problem))
         })?;
+        let (interner, merged) = match ranks {
+            Some(ranks) => interner.merged(kind, ranks),
+            None => (interner, Vec::new()),
+        };
         let (vocabulary, map) = interner.finish(limits);
         if vocabulary.len() > MOST_SYMBOLS {
             return Err(Error::Invalid {
@@ -204,36 +123,45 @@ impl Corpus {
                 ),
             });
         }
-        if kind != TokenKind::Byte {
-            ids.remap(&map);
-        }
-        let corpus = Corpus {
-            documents: documents(&starts, ids.len()),
-            ids: ids.narrowed(vocabulary.len()),
-            vocabulary: Arc::new(vocabulary),
+        let ids = match (kind, ranks) {
+            (TokenKind::Byte, _) => ids,
+            (_, None) => ids.mapped(|id| map[id as usize], vocabulary.len()),
+            (_, Some(_)) => ids.mapped(|id| map[merged[id as usize] as usize], vocabulary.len()),
         };
-        Ok((corpus, reading))
+        Ok((Self::of(vocabulary, ids, &lengths, ranks), reading))
     }
 
-    /// [`Corpus::read`] with the vocabulary of a model.
-    ///
-    /// # Errors
-    /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
-    /// its file, line and column.
-    pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
-        let (mut ids, mut starts) = (Ids::default(), Vec::new());
-        let reading = for_each_piece(paths, vocabulary.kind(), |piece| {
-            if piece.begins_file() {
-                starts.push(ids.len());
+    fn read_known(
+        paths: &[PathBuf],
+        vocabulary: &Vocabulary,
+        ranks: Option<&dyn Ranks>,
+    ) -> Result<(Self, Reading)> {
+        let mut ids = Ids::for_symbols(vocabulary.len());
+        let kind = vocabulary.kind();
+        let (reading, lengths) = read(paths, kind, ranks, &mut ids, |mut piece, ids| {
+            let mut appended = append(vocabulary, piece, ids);
+            if appended.is_err() && ranks.is_some() {
+                // What went before is another rank's, and now wanted to say where it is.
+                piece.place = place_of(piece.path, piece.place.offset)?;
+                appended = append(vocabulary, piece, ids);
             }
-            append(vocabulary, piece, &mut ids).map_err(|problem| Error::file(piece.path, problem))
+            appended.map_err(|problem| Error::file(piece.path, problem))
         })?;
-        let corpus = Corpus {
-            documents: documents(&starts, ids.len()),
-            ids,
-            vocabulary: Arc::new(vocabulary.clone()),
-        };
-        Ok((corpus, reading))
+        Ok((Self::of(vocabulary.clone(), ids, &lengths, ranks), reading))
+    }
+
+    /// A text in documents of these lengths.
+    fn of(vocabulary: Vocabulary, ids: Ids, lengths: &[usize], ranks: Option<&dyn Ranks>) -> Self {
+        let mut documents = Documents::default();
+        lengths.iter().for_each(|&tokens| documents.push(tokens));
+        Corpus {
+            vocabulary: Arc::new(vocabulary),
+            tokens: match ranks {
+                None => Tokens::whole(ids),
+                Some(ranks) => Tokens::part(ids, ranks),
+            },
+            documents,
+        }
     }
 
     /// A text in memory, one document.
@@ -249,35 +177,33 @@ impl Corpus {
     /// # Errors
     /// As [`Corpus::from_text`].
     pub fn from_texts(texts: &[&str], vocabulary: &Vocabulary) -> Result<Self> {
-        let (mut ids, mut starts) = (Ids::default(), Vec::new());
-        for text in texts {
+        let (mut ids, mut lengths) = (Ids::for_symbols(vocabulary.len()), Vec::new());
+        for (number, text) in texts.iter().enumerate() {
             let piece = Piece {
+                file: number,
                 path: Path::new(""),
                 text: text.as_bytes(),
                 place: Place::default(),
                 open_end: !text.is_empty() && !text.ends_with('\n'),
             };
-            starts.push(ids.len());
+            let before = ids.len();
             append(vocabulary, piece, &mut ids).map_err(|problem| Error::Invalid {
                 what: "text",
                 problem,
             })?;
+            lengths.push(ids.len() - before);
         }
-        Ok(Corpus {
-            documents: documents(&starts, ids.len()),
-            ids,
-            vocabulary: Arc::new(vocabulary.clone()),
-        })
+        Ok(Self::of(vocabulary.clone(), ids, &lengths, None))
     }
 
     /// How many tokens there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.documents.tokens()
     }
 
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.len() == 0
     }
 
     /// The symbols.
@@ -285,9 +211,18 @@ impl Corpus {
         &self.vocabulary
     }
 
-    /// The tokens.
+    /// The tokens; of a [part](Corpus::read_part), those that are here.
     pub fn ids(&self) -> &Ids {
-        &self.ids
+        self.tokens.ids()
+    }
+
+    /// A number that tells texts apart by their tokens: of a part that of the whole text, if all `ranks` ask for it.
+    pub fn fingerprint(&self, ranks: Option<&dyn Ranks>) -> u64 {
+        let own = self.tokens.fingerprint();
+        match ranks.filter(|_| self.tokens.is_part()) {
+            None => own,
+            Some(ranks) => each(ranks, own).into_iter().fold(0, u64::wrapping_add),
+        }
     }
 
     /// The tokens of each document.
@@ -328,19 +263,37 @@ impl Corpus {
         self.documents = train;
         let valid = Corpus {
             vocabulary: Arc::clone(&self.vocabulary),
-            ids: self.ids.split_off(cut),
+            tokens: self.tokens.split_off(cut),
             documents: valid,
         };
         Ok((self, valid))
     }
 }
 
-/// The documents that begin at these of so many tokens.
-fn documents(starts: &[usize], tokens: usize) -> Documents {
-    let mut documents = Documents::default();
-    let ends = starts.iter().skip(1).chain([&tokens]);
-    (starts.iter().zip(ends)).for_each(|(start, end)| documents.push(end - start));
-    documents
+/// Appends the tokens of files to `ids`, as `push` makes them of their pieces; and how many each file has, on all ranks
+/// together.
+fn read(
+    paths: &[PathBuf],
+    kind: TokenKind,
+    ranks: Option<&dyn Ranks>,
+    ids: &mut Ids,
+    mut push: impl FnMut(Piece<'_>, &mut Ids) -> Result<()>,
+) -> Result<(Reading, Vec<usize>)> {
+    // In floating point, which ranks can add; whole numbers that no text reaches are exact.
+    let mut lengths = Vec::new();
+    let reading = for_each_piece(paths, kind, ranks, |piece| {
+        let before = ids.len();
+        push(piece, ids)?;
+        lengths.resize(lengths.len().max(piece.file + 1), 0.0);
+        lengths[piece.file] += (ids.len() - before) as f64;
+        Ok(())
+    })?;
+    lengths.resize(reading.files, 0.0);
+    if let Some(ranks) = ranks {
+        ranks.sum(Values::F64(&mut lengths));
+    }
+    let lengths = lengths.into_iter().map(|tokens| tokens as usize);
+    Ok((reading, lengths.collect()))
 }
 
 /// Appends a piece of a text; its last line of words ends even without a line feed.

@@ -42,6 +42,11 @@ impl Documents {
     }
 
     /// Of all documents together.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Of all documents together.
     pub fn predictions(&self) -> usize {
         self.tokens - self.len()
     }

@@ -3,11 +3,17 @@
 //! A file that is named must be there, and be text where text is wanted; a folder may hold
 //! anything, and what is not UTF-8 or is empty is skipped and counted. Knows nothing of tokens but
 //! where a text may be cut.
+//!
+//! Of several ranks, each reads its part of the bytes of all files together, cut where a text may be; no byte is read
+//! twice, but for those about the cuts and a [sample](Listing::agree).
 
 use super::vocabulary::{TokenKind, utf8_from};
-use crate::{Error, Result};
+use crate::deal::piece;
+use crate::ranks::{self, Ranks, Values};
+use crate::{Error, Result, file};
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What was read to make a corpus.
@@ -21,6 +27,12 @@ pub struct Reading {
     pub bytes: u64,
 }
 
+/// Places at which ranks compare what they see, and bytes at each.
+const SAMPLES: usize = 64;
+const SAMPLE: u64 = 4096;
+/// Bytes read at a time where a text is to be cut.
+const LOOK: usize = 256;
+
 /// Bytes read at a time. Larger ones are no faster, and the ids of a text need their memory; not
 /// tuned beyond that.
 const PIECE: usize = 1 << 20;
@@ -29,20 +41,16 @@ const PIECE: usize = 1 << 20;
 /// from its line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece<'a> {
+    /// The number of its file among those that are read.
+    pub file: usize,
     /// The file it is from.
     pub path: &'a Path,
     /// Its bytes, UTF-8 unless tokens are bytes.
     pub text: &'a [u8],
-    /// Where it begins in the file.
+    /// Where it begins in the file; only its offset is known where the file is another rank's up to there.
     pub place: Place,
     /// The file ends with it, and its last line has no line feed.
     pub open_end: bool,
-}
-
-impl Piece<'_> {
-    pub fn begins_file(&self) -> bool {
-        self.place.offset == 0
-    }
 }
 
 /// A place in a text.
@@ -73,75 +81,232 @@ impl Place {
     }
 }
 
-/// Hands every text to `act`, piece by piece, in the order given, folders sorted by path.
+/// Hands every text to `act`, piece by piece, in the order given, folders sorted by path; of several ranks, to each its
+/// part of them.
 ///
 /// # Errors
 /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is
-/// empty, or not UTF-8 although its tokens are not bytes, and for a folder without text; whatever
-/// `act` returns.
+/// empty, or not UTF-8 although its tokens are not bytes, and for a folder without text; [`Error::Ranks`] if the ranks
+/// see other files; whatever `act` returns.
 pub(super) fn for_each_piece(
     paths: &[PathBuf],
     kind: TokenKind,
+    ranks: Option<&dyn Ranks>,
     mut act: impl FnMut(Piece<'_>) -> Result<()>,
 ) -> Result<Reading> {
-    let mut reading = Reading::default();
-    for path in paths {
-        let meta = fs_err::metadata(path)?;
-        if is_device(&meta) {
-            return Err(Error::file(path, "a device, expected a file or a folder"));
-        }
-        if meta.is_dir() {
-            let (files_before, skipped_before) = (reading.files, reading.skipped);
-            let (files, odd) = files_of(path)?;
-            reading.skipped += odd;
-            for file in files {
-                if is_text(&file)? {
-                    reading.bytes += pieces_of(&file, kind, &mut act)?;
-                    reading.files += 1;
-                } else {
-                    reading.skipped += 1;
-                }
-            }
-            if reading.files == files_before {
-                let skipped = reading.skipped - skipped_before;
-                return Err(Error::file(
-                    path,
-                    format!(
-                        "no text in this folder: it has no files that are UTF-8 and not empty \
-                         ({skipped} others, hidden ones not counted)"
-                    ),
-                ));
-            }
-        } else {
-            let bytes = pieces_of(path, kind, &mut act)?;
-            if bytes == 0 {
-                return Err(Error::file(path, "the file is empty, expected text"));
-            }
-            reading.files += 1;
-            reading.bytes += bytes;
-        }
+    let mut listing = Listing::of(paths)?;
+    if let Some(ranks) = ranks {
+        listing.agree(ranks)?;
     }
-    if reading.files == 0 {
-        return Err(Error::Invalid {
-            what: "data",
-            problem: "no file or folder given".to_owned(),
-        });
+    listing.keep_texts(ranks)?;
+    let mut bytes = 0;
+    for (number, part) in listing.parts(ranks) {
+        let file = &listing.files[number];
+        let own = pieces_of(number, file, part, kind, &mut act)?;
+        if own == 0 && ranks.is_none() {
+            return Err(file.is_empty());
+        }
+        bytes += own;
     }
-    Ok(reading)
+    Ok(Reading {
+        files: listing.files.len(),
+        skipped: listing.folders.iter().map(|folder| folder.skipped).sum(),
+        bytes: ranks.map_or(bytes, |_| listing.bytes()),
+    })
 }
 
-/// The pieces of one file; returns how many bytes it has.
+/// The files that are to be read.
+#[derive(Default)]
+struct Listing {
+    files: Vec<File>,
+    folders: Vec<Folder>,
+}
+
+struct File {
+    path: PathBuf,
+    /// By the directory; a pipe has none.
+    bytes: u64,
+    /// The folder that it was found in, by its number.
+    folder: Option<usize>,
+}
+
+/// A folder that was given, with all below it.
+struct Folder {
+    path: PathBuf,
+    /// Entries that are no text, hidden ones not counted.
+    skipped: usize,
+}
+
+impl File {
+    fn is_empty(&self) -> Error {
+        Error::file(&self.path, "the file is empty, expected text")
+    }
+}
+
+impl Listing {
+    fn of(paths: &[PathBuf]) -> Result<Self> {
+        let mut listing = Listing::default();
+        for path in paths {
+            let meta = fs_err::metadata(path)?;
+            if is_device(&meta) {
+                return Err(Error::file(path, "a device, expected a file or a folder"));
+            }
+            let path = path.clone();
+            if meta.is_dir() {
+                let (files, skipped) = files_of(&path)?;
+                let folder = Some(listing.folders.len());
+                listing.folders.push(Folder { path, skipped });
+                let files = files.into_iter().map(|(path, bytes)| File {
+                    path,
+                    bytes,
+                    folder,
+                });
+                listing.files.extend(files);
+            } else {
+                listing.files.push(File {
+                    path,
+                    bytes: meta.len(),
+                    folder: None,
+                });
+            }
+        }
+        match paths {
+            [] => Err(Error::Invalid {
+                what: "data",
+                problem: "no file or folder given".to_owned(),
+            }),
+            _ => Ok(listing),
+        }
+    }
+
+    /// Whether all ranks see the same files: as many, of the same sizes, with the same bytes at [`SAMPLES`] places. Whoever
+    /// reads a part cannot know more of the rest.
+    fn agree(&self, ranks: &dyn Ranks) -> Result<()> {
+        for file in self.files.iter().filter(|file| file.folder.is_none()) {
+            file::open_ordinary(&file.path)?;
+            if file.bytes == 0 {
+                return Err(file.is_empty());
+            }
+        }
+        let sizes = self.files.iter().flat_map(|file| file.bytes.to_le_bytes());
+        let mut seen: Vec<u8> = sizes.collect();
+        for i in 0..SAMPLES {
+            let begin = self.share(i, SAMPLES).start;
+            for (number, part) in self.within(begin..begin + SAMPLE) {
+                let mut file = fs_err::File::open(&self.files[number].path)?;
+                file.seek(SeekFrom::Start(part.start))?;
+                file.take(part.end - part.start).read_to_end(&mut seen)?;
+            }
+        }
+        ranks::agree(ranks, "other data", &seen)
+    }
+
+    /// Leaves out what is in folders and no text.
+    fn keep_texts(&mut self, ranks: Option<&dyn Ranks>) -> Result<()> {
+        let shared_and_empty = |file: &File| ranks.is_some() && file.bytes == 0;
+        let mut odd: Vec<f64> = (self.files.iter())
+            .map(|file| f64::from(u8::from(shared_and_empty(file))))
+            .collect();
+        for (number, part) in self.parts(ranks) {
+            let file = &self.files[number];
+            if file.folder.is_some() && !is_text(file, part)? {
+                odd[number] = 1.0;
+            }
+        }
+        if let Some(ranks) = ranks {
+            ranks.sum(Values::F64(&mut odd));
+        }
+        let mut texts = vec![0; self.folders.len()];
+        let mut odd = odd.into_iter().map(|ranks| ranks > 0.0);
+        self.files.retain(|file| {
+            let odd = odd.next().expect("one for each file");
+            if let Some(folder) = file.folder {
+                self.folders[folder].skipped += usize::from(odd);
+                texts[folder] += usize::from(!odd);
+            }
+            !odd
+        });
+        match self
+            .folders
+            .iter()
+            .zip(texts)
+            .find(|(_, texts)| *texts == 0)
+        {
+            Some((Folder { path, skipped }, _)) => Err(Error::file(
+                path,
+                format!(
+                    "no text in this folder: it has no files that are UTF-8 and not empty \
+                     ({skipped} others, hidden ones not counted)"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let bytes = self.files.iter().map(|file| file.bytes);
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// What is to be read here: files by number, and which of their bytes.
+    fn parts(&self, ranks: Option<&dyn Ranks>) -> Vec<(usize, Range<u64>)> {
+        match ranks {
+            // What is no ordinary file does not know how long it is.
+            None => (0..self.files.len())
+                .map(|number| (number, 0..u64::MAX))
+                .collect(),
+            Some(ranks) => self.within(self.share(ranks.rank(), ranks.size())),
+        }
+    }
+
+    /// One of as many even shares in the bytes of all together.
+    fn share(&self, i: usize, parts: usize) -> Range<u64> {
+        let Range { start, end } = piece(i, parts, self.bytes() as usize);
+        start as u64..end as u64
+    }
+
+    /// The files that some of the bytes of all together are in, and which of their bytes those are.
+    fn within(&self, range: Range<u64>) -> Vec<(usize, Range<u64>)> {
+        let mut begin = 0;
+        let parts = self.files.iter().map(|file| {
+            let end = begin + file.bytes;
+            let part = range.start.clamp(begin, end) - begin..range.end.clamp(begin, end) - begin;
+            begin = end;
+            part
+        });
+        parts
+            .enumerate()
+            .filter(|(_, part)| !part.is_empty())
+            .collect()
+    }
+}
+
+/// The pieces of a part of a file, from the first place in it where a text may be cut to the first after it; returns how
+/// many bytes they have.
 fn pieces_of(
-    path: &Path,
+    number: usize,
+    file: &File,
+    part: Range<u64>,
     kind: TokenKind,
     act: &mut impl FnMut(Piece<'_>) -> Result<()>,
 ) -> Result<u64> {
-    let mut file = fs_err::File::open(path)?;
-    let (mut text, mut place) = (Vec::with_capacity(PIECE), Place::default());
+    let path = &file.path;
+    let mut reader = fs_err::File::open(path)?;
+    let begin = cut_from(&mut reader, file.bytes, part.start, kind)?;
+    let end = cut_from(&mut reader, file.bytes, part.end, kind)?;
+    if begin > 0 || end < u64::MAX {
+        reader.seek(SeekFrom::Start(begin))?;
+    }
+    let mut reader = reader.take(end - begin);
+    let mut text = Vec::with_capacity(PIECE);
+    let mut place = Place {
+        offset: begin,
+        ..Place::default()
+    };
     loop {
         // A word longer than a piece: as much again.
         let wanted = PIECE.max(2 * text.len()) - text.len();
-        let ends = (&mut file).take(wanted as u64).read_to_end(&mut text)? < wanted;
+        let ends = (&mut reader).take(wanted as u64).read_to_end(&mut text)? < wanted;
         let cut = if ends { text.len() } else { cut(&text, kind) };
         let whole = &text[..cut];
         if kind != TokenKind::Byte {
@@ -149,18 +314,59 @@ fn pieces_of(
         }
         if !whole.is_empty() {
             act(Piece {
+                file: number,
                 path,
                 text: whole,
                 place,
-                open_end: ends && !whole.ends_with(b"\n"),
+                open_end: ends && end >= file.bytes && !whole.ends_with(b"\n"),
             })?;
             place = place.after(whole);
         }
         if ends {
-            return Ok(place.offset);
+            return Ok(place.offset - begin);
         }
         text.drain(..cut);
     }
+}
+
+/// The first place from `at` on where a text of so many bytes may be cut.
+fn cut_from(file: &mut fs_err::File, bytes: u64, at: u64, kind: TokenKind) -> Result<u64> {
+    // Words: behind white space. Characters: before one.
+    let (mut at, behind) = match kind {
+        _ if at == 0 || at >= bytes => return Ok(at),
+        TokenKind::Byte => return Ok(at),
+        TokenKind::Char => (at, 0),
+        TokenKind::Word => (at - 1, 1),
+    };
+    file.seek(SeekFrom::Start(at))?;
+    let mut block = Vec::with_capacity(LOOK);
+    loop {
+        block.clear();
+        (&mut *file).take(LOOK as u64).read_to_end(&mut block)?;
+        let found = block.iter().position(|&byte| match kind {
+            TokenKind::Word => byte.is_ascii_whitespace(),
+            _ => begins_character(byte),
+        });
+        match found {
+            Some(i) => return Ok(at + i as u64 + behind),
+            None if block.is_empty() => return Ok(bytes),
+            None => at += block.len() as u64,
+        }
+    }
+}
+
+/// The place of a byte of a file.
+pub(super) fn place_of(path: &Path, offset: u64) -> Result<Place> {
+    let mut before = fs_err::File::open(path)?.take(offset);
+    let (mut place, mut block) = (Place::default(), Vec::with_capacity(PIECE));
+    while place.offset < offset {
+        block.clear();
+        if (&mut before).take(PIECE as u64).read_to_end(&mut block)? == 0 {
+            break;
+        }
+        place = place.after(&block);
+    }
+    Ok(place)
 }
 
 /// How much of a text can be handed on while more is to come. Something is always kept, so that the
@@ -201,11 +407,11 @@ fn is_device(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// The ordinary files below a folder, sorted by path, hidden ones left out; and how many entries
+/// The ordinary files below a folder with their sizes, sorted by path, hidden ones left out; and how many entries
 /// are something else.
 ///
 /// Links are followed, each folder is entered once: a loop ends.
-fn files_of(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {
+fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
     let (mut files, mut odd) = (Vec::new(), 0);
     let mut entered = HashSet::new();
     let mut waiting = vec![folder.to_owned()];
@@ -223,7 +429,7 @@ fn files_of(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {
             }
             match std::fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() => waiting.push(path),
-                Ok(meta) if meta.is_file() => files.push(path),
+                Ok(meta) if meta.is_file() => files.push((path, meta.len())),
                 // A broken link, a socket, a pipe.
                 _ => odd += 1,
             }
@@ -233,15 +439,11 @@ fn files_of(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {
     Ok((files, odd))
 }
 
-/// Whether a file is UTF-8 and not empty, to its end: nothing of one that is not must reach a corpus.
-fn is_text(path: &Path) -> Result<bool> {
-    let mut bytes = 0;
+/// Whether a part of a file is UTF-8 to its end, and the file not empty: nothing of one that is not must reach a corpus.
+fn is_text(file: &File, part: Range<u64>) -> Result<bool> {
     // All that ends it early is a piece that is not UTF-8.
-    match pieces_of(path, TokenKind::Char, &mut |piece| {
-        bytes += piece.text.len();
-        Ok(())
-    }) {
-        Ok(_) => Ok(bytes > 0),
+    match pieces_of(0, file, part, TokenKind::Char, &mut |_| Ok(())) {
+        Ok(bytes) => Ok(bytes > 0 || file.bytes > 0),
         Err(Error::File { .. }) => Ok(false),
         Err(error) => Err(error),
     }
@@ -258,7 +460,7 @@ mod tests {
             false => TokenKind::Char,
         };
         let mut all = Vec::new();
-        let reading = for_each_piece(paths, kind, |piece| {
+        let reading = for_each_piece(paths, kind, None, |piece| {
             all.extend(piece.text);
             Ok(())
         })?;
@@ -304,7 +506,7 @@ mod tests {
         fs::write(&path, &text).unwrap();
         for kind in [TokenKind::Char, TokenKind::Word, TokenKind::Byte] {
             let (mut all, mut pieces, mut open) = (Vec::new(), 0, false);
-            for_each_piece(std::slice::from_ref(&path), kind, |piece| {
+            for_each_piece(std::slice::from_ref(&path), kind, None, |piece| {
                 assert!(!open, "nothing comes after the end");
                 assert_eq!(piece.place, Place::default().after(&all));
                 if kind != TokenKind::Byte {

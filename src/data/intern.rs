@@ -7,12 +7,14 @@
 //!
 //! So no text has to be held, or read again, until its vocabulary is known.
 
-use super::corpus::Ids;
 use super::files::Piece;
+use super::ids::Ids;
 use super::vocabulary::{
     END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, for_each_word, utf8,
 };
+use crate::ranks::{Ranks, broadcast_bytes};
 use crate::{Error, Result};
+use bytemuck::{cast_slice, pod_read_unaligned};
 use std::collections::HashMap;
 
 /// Which words of a text become part of the vocabulary; the rest is `<unk>`.
@@ -88,6 +90,54 @@ impl Interner {
             }
         }
         Ok(())
+    }
+
+    /// The symbols that all ranks have met, as if one had read their texts one after another; and for each id given so far
+    /// the one among them.
+    pub fn merged(self, kind: TokenKind, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
+        let (text, counts) = match &self {
+            Interner::Bytes => return (self, (0..256).collect()),
+            Interner::Chars(ids) => (ids.list.iter().collect(), &[][..]),
+            Interner::Words { ids, counts } => (ids.list.join("\n"), &counts[..]),
+        };
+        let (mut all, mut own) = (Interner::new(kind), Vec::new());
+        for from in 0..ranks.size() {
+            let mine = |bytes: &[u8]| match from == ranks.rank() {
+                true => bytes.to_vec(),
+                false => Vec::new(),
+            };
+            let text = broadcast_bytes(ranks, mine(text.as_bytes()), from);
+            let counts = broadcast_bytes(ranks, mine(cast_slice(counts)), from);
+            let text = std::str::from_utf8(&text).expect("symbols that another rank has read");
+            let map = all.add(
+                text,
+                counts
+                    .chunks_exact(size_of::<u64>())
+                    .map(pod_read_unaligned),
+            );
+            if from == ranks.rank() {
+                own = map;
+            }
+        }
+        (all, own)
+    }
+
+    /// Symbols and how often they occur, the words a line each; returns their ids.
+    fn add(&mut self, symbols: &str, counts: impl Iterator<Item = u64>) -> Vec<u32> {
+        match self {
+            Interner::Bytes => Vec::new(),
+            Interner::Chars(ids) => symbols.chars().map(|c| ids.intern(c)).collect(),
+            Interner::Words { ids, counts: all } => {
+                let words = symbols.split('\n').zip(counts);
+                let ids = words.map(|(word, count)| {
+                    let id = ids.intern(word);
+                    all.resize(all.len().max(id as usize + 1), 0);
+                    all[id as usize] += count;
+                    id
+                });
+                ids.collect()
+            }
+        }
     }
 
     /// The vocabulary, and for each id given so far the vocabulary's.
@@ -213,6 +263,7 @@ mod tests {
         let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
         for text in texts {
             let piece = Piece {
+                file: 0,
                 path: "".as_ref(),
                 text: text.as_bytes(),
                 place: Default::default(),

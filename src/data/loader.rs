@@ -19,7 +19,9 @@ use super::corpus::Corpus;
 use super::pieces::Pieces;
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use super::streams::Streams;
+use super::tokens::Needs;
 use crate::deal::Share;
+use crate::ranks::Ranks;
 use crate::{Batch, Error, Result, Scalar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -195,8 +197,32 @@ impl<T: Scalar> Loader<T> {
 
     /// From now on, inputs and targets of a rank's sequences alone: those of its part of `shards` shards, as
     /// [`crate::Engine::join`] deals them. Those of the others are anything; lengths and masks are those of all.
-    pub(crate) fn share(&mut self, rank: usize, ranks: usize, shards: usize) {
-        self.buffers.share = Some(Share::new(rank, ranks, shards));
+    ///
+    /// Where each rank has read a part of a text, it now gets the tokens that its sequences consist of: the same in every
+    /// epoch.
+    pub(crate) fn share(&mut self, ranks: &dyn Ranks, shards: usize) {
+        let buffers = &mut self.buffers;
+        buffers.share = Some(Share::new(ranks.rank(), ranks.size(), shards));
+        let (tokens, needs) = match &mut self.source {
+            Source::Text { corpus, streams } if corpus.tokens.is_part() => {
+                let mut needs = Needs::new(&corpus.tokens, ranks);
+                for window in 0..streams.windows() {
+                    buffers.lay_out_streams(&corpus.documents, streams, window);
+                    buffers.note(&mut needs);
+                }
+                (&mut corpus.tokens, needs)
+            }
+            Source::Pieces { corpus, pieces } if corpus.tokens.is_part() => {
+                let mut needs = Needs::new(&corpus.tokens, ranks);
+                for window in 0..pieces.windows() {
+                    buffers.lay_out_pieces(pieces.window(window).0);
+                    buffers.note(&mut needs);
+                }
+                (&mut corpus.tokens, needs)
+            }
+            _ => return,
+        };
+        tokens.exchange(needs, ranks);
     }
 
     /// How many windows an epoch has.
@@ -333,12 +359,14 @@ impl<T: Scalar> Loader<T> {
         let window = position.window as usize;
         let (batch, rows, fresh) = match &mut self.source {
             Source::Text { corpus, streams } => {
-                let (batch, rows) = self.buffers.streams(corpus, streams, window);
-                (batch, rows, window == 0)
+                let begin = (self.buffers).lay_out_streams(&corpus.documents, streams, window);
+                let (batch, rows) = self.buffers.gather(&corpus.tokens);
+                (batch, begin.then_some(rows), window == 0)
             }
             Source::Pieces { corpus, pieces } => {
                 let (rows, fresh) = pieces.window(window);
-                (self.buffers.pieces(corpus, rows), None, fresh)
+                self.buffers.lay_out_pieces(rows);
+                (self.buffers.gather(&corpus.tokens).0, None, fresh)
             }
             Source::Sequences {
                 set,

@@ -5,6 +5,7 @@
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
 //! | `intern` | a text read once | a vocabulary and the ids |
 //! | `files` | files and folders | texts, piece by piece |
+//! | `ids`, `tokens` | ids | the smallest integers: [`Ids`]; those of a text that a rank has |
 //! | `corpus` | text | one long row of ids, in documents: [`Corpus`] |
 //! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
 //! | `npz` | those arrays | [`Sequences`], checked |
@@ -37,6 +38,7 @@ mod corpus;
 mod decoder;
 mod documents;
 mod files;
+mod ids;
 mod intern;
 mod loader;
 mod npy;
@@ -45,12 +47,14 @@ mod pieces;
 mod reber;
 mod sequences;
 mod streams;
+mod tokens;
 mod vocabulary;
 mod zip_directory;
 
-pub use corpus::{Corpus, Ids};
+pub use corpus::Corpus;
 pub use decoder::Decoder;
 pub use files::Reading;
+pub use ids::Ids;
 pub use intern::WordLimits;
 pub use loader::{Loader, Position, Row, Window};
 pub use reber::{best_loss, reber};

@@ -161,6 +161,15 @@ pub fn each<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
     all
 }
 
+/// The bytes that rank `from` has, to all; what the others give is ignored.
+pub fn broadcast_bytes(ranks: &dyn Ranks, mut bytes: Vec<u8>, from: usize) -> Vec<u8> {
+    let mut length = (bytes.len() as u64).to_le_bytes();
+    ranks.broadcast(&mut length, from);
+    bytes.resize(u64::from_le_bytes(length) as usize, 0);
+    ranks.broadcast(&mut bytes, from);
+    bytes
+}
+
 /// Whether all ranks have the same bytes of something; the error calls those of the first that has not `what`.
 ///
 /// # Errors

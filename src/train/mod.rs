@@ -312,13 +312,9 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// As [`Engine::join`].
     pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
-        self.engine = self.engine.join(ranks, reduction)?;
+        self.engine = self.engine.join(Arc::clone(&ranks), reduction)?;
         for loader in [&mut self.loader].into_iter().chain(&mut self.validation) {
-            loader.share(
-                self.engine.rank(),
-                self.engine.ranks(),
-                self.engine.shards(),
-            );
+            loader.share(&*ranks, self.engine.shards());
         }
         Ok(self)
     }

@@ -1,6 +1,8 @@
 //! Random problems of any shape, and what the plain loops of `bptt::reference` make of them.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod ranks;
+
 use bptt::optim::Algorithm;
 use bptt::{Batch, Dims, Inputs, Parameters, Scalar, Targets, batch, reference};
 use ndarray::{Array2, Array3};

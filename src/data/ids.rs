@@ -1,0 +1,175 @@
+//! Token ids in the smallest integers that hold them: [`Ids`].
+
+use bytemuck::{cast_slice, cast_slice_mut};
+use std::ops::Range;
+
+/// Token ids in the smallest integers that hold them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// Up to 256 symbols.
+    U8(Vec<u8>),
+    /// Up to 65,536 symbols.
+    U16(Vec<u16>),
+    /// More.
+    U32(Vec<u32>),
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Ids::U8(Vec::new())
+    }
+}
+
+/// The same expression for whichever vector it is.
+macro_rules! each {
+    ($ids:expr, $v:ident => $body:expr) => {
+        match $ids {
+            Ids::U8($v) => $body,
+            Ids::U16($v) => $body,
+            Ids::U32($v) => $body,
+        }
+    };
+}
+
+impl Ids {
+    /// How many ids there are.
+    pub fn len(&self) -> usize {
+        each!(self, v => v.len())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id at `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Ids::len`].
+    #[allow(clippy::useless_conversion)] // one of the three is `u32`
+    pub fn get(&self, i: usize) -> u32 {
+        each!(self, v => u32::from(v[i]))
+    }
+
+    /// Copies `out.len()` ids, from `start` on.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[allow(clippy::useless_conversion)] // one of the three is `u32`
+    pub fn copy_to(&self, start: usize, out: &mut [u32]) {
+        let end = start + out.len();
+        each!(self, v => {
+            for (out, &id) in out.iter_mut().zip(&v[start..end]) {
+                *out = u32::from(id);
+            }
+        });
+    }
+
+    /// Appends an id, widening all of them if it does not fit.
+    pub(super) fn push(&mut self, id: u32) {
+        match self {
+            Ids::U8(v) => match u8::try_from(id) {
+                Ok(id) => v.push(id),
+                Err(_) => {
+                    *self = Ids::U16(v.iter().map(|&id| u16::from(id)).collect());
+                    self.push(id);
+                }
+            },
+            Ids::U16(v) => match u16::try_from(id) {
+                Ok(id) => v.push(id),
+                Err(_) => {
+                    *self = Ids::U32(v.iter().map(|&id| u32::from(id)).collect());
+                    self.push(id);
+                }
+            },
+            Ids::U32(v) => v.push(id),
+        }
+    }
+
+    pub(super) fn reserve(&mut self, more: usize) {
+        each!(self, v => v.reserve(more));
+    }
+
+    pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) {
+        match self {
+            Ids::U8(v) => v.extend_from_slice(bytes),
+            _ => bytes.iter().for_each(|&byte| self.push(u32::from(byte))),
+        }
+    }
+
+    /// Each id `i` replaced by `map[i]`, all of them below `symbols`; in the smallest integers for as many.
+    pub(super) fn mapped(self, map: impl Fn(u32) -> u32, symbols: usize) -> Self {
+        let same = self.width() == Self::for_symbols(symbols).width();
+        match self {
+            Ids::U8(mut v) if same => {
+                v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as u8);
+                Ids::U8(v)
+            }
+            Ids::U16(mut v) if same => {
+                v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as u16);
+                Ids::U16(v)
+            }
+            Ids::U32(mut v) if same => {
+                v.iter_mut().for_each(|id| *id = map(*id));
+                Ids::U32(v)
+            }
+            other => {
+                let ids = (0..other.len()).map(|i| map(other.get(i)));
+                match Self::for_symbols(symbols) {
+                    Ids::U8(_) => Ids::U8(ids.map(|id| id as u8).collect()),
+                    Ids::U16(_) => Ids::U16(ids.map(|id| id as u16).collect()),
+                    Ids::U32(_) => Ids::U32(ids.collect()),
+                }
+            }
+        }
+    }
+
+    /// None yet, in the smallest integers for so many symbols.
+    pub(super) fn for_symbols(symbols: usize) -> Self {
+        match symbols {
+            ..=0x100 => Ids::U8(Vec::new()),
+            ..=0x1_0000 => Ids::U16(Vec::new()),
+            _ => Ids::U32(Vec::new()),
+        }
+    }
+
+    /// None yet, in integers of the same size.
+    pub(super) fn none(&self) -> Self {
+        match self {
+            Ids::U8(_) => Ids::U8(Vec::new()),
+            Ids::U16(_) => Ids::U16(Vec::new()),
+            Ids::U32(_) => Ids::U32(Vec::new()),
+        }
+    }
+
+    pub(super) fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Ids::U8(v) => Ids::U8(v.split_off(at)),
+            Ids::U16(v) => Ids::U16(v.split_off(at)),
+            Ids::U32(v) => Ids::U32(v.split_off(at)),
+        }
+    }
+
+    /// Bytes of an id.
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Ids::U8(_) => 1,
+            Ids::U16(_) => 2,
+            Ids::U32(_) => 4,
+        }
+    }
+
+    /// Some of them as bytes, in this machine's order.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        each!(self, v => cast_slice(&v[range]))
+    }
+
+    /// Appends `more` zeros, and returns their bytes.
+    pub(super) fn grow(&mut self, more: usize) -> &mut [u8] {
+        let at = self.len();
+        each!(self, v => {
+            v.resize(at + more, 0);
+            cast_slice_mut(&mut v[at..])
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! What several ranks read of their data: each its part, and together what one process reads.
+
+mod support;
+
+use bptt::data::{Corpus, Ids, Loader, Reading, TokenKind, Vocabulary, WordLimits};
+use bptt::optim::OptimizerOptions;
+use bptt::ranks::{Ranks, Reduction};
+use bptt::train::{Checkpoint, TrainOptions, Trainer};
+use bptt::{Dims, EngineOptions, Error, Init, Result, Rnn};
+use proptest::prelude::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::ranks::on_ranks;
+use tempfile::TempDir;
+
+const KINDS: [TokenKind; 3] = [TokenKind::Char, TokenKind::Byte, TokenKind::Word];
+
+/// A folder of these files, which is to be read.
+fn folder(files: &[Vec<u8>]) -> (TempDir, Vec<PathBuf>) {
+    let root = tempfile::tempdir().unwrap();
+    for (i, content) in files.iter().enumerate() {
+        fs::write(root.path().join(format!("{i:02}")), content).unwrap();
+    }
+    let paths = vec![root.path().to_owned()];
+    (root, paths)
+}
+
+fn whole(paths: &[PathBuf], kind: TokenKind, limits: WordLimits) -> Result<(Corpus, Reading)> {
+    match kind {
+        TokenKind::Word => Corpus::read_words(paths, limits),
+        kind => Corpus::read(paths, kind),
+    }
+}
+
+fn ids(ids: &Ids) -> Vec<u32> {
+    (0..ids.len()).map(|i| ids.get(i)).collect()
+}
+
+/// Checks the parts of `size` ranks, and of both sides of a split.
+fn check_parts(paths: &[PathBuf], kind: TokenKind, limits: WordLimits, size: usize, cut: f64) {
+    let (all, reading) = whole(paths, kind, limits).unwrap();
+    let split = all.clone().split(cut).unwrap();
+    let parts = on_ranks(size, |ranks| {
+        let (part, of_part) = Corpus::read_part(paths, kind, limits, &*ranks).unwrap();
+        let known = Corpus::read_part_with(paths, all.vocabulary(), &*ranks).unwrap();
+        assert_eq!(known, (part.clone(), of_part));
+        assert_eq!(of_part, reading);
+        let (train, valid) = part.clone().split(cut).unwrap();
+        for (part, all) in [(&part, &all), (&train, &split.0), (&valid, &split.1)] {
+            assert_eq!(part.vocabulary(), all.vocabulary());
+            assert!(part.documents().eq(all.documents()));
+            assert_eq!(part.len(), all.len());
+            assert_eq!(part.fingerprint(Some(&*ranks)), all.fingerprint(None));
+        }
+        [part, train, valid].map(|part| ids(part.ids()))
+    });
+    for (i, all) in [&all, &split.0, &split.1].into_iter().enumerate() {
+        let together: Vec<_> = parts.iter().flat_map(|part| part[i].clone()).collect();
+        assert_eq!(together, ids(all.ids()), "{kind:?} on {size} ranks");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn parts_make_the_whole(
+        texts in prop::collection::vec("[ab\u{e9}\u{4e00}\u{1F600} \t\r\n]{0,40}", 1..6),
+        odd in prop::collection::vec(0usize..6, 0..3),
+        kind in 0usize..3,
+        size in 1usize..6,
+        cut in 0.0f64..0.9,
+        min_count in 0u64..3,
+    ) {
+        let mut files: Vec<_> = texts.into_iter().map(String::into_bytes).collect();
+        for at in odd {
+            let damaged = at.min(files.len() - 1);
+            files[damaged].push(0xff);
+        }
+        files.push("a last text\n".into());
+        let (_root, paths) = folder(&files);
+        let limits = WordLimits { min_count, vocab_size: None };
+        check_parts(&paths, KINDS[kind], limits, size, cut);
+    }
+}
+
+/// Ids of 16 and 32 bits, of which a rank alone would need fewer.
+#[test]
+fn many_symbols_are_merged() {
+    let words: Vec<_> = (0..70_000).map(|i| format!("w{i} {}", i % 7)).collect();
+    let (_root, paths) = folder(&[words.join("\n").into()]);
+    check_parts(&paths, TokenKind::Word, WordLimits::default(), 3, 0.1);
+    let characters = (0x4e00..0x4e00 + 300).filter_map(char::from_u32);
+    let (_root, paths) = folder(&[characters.collect::<String>().into()]);
+    check_parts(&paths, TokenKind::Char, WordLimits::default(), 4, 0.5);
+}
+
+/// What another rank reads, or nobody compares, may be anything.
+#[test]
+fn a_rank_reads_nothing_of_the_others_parts() {
+    const MANY: usize = 3 << 20;
+    let text: Vec<u8> = (0..MANY)
+        .map(|i| b"the quick brown fox\n"[i % 20])
+        .collect();
+    for kind in KINDS {
+        let (_root, paths) = folder(std::slice::from_ref(&text));
+        let (all, _) = whole(&paths, kind, WordLimits::default()).unwrap();
+        let parts = on_ranks(3, |ranks| {
+            let mut own = text.clone();
+            let part = ranks.rank() * MANY / 3..(ranks.rank() + 1) * MANY / 3;
+            for (i, byte) in own.iter_mut().enumerate() {
+                let compared = i % (MANY / 64) < 4096;
+                let near = part.start.saturating_sub(300) <= i && i < part.end + 300;
+                // No UTF-8, and it would be a symbol of its own.
+                *byte = if compared || near { *byte } else { 0xff };
+            }
+            let (_root, paths) = folder(&[own]);
+            // A folder's files are checked before they are read, a file that is named is read.
+            let file = [paths[0].join("00")];
+            for paths in [&paths[..], &file] {
+                let part = Corpus::read_part(paths, kind, WordLimits::default(), &*ranks);
+                let (part, _) = part.unwrap();
+                assert_eq!(part.vocabulary(), all.vocabulary());
+                assert_eq!(part.fingerprint(Some(&*ranks)), all.fingerprint(None));
+                assert!(part.ids().len().abs_diff(all.len() / 3) < 30);
+            }
+        });
+        assert_eq!(parts.len(), 3);
+    }
+}
+
+#[test]
+fn ranks_that_see_other_files_are_told_so() {
+    let text = "a text that is long enough to be compared. ".repeat(9000);
+    let mut other = text.clone();
+    other.replace_range(100_000..101_000, &"x".repeat(1000));
+    let longer = format!("{text}.");
+    for content in [other, longer] {
+        let errors = on_ranks(3, |ranks| {
+            let here = if ranks.rank() == 2 { &content } else { &text };
+            let (_root, paths) = folder(&[here.clone().into()]);
+            Corpus::read_part(&paths, TokenKind::Char, WordLimits::default(), &*ranks).unwrap_err()
+        });
+        for error in errors {
+            assert!(matches!(error, Error::Ranks { rank: 2, .. }), "{error}");
+        }
+    }
+}
+
+/// What is wrong with a text is wrong whoever reads it.
+#[test]
+fn errors_are_those_of_one_process() {
+    let (_root, paths) = folder(&["good text\nabcé\nagood ? text\n".repeat(30).into()]);
+    let known = Vocabulary::of_chars("abcé dgotex\n");
+    let expected = Corpus::read_with(&paths, &known).unwrap_err().to_string();
+    let there = expected.replace("line 3,", "line 48,");
+    let errors = on_ranks(2, |ranks| {
+        Corpus::read_part_with(&paths, &known, &*ranks).unwrap_err()
+    });
+    assert_eq!(errors[0].to_string(), expected);
+    assert_eq!(errors[1].to_string(), there);
+
+    let (_root, paths) = folder(&[Vec::new(), vec![0xff; 100]]);
+    for kind in KINDS {
+        let limits = WordLimits::default();
+        let expected = whole(&paths, kind, limits).unwrap_err().to_string();
+        let errors = on_ranks(2, |ranks| {
+            Corpus::read_part(&paths, kind, limits, &*ranks).unwrap_err()
+        });
+        for error in errors {
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}
+
+/// A run on parts of a text, or on all of it.
+fn run(paths: &[PathBuf], ranks: Option<std::sync::Arc<dyn Ranks>>) -> Checkpoint<f32> {
+    let (kind, limits) = (TokenKind::Char, WordLimits::default());
+    let (corpus, _) = match &ranks {
+        Some(ranks) => Corpus::read_part(paths, kind, limits, &**ranks).unwrap(),
+        None => Corpus::read(paths, kind).unwrap(),
+    };
+    let symbols = corpus.vocabulary().len();
+    let (train, valid) = corpus.split(0.2).unwrap();
+    let (train, valid) = (
+        Loader::text(train, 9, 8).unwrap(),
+        Loader::evaluation_text(valid).unwrap(),
+    );
+    let rnn = Rnn::new(Dims::new(symbols, 6, symbols).unwrap(), Init::Orthogonal, 1).unwrap();
+    let engine = EngineOptions {
+        threads: 1,
+        shards: 6,
+        memory: None,
+    };
+    let options = TrainOptions {
+        // More than an epoch.
+        steps: 2 * train.windows_per_epoch() + 3,
+        report_every: 7,
+        ..TrainOptions::default()
+    };
+    let optimizer = OptimizerOptions::default();
+    let mut run = Trainer::new(rnn, train, Some(valid), engine, optimizer, options).unwrap();
+    if let Some(ranks) = ranks {
+        run = run.join(ranks, Reduction::Ordered).unwrap();
+    }
+    run.run(&mut ()).unwrap();
+    run.checkpoint()
+}
+
+#[test]
+fn a_run_on_parts_is_a_run_on_the_whole() {
+    let line = |i: usize| format!("{} the {}quick fox\n", i * i, "very ".repeat(i % 5));
+    let document = |lines: std::ops::Range<usize>| lines.map(line).collect::<String>().into_bytes();
+    // One document, and many that end within windows.
+    let one = folder(&[document(0..400)]);
+    let many: Vec<_> = (0..60).map(|i| document(7 * i..7 * i + i % 9)).collect();
+    for (_root, paths) in [one, folder(&many)] {
+        let alone = run(&paths, None);
+        for size in [1, 2, 3, 6] {
+            for one in on_ranks(size, |ranks| run(&paths, Some(ranks))) {
+                assert!(one == alone, "{size} ranks of {}", shown(&paths[0]));
+            }
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    format!("{} files", fs::read_dir(path).unwrap().count())
+}
