@@ -2,14 +2,19 @@
 
 mod support;
 
-use bptt::data::{Corpus, Ids, Loader, Reading, TokenKind, Vocabulary, WordLimits};
+use bptt::data::{
+    Corpus, Ids, Loader, Reading, Sequences, TokenKind, Vocabulary, WordLimits, file_fingerprint,
+};
 use bptt::optim::OptimizerOptions;
 use bptt::ranks::{Ranks, Reduction};
 use bptt::train::{Checkpoint, TrainOptions, Trainer};
 use bptt::{Dims, EngineOptions, Error, Init, Result, Rnn};
+use ndarray::{Array1, Array2, Array3};
+use ndarray_npy::NpzWriter;
 use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use support::ranks::on_ranks;
 use tempfile::TempDir;
 
@@ -173,27 +178,20 @@ fn errors_are_those_of_one_process() {
     }
 }
 
-/// A run on parts of a text, or on all of it.
-fn run(paths: &[PathBuf], ranks: Option<std::sync::Arc<dyn Ranks>>) -> Checkpoint<f32> {
-    let (kind, limits) = (TokenKind::Char, WordLimits::default());
-    let (corpus, _) = match &ranks {
-        Some(ranks) => Corpus::read_part(paths, kind, limits, &**ranks).unwrap(),
-        None => Corpus::read(paths, kind).unwrap(),
-    };
-    let symbols = corpus.vocabulary().len();
-    let (train, valid) = corpus.split(0.2).unwrap();
-    let (train, valid) = (
-        Loader::text(train, 9, 8).unwrap(),
-        Loader::evaluation_text(valid).unwrap(),
-    );
-    let rnn = Rnn::new(Dims::new(symbols, 6, symbols).unwrap(), Init::Orthogonal, 1).unwrap();
+/// A run of more than an epoch.
+fn run(
+    train: Loader<f32>,
+    valid: Loader<f32>,
+    (n_x, n_y): (usize, usize),
+    ranks: Option<Arc<dyn Ranks>>,
+) -> Checkpoint<f32> {
+    let rnn = Rnn::new(Dims::new(n_x, 6, n_y).unwrap(), Init::Orthogonal, 1).unwrap();
     let engine = EngineOptions {
         threads: 1,
         shards: 6,
         memory: None,
     };
     let options = TrainOptions {
-        // More than an epoch.
         steps: 2 * train.windows_per_epoch() + 3,
         report_every: 7,
         ..TrainOptions::default()
@@ -207,6 +205,20 @@ fn run(paths: &[PathBuf], ranks: Option<std::sync::Arc<dyn Ranks>>) -> Checkpoin
     run.checkpoint()
 }
 
+/// On parts of a text, or on all of it.
+fn run_on_text(paths: &[PathBuf], ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
+    let (kind, limits) = (TokenKind::Char, WordLimits::default());
+    let (corpus, _) = match &ranks {
+        Some(ranks) => Corpus::read_part(paths, kind, limits, &**ranks).unwrap(),
+        None => Corpus::read(paths, kind).unwrap(),
+    };
+    let symbols = corpus.vocabulary().len();
+    let (train, valid) = corpus.split(0.2).unwrap();
+    let train = Loader::text(train, 9, 8).unwrap();
+    let valid = Loader::evaluation_text(valid).unwrap();
+    run(train, valid, (symbols, symbols), ranks)
+}
+
 #[test]
 fn a_run_on_parts_is_a_run_on_the_whole() {
     let line = |i: usize| format!("{} the {}quick fox\n", i * i, "very ".repeat(i % 5));
@@ -215,9 +227,9 @@ fn a_run_on_parts_is_a_run_on_the_whole() {
     let one = folder(&[document(0..400)]);
     let many: Vec<_> = (0..60).map(|i| document(7 * i..7 * i + i % 9)).collect();
     for (_root, paths) in [one, folder(&many)] {
-        let alone = run(&paths, None);
+        let alone = run_on_text(&paths, None);
         for size in [1, 2, 3, 6] {
-            for one in on_ranks(size, |ranks| run(&paths, Some(ranks))) {
+            for one in on_ranks(size, |ranks| run_on_text(&paths, Some(ranks))) {
                 assert!(one == alone, "{size} ranks of {}", shown(&paths[0]));
             }
         }
@@ -226,4 +238,156 @@ fn a_run_on_parts_is_a_run_on_the_whole() {
 
 fn shown(path: &Path) -> String {
     format!("{} files", fs::read_dir(path).unwrap().count())
+}
+
+/// Sequences of several lengths, in one of these forms, as `numpy.savez` writes them.
+fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
+    let (n, t) = (29, 9);
+    let length = |i: usize| 1 + i * 5 % t;
+    let inside = |i: usize, step: usize| padding.is_empty() || step < length(i);
+    let mut npz = NpzWriter::new(fs::File::create(path).unwrap());
+    // What is beyond the lengths is no number that may be there.
+    let beyond = |i, step| padding == "lengths" && !inside(i, step);
+    if tokens {
+        let id = |(i, step)| {
+            if beyond(i, step) {
+                -1
+            } else {
+                ((i * 3 + step) % 6) as i64
+            }
+        };
+        npz.add_array("inputs", &Array2::from_shape_fn((n, t), id))
+            .unwrap();
+    } else {
+        let x = |(i, step, k): (usize, usize, usize)| match beyond(i, step) {
+            true => f64::NAN,
+            false => ((i + 2 * step + 3 * k) as f64).sin(),
+        };
+        npz.add_array("inputs", &Array3::from_shape_fn((n, t, 6), x))
+            .unwrap();
+    }
+    if classes {
+        let id = |(i, step)| {
+            if !inside(i, step) {
+                -7
+            } else {
+                ((i + step) % 6) as i16
+            }
+        };
+        npz.add_array("targets", &Array2::from_shape_fn((n, t), id))
+            .unwrap();
+    } else {
+        let p = |(i, step, k): (usize, usize, usize)| match (!inside(i, step), (i + step) % 6 == k)
+        {
+            (true, _) => -1.0,
+            (false, hit) => f32::from(hit),
+        };
+        npz.add_array("targets", &Array3::from_shape_fn((n, t, 6), p))
+            .unwrap();
+    }
+    match padding {
+        "lengths" => {
+            let lengths = Array1::from_shape_fn(n, |i| length(i) as u32);
+            npz.add_array("lengths", &lengths).unwrap();
+        }
+        "mask" => {
+            let mask = Array2::from_shape_fn((n, t), |(i, step)| inside(i, step));
+            npz.add_array("mask", &mask).unwrap();
+        }
+        _ => {}
+    }
+    npz.finish().unwrap();
+}
+
+fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
+    let set = match &ranks {
+        Some(ranks) => Sequences::open_npz(path, Some(&**ranks)).unwrap(),
+        None => Sequences::read_npz(path).unwrap(),
+    };
+    assert_eq!(set.stays_in_file(), ranks.is_some());
+    let (n_x, n_y) = set.dims();
+    let (train, valid) = set.split(0.3, 1).unwrap();
+    let train = Loader::sequences(train, 8, Some(4), 3).unwrap();
+    let valid = Loader::evaluation_sequences(valid).unwrap();
+    run(train, valid, (n_x, n_y), ranks)
+}
+
+#[test]
+fn a_run_on_sequences_in_a_file_is_one_on_those_in_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("set.npz");
+    for (i, padding) in ["", "lengths", "mask"].into_iter().enumerate() {
+        for (tokens, classes) in [(false, false), (false, true), (true, false), (true, true)] {
+            save_set(&path, tokens, classes, padding);
+            let alone = run_on_set(&path, None);
+            for one in on_ranks(2 + i % 2, |ranks| run_on_set(&path, Some(ranks))) {
+                assert!(
+                    one == alone,
+                    "tokens {tokens}, classes {classes}, {padding:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Each rank checks its part, and finds of the whole what one process finds. What another rank checks, or nobody compares,
+/// may be anything.
+#[test]
+fn sequences_are_checked_by_parts() {
+    const SIZE: usize = 3;
+    let (n, t, n_x) = (6000, 5, 20);
+    let save = |path: &Path, shift: usize| {
+        let x = Array3::from_shape_fn((n, t, n_x), |(i, step, k)| (i + step * k) as f32);
+        let y = Array2::from_shape_fn((n, t), |(i, step)| ((i + step + shift) / 1000) as u8);
+        let mask = Array2::from_shape_fn((n, t), |(i, step)| (i + step) % 3 > 0);
+        let mut npz = NpzWriter::new(fs::File::create(path).unwrap());
+        npz.add_array("inputs", &x).unwrap();
+        npz.add_array("targets", &y).unwrap();
+        npz.add_array("mask", &mask).unwrap();
+        npz.finish().unwrap();
+    };
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole.npz");
+    save(&whole, 0);
+    let alone = Sequences::<f32>::read_npz(&whole).unwrap();
+    let bytes = fs::read(&whole).unwrap();
+    let header = bytes.windows(5).position(|w| w == b"NUMPY").unwrap();
+    let begin = header
+        + bytes[header..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .unwrap()
+        + 1;
+    let between = bytes.len() / 64;
+    on_ranks(SIZE, |ranks| {
+        let mut own = bytes.clone();
+        let rows = ranks.rank() * n / SIZE..(ranks.rank() + 1) * n / SIZE;
+        for (i, row) in own[begin..]
+            .chunks_exact_mut(t * n_x * 4)
+            .take(n)
+            .enumerate()
+        {
+            let at = (begin + i * row.len()) % between;
+            if !rows.contains(&i) && at > 4200 && at + row.len() < between {
+                row.fill(0xff); // NaN
+            }
+        }
+        let path = root.path().join(format!("{}.npz", ranks.rank()));
+        fs::write(&path, own).unwrap();
+        assert!(Sequences::<f32>::read_npz(&path).is_err());
+        let set = Sequences::<f32>::open_npz(&path, Some(&*ranks)).unwrap();
+        assert_eq!((set.dims(), set.counted()), (alone.dims(), alone.counted()));
+        assert_eq!((set.mask(), set.lengths()), (alone.mask(), alone.lengths()));
+        let fingerprint = |ranks| file_fingerprint(&whole, ranks).unwrap();
+        assert_eq!(fingerprint(Some(&*ranks)), fingerprint(None));
+    });
+    // Of files that were saved with other numbers, checksums tell.
+    let other = root.path().join("other.npz");
+    save(&other, 1);
+    for error in on_ranks(SIZE, |ranks| {
+        let path = if ranks.rank() == 1 { &other } else { &whole };
+        Sequences::<f32>::open_npz(path, Some(&*ranks)).unwrap_err()
+    }) {
+        assert!(matches!(error, Error::Ranks { rank: 1, .. }), "{error}");
+    }
 }

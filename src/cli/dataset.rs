@@ -7,7 +7,11 @@ use super::settings::Settings;
 use super::world::World;
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
-use bptt::data::{Corpus, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, reber};
+use bptt::data::{
+    Corpus, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, file_fingerprint,
+    reber,
+};
+use bptt::ranks::Ranks;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -58,16 +62,37 @@ pub fn is_npz(data: &[PathBuf]) -> Result<bool> {
     }
 }
 
-/// The sequences of an `.npz` file, if there is memory for them.
-pub fn read_set<T: Scalar>(path: &Path) -> Result<Sequences<T>> {
-    memory::check_npz::<T>(path, true)?;
-    Ok(Sequences::read_npz(path)?)
+/// The sequences of an `.npz` file: in memory, if there is room for them and no other process reads them as well.
+pub fn read_set<T: Scalar>(
+    path: &Path,
+    ranks: Option<&dyn Ranks>,
+    output: Output,
+) -> Result<Sequences<T>> {
+    let whole = memory::check_npz::<T>(path, true);
+    if ranks.is_none() && whole.is_ok() {
+        return Ok(Sequences::read_npz(path)?);
+    }
+    memory::check_open_npz::<T>(path)?;
+    let set = Sequences::open_npz(path, ranks)?;
+    match (set.stays_in_file(), ranks) {
+        (true, None) => output.remark(format_args!(
+            "{}: more than fits into memory, so each window is read when it is needed",
+            path.display()
+        )),
+        (false, Some(_)) => output.remark(format_args!(
+            "{}: its arrays are compressed or in Fortran order, so every rank reads and keeps all of them; \
+             `numpy.savez` of arrays in C order lets each read its part",
+            path.display()
+        )),
+        _ => {}
+    }
+    Ok(set)
 }
 
 impl<T: Scalar> Dataset<T> {
     pub fn read(settings: &Settings, output: Output, world: &World) -> Result<Self> {
         if is_npz(&settings.data)? {
-            return Self::sequences(settings);
+            return Self::sequences(settings, output, world);
         }
         let (mut best, mut fraction) = (None, 0.0);
         let (corpus, valid, summary) = if settings.data.is_empty() {
@@ -88,7 +113,7 @@ impl<T: Scalar> Dataset<T> {
                 min_count: settings.min_count,
                 vocab_size: settings.vocab_size,
             };
-            let (data, kind, ranks) = (&settings.data, settings.tokens, world.ranks());
+            let (data, kind, ranks) = (&settings.data, settings.tokens, world.several());
             let (corpus, reading) = match (&ranks, kind) {
                 (Some(ranks), _) => Corpus::read_part(data, kind, limits, &**ranks)?,
                 (None, TokenKind::Word) => Corpus::read_words(data, limits)?,
@@ -139,7 +164,7 @@ impl<T: Scalar> Dataset<T> {
             group(valid.len() as u64),
             vocabulary.len()
         );
-        let (ranks, mut digest) = (world.ranks(), Xxh3::new());
+        let (ranks, mut digest) = (world.several(), Xxh3::new());
         digest.update(vocabulary.to_json().as_bytes());
         for part in [&corpus, &valid] {
             digest.update(&part.fingerprint(ranks.as_deref()).to_le_bytes());
@@ -180,11 +205,13 @@ impl<T: Scalar> Dataset<T> {
         })
     }
 
-    fn sequences(settings: &Settings) -> Result<Self> {
+    fn sequences(settings: &Settings, output: Output, world: &World) -> Result<Self> {
         let path = &settings.data[0];
-        let set = read_set::<T>(path)?;
+        let ranks = world.several();
+        let ranks = ranks.as_deref();
+        let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();
-        digest_file(&mut digest, path)?;
+        digest.update(&file_fingerprint(path, ranks)?.to_le_bytes());
         let (n_x, n_y) = set.dims();
         let fraction = match settings.valid.is_empty() {
             true => settings.valid_fraction.unwrap_or(VALID_FRACTION),
@@ -197,14 +224,14 @@ impl<T: Scalar> Dataset<T> {
                 (train, Some(valid))
             }
             [valid] => {
-                digest_file(&mut digest, valid)?;
-                let valid = read_set::<T>(valid)?;
-                valid.batch().check(bptt::Dims::new(n_x, 1, n_y)?)?;
+                digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
+                let valid = read_set::<T>(valid, ranks, output)?;
+                valid.check(bptt::Dims::new(n_x, 1, n_y)?)?;
                 (set, Some(valid))
             }
             many => bail!("--valid: one .npz is expected, found {} paths", many.len()),
         };
-        let tokens = matches!(train.batch().inputs, bptt::Inputs::Tokens(_));
+        let tokens = train.reads_tokens();
         let summary = format!(
             "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} classes",
             path.display(),
@@ -243,18 +270,6 @@ fn report_every(windows_per_epoch: u64, tokens_per_window: usize, valid_tokens: 
 fn reber_cut(text: &str, fraction: f64) -> usize {
     let cut = ((1.0 - fraction) * text.len() as f64) as usize;
     text[..cut].rfind('\n').map_or(text.len(), |at| at + 1)
-}
-
-fn digest_file(digest: &mut Xxh3, path: &Path) -> Result<()> {
-    use std::io::Read;
-    let mut file = fs_err::File::open(path)?;
-    let mut block = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(()),
-            n => digest.update(&block[..n]),
-        }
-    }
 }
 
 pub fn kind_name(kind: TokenKind) -> &'static str {

@@ -8,7 +8,7 @@ use super::numbers::group;
 use super::output::Output;
 use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};
-use bptt::data::{Corpus, Loader, OwnedInputs};
+use bptt::data::{Corpus, Loader};
 use bptt::model::Model;
 use bptt::{Engine, EngineOptions, Scalar, train};
 use serde_json::json;
@@ -21,11 +21,10 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let dims = model.rnn.dims();
     let (mut data, tokens) = if is_npz(&args.data)? {
         let path = &args.data[0];
-        let set = read_set::<T>(path)?;
-        set.batch()
-            .check(dims)
+        let set = read_set::<T>(path, None, output)?;
+        set.check(dims)
             .with_context(|| format!("{} does not fit {}", path.display(), args.model.display()))?;
-        let tokens = matches!(set.inputs(), OwnedInputs::Tokens(_));
+        let tokens = set.reads_tokens();
         (Loader::evaluation_sequences(set)?, tokens)
     } else {
         let Some(vocabulary) = &model.about.vocabulary else {

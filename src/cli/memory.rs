@@ -125,6 +125,13 @@ pub fn check_npz<T: Scalar>(path: &Path, targets: bool) -> Result<()> {
     check(bytes, 1, &what, "use fewer or shorter sequences")
 }
 
+/// The same for one whose arrays stay in it as far as they can.
+pub fn check_open_npz<T: Scalar>(path: &Path) -> Result<()> {
+    let what = format!("reading {}", path.display());
+    let bytes = Sequences::<T>::open_npz_memory(path)?;
+    check(bytes, 1, &what, "use fewer or shorter sequences")
+}
+
 /// Bytes that can be had: free memory and swap, within the limit of the control group.
 fn available() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -54,6 +54,11 @@ impl World {
         None
     }
 
+    /// The same, unless this process is the only one.
+    pub fn several(&self) -> Option<Arc<dyn Ranks>> {
+        self.ranks().filter(|ranks| ranks.size() > 1)
+    }
+
     pub fn rank(&self) -> usize {
         self.ranks().map_or(0, |ranks| ranks.rank())
     }
@@ -83,7 +88,7 @@ impl World {
     pub fn share_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         match self.ranks() {
             None => bytes,
-            Some(ranks) => ranks::broadcast_bytes(&*ranks, bytes, 0),
+            Some(ranks) => ranks::broadcast_bytes(&*ranks, &bytes, 0),
         }
     }
 

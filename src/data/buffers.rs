@@ -4,11 +4,12 @@
 
 use super::documents::Documents;
 use super::loader::Row;
-use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
+use super::sequences::{Arrays, OwnedInputs, OwnedTargets, Sequences};
+use super::stored::Kept;
 use super::streams::Streams;
 use super::tokens::{Needs, Tokens};
 use crate::deal::Share;
-use crate::{Answers, Batch, Inputs, Scalar, Targets};
+use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
 use ndarray::{ArrayView2, ArrayView3};
 use std::ops::Range;
 
@@ -129,12 +130,15 @@ impl<T: Scalar> Buffers<T> {
     }
 
     /// Some steps of some sequences.
+    ///
+    /// # Errors
+    /// [`crate::Error::File`] if they are in a file, and that is not any more what it was.
     pub fn sequences(
         &mut self,
         set: &Sequences<T>,
         rows: &[usize],
         steps: Range<usize>,
-    ) -> Batch<'_, T> {
+    ) -> Result<Batch<'_, T>> {
         let lengths = set.lengths().map(|lengths| {
             let own = rows
                 .iter()
@@ -149,27 +153,68 @@ impl<T: Scalar> Buffers<T> {
             all_steps: set.steps(),
             steps,
         };
-        let shape = (rows.len(), part.steps.len());
-        let inputs = match set.inputs() {
-            OwnedInputs::Dense(x) => {
-                part.gather(x.as_slice(), x.dim().2, &mut self.features);
-                Inputs::Dense(cube(shape, x.dim().2, &self.features))
-            }
-            OwnedInputs::Tokens(ids) => {
-                part.gather(ids.as_slice(), 1, &mut self.tokens);
-                Inputs::Tokens(matrix(shape, &self.tokens))
-            }
+        let (shape, steps) = ((rows.len(), part.steps.len()), &part.steps);
+        let mask_of = |row: usize| {
+            let mask = set.mask().and_then(|mask| mask.to_slice());
+            mask.map(|mask| &mask[row * part.all_steps..][steps.clone()])
         };
-        let targets = match set.targets() {
-            OwnedTargets::Distributions(y) => {
-                part.gather(y.as_slice(), y.dim().2, &mut self.distributions);
-                Targets::Distributions(cube(shape, y.dim().2, &self.distributions))
+        let (inputs, targets);
+        match &set.arrays {
+            Arrays::Memory(x, y) => {
+                inputs = match x {
+                    OwnedInputs::Dense(x) => {
+                        part.gather(x.as_slice(), x.dim().2, &mut self.features);
+                        Inputs::Dense(cube(shape, x.dim().2, &self.features))
+                    }
+                    OwnedInputs::Tokens(ids) => {
+                        part.gather(ids.as_slice(), 1, &mut self.tokens);
+                        Inputs::Tokens(matrix(shape, &self.tokens))
+                    }
+                };
+                targets = match y {
+                    OwnedTargets::Distributions(y) => {
+                        part.gather(y.as_slice(), y.dim().2, &mut self.distributions);
+                        Targets::Distributions(cube(shape, y.dim().2, &self.distributions))
+                    }
+                    OwnedTargets::Classes(ids) => {
+                        part.gather(ids.as_slice(), 1, &mut self.classes);
+                        Targets::Classes(matrix(shape, &self.classes))
+                    }
+                };
             }
-            OwnedTargets::Classes(ids) => {
-                part.gather(ids.as_slice(), 1, &mut self.classes);
-                Targets::Classes(matrix(shape, &self.classes))
+            Arrays::File(stored) => {
+                let floats = |kept: &Kept, width, out: &mut Vec<T>| {
+                    part.each_row(width, out, |row, out| {
+                        kept.floats(stored.row(row), steps.clone(), mask_of(row), out)
+                    })
+                };
+                let ids = |kept: &Kept, out: &mut Vec<u32>| {
+                    part.each_row(1, out, |row, out| {
+                        kept.ids(stored.row(row), steps.clone(), mask_of(row), out)
+                    })
+                };
+                inputs = match stored.n_x() {
+                    Some(n_x) => {
+                        floats(stored.inputs(), n_x, &mut self.features)?;
+                        Inputs::Dense(cube(shape, n_x, &self.features))
+                    }
+                    None => {
+                        ids(stored.inputs(), &mut self.tokens)?;
+                        Inputs::Tokens(matrix(shape, &self.tokens))
+                    }
+                };
+                targets = match stored.n_y() {
+                    Some(n_y) => {
+                        floats(stored.targets(), n_y, &mut self.distributions)?;
+                        Targets::Distributions(cube(shape, n_y, &self.distributions))
+                    }
+                    None => {
+                        ids(stored.targets(), &mut self.classes)?;
+                        Targets::Classes(matrix(shape, &self.classes))
+                    }
+                };
             }
-        };
+        }
         let mask = set.mask().map(|mask| {
             // Every rank counts all steps that count.
             let all = Part {
@@ -179,11 +224,11 @@ impl<T: Scalar> Buffers<T> {
             all.gather(mask.as_slice(), 1, &mut self.mask);
             matrix(shape, &self.mask)
         });
-        Batch {
+        Ok(Batch {
             inputs,
             answers: Answers { targets, mask },
             lengths,
-        }
+        })
     }
 }
 
@@ -199,14 +244,29 @@ impl Part<'_> {
     /// `out [rows, steps, width]`.
     fn gather<A: Copy + Default>(&self, array: Option<&[A]>, width: usize, out: &mut Vec<A>) {
         let array = array.expect("the arrays of a set are row-major");
+        let copied = self.each_row(width, out, |row, out| {
+            let begin = (row * self.all_steps + self.steps.start) * width;
+            out.copy_from_slice(&array[begin..begin + out.len()]);
+            Ok(())
+        });
+        copied.expect("memory can be read");
+    }
+
+    /// The same from wherever `read` finds a row.
+    fn each_row<A: Copy + Default>(
+        &self,
+        width: usize,
+        out: &mut Vec<A>,
+        mut read: impl FnMut(usize, &mut [A]) -> Result<()>,
+    ) -> Result<()> {
         let size = self.steps.len() * width;
         out.resize(self.rows.len() * size, A::default());
-        for (i, (row, out)) in self.rows.iter().zip(out.chunks_exact_mut(size)).enumerate() {
+        for (i, (&row, out)) in self.rows.iter().zip(out.chunks_exact_mut(size)).enumerate() {
             if self.own.has(i) {
-                let begin = (row * self.all_steps + self.steps.start) * width;
-                out.copy_from_slice(&array[begin..begin + size]);
+                read(row, out)?;
             }
         }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::ids::Ids;
 use super::intern::{Interner, WordLimits};
 use super::tokens::Tokens;
 use super::vocabulary::{END_OF_LINE_ID, MOST_SYMBOLS, TokenKind, Vocabulary};
-use crate::ranks::{Ranks, Values, each};
+use crate::ranks::{Ranks, Values, total};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -221,7 +221,7 @@ impl Corpus {
         let own = self.tokens.fingerprint();
         match ranks.filter(|_| self.tokens.is_part()) {
             None => own,
-            Some(ranks) => each(ranks, own).into_iter().fold(0, u64::wrapping_add),
+            Some(ranks) => total(ranks, own),
         }
     }
 

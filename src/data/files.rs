@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What was read to make a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +113,36 @@ pub(super) fn for_each_piece(
         files: listing.files.len(),
         skipped: listing.folders.iter().map(|folder| folder.skipped).sum(),
         bytes: ranks.map_or(bytes, |_| listing.bytes()),
+    })
+}
+
+/// Whether all ranks see the same files.
+///
+/// # Errors
+/// [`Error::Ranks`] if not; [`Error::Io`] or [`Error::File`] for one that several cannot read.
+pub(super) fn agree(paths: &[PathBuf], ranks: &dyn Ranks) -> Result<()> {
+    Listing::of(paths)?.agree(ranks)
+}
+
+/// A number that tells files apart by their bytes: with several ranks, of which each reads its part, that of the whole
+/// file as well. It is the sum, wrapping, of a hash of each block with the number of the block.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`].
+pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
+    let (mut file, bytes) = file::open_ordinary(path)?;
+    let blocks = bytes.div_ceil(PIECE as u64) as usize;
+    let own = ranks.map_or(0..blocks, |ranks| piece(ranks.rank(), ranks.size(), blocks));
+    file.seek(SeekFrom::Start((own.start * PIECE) as u64))?;
+    let (mut sum, mut block) = (0, Vec::with_capacity(PIECE));
+    for number in own {
+        block.clear();
+        (&mut file).take(PIECE as u64).read_to_end(&mut block)?;
+        sum = xxh3_64_with_seed(&block, number as u64).wrapping_add(sum);
+    }
+    Ok(match ranks {
+        Some(ranks) => ranks::total(ranks, sum),
+        None => sum,
     })
 }
 

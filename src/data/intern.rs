@@ -102,12 +102,8 @@ impl Interner {
         };
         let (mut all, mut own) = (Interner::new(kind), Vec::new());
         for from in 0..ranks.size() {
-            let mine = |bytes: &[u8]| match from == ranks.rank() {
-                true => bytes.to_vec(),
-                false => Vec::new(),
-            };
-            let text = broadcast_bytes(ranks, mine(text.as_bytes()), from);
-            let counts = broadcast_bytes(ranks, mine(cast_slice(counts)), from);
+            let text = broadcast_bytes(ranks, text.as_bytes(), from);
+            let counts = broadcast_bytes(ranks, cast_slice(counts), from);
             let text = std::str::from_utf8(&text).expect("symbols that another rank has read");
             let map = all.add(
                 text,

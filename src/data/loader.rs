@@ -17,7 +17,7 @@
 use super::buffers::Buffers;
 use super::corpus::Corpus;
 use super::pieces::Pieces;
-use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
+use super::sequences::Sequences;
 use super::streams::Streams;
 use super::tokens::Needs;
 use crate::deal::Share;
@@ -53,11 +53,11 @@ pub struct Position {
 /// let corpus = Corpus::from_text(text, &Vocabulary::of_chars(text))?;
 /// let mut loader = Loader::<f32>::text(corpus, 2, 3)?;
 /// assert_eq!((loader.streams(), loader.windows_per_epoch()), (2, 2));
-/// let window = loader.next();
+/// let window = loader.next()?;
 /// let Batch { inputs, answers, .. } = window.batch;
 /// assert!(matches!(inputs, Inputs::Tokens(x) if x == array![[0, 1, 2], [5, 6, 7]]));
 /// assert!(matches!(answers.targets, Targets::Classes(y) if y == array![[1, 2, 3], [6, 7, 8]]));
-/// assert!(loader.next().ends_epoch);
+/// assert!(loader.next()?.ends_epoch);
 /// # Ok::<(), bptt::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -285,21 +285,11 @@ impl<T: Scalar> Loader<T> {
 
     /// The bytes that the arrays of a window of so many rows take at most.
     pub fn window_bytes(&self, rows: usize) -> usize {
-        let (inputs, targets) = match &self.source {
-            Source::Sequences { set, .. } => {
-                let inputs = match set.inputs() {
-                    OwnedInputs::Dense(x) => x.dim().2 * size_of::<T>(),
-                    OwnedInputs::Tokens(_) => size_of::<u32>(),
-                };
-                let targets = match set.targets() {
-                    OwnedTargets::Distributions(y) => y.dim().2 * size_of::<T>(),
-                    OwnedTargets::Classes(_) => size_of::<u32>(),
-                };
-                (inputs, targets)
-            }
-            Source::Text { .. } | Source::Pieces { .. } => (size_of::<u32>(), size_of::<u32>()),
+        let of_step = match &self.source {
+            Source::Sequences { set, .. } => set.step_bytes(),
+            Source::Text { .. } | Source::Pieces { .. } => 2 * size_of::<u32>(),
         };
-        rows * self.shape().1 * (inputs + targets + size_of::<bool>())
+        rows * self.shape().1 * (of_step + size_of::<bool>())
     }
 
     /// How many steps count in the loss in an epoch.
@@ -341,9 +331,12 @@ impl<T: Scalar> Loader<T> {
     /// iterator.
     ///
     /// Its arrays live in buffers that are used again: nothing is allocated once the first window
-    /// has been made.
+    /// has been made, where the data is in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is in a file ([`Sequences::open_npz`]) that is not any more what it was.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Window<'_, T> {
+    pub fn next(&mut self) -> Result<Window<'_, T>> {
         let position = self.position;
         let ends_epoch = position.window + 1 == self.windows_per_epoch();
         self.position = match ends_epoch {
@@ -386,17 +379,17 @@ impl<T: Scalar> Loader<T> {
                 let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
                 let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                (self.buffers.sequences(set, rows, steps), None, part == 0)
+                (self.buffers.sequences(set, rows, steps)?, None, part == 0)
             }
         };
-        Window {
+        Ok(Window {
             counted: batch.counted(),
             batch,
             fresh,
             rows,
             position,
             ends_epoch,
-        }
+        })
     }
 }
 

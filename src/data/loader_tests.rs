@@ -1,5 +1,6 @@
 use super::super::vocabulary::Vocabulary;
 use super::*;
+use crate::data::{OwnedInputs, OwnedTargets};
 use crate::{Inputs, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;
@@ -41,7 +42,7 @@ fn predicted(loader: &mut Loader<f32>) -> Vec<u32> {
     let mut next: Option<Vec<u32>> = None;
     let before = loader.position();
     for k in 0..loader.windows_per_epoch() {
-        let window = loader.next();
+        let window = loader.next().unwrap();
         let (x, y) = (tokens(&window), classes(&window));
         assert_eq!((window.fresh, window.position.window), (k == 0, k));
         let counts = |at| window.batch.answers.mask.is_none_or(|mask| mask[at]);
@@ -117,7 +118,7 @@ proptest! {
         let mut predicted = Vec::new();
         let mut last: Vec<Option<u32>> = vec![None; streams];
         for k in 0..2 * windows {
-            let window = loader.next();
+            let window = loader.next().unwrap();
             prop_assert_eq!(window.fresh, k % windows == 0);
             if window.fresh {
                 predicted.clear();
@@ -173,7 +174,7 @@ proptest! {
         let mut loader = Loader::sequences(set(n, t, None), batch, seq_len, 3).unwrap();
         let mut all = Vec::new();
         for k in 0..loader.windows_per_epoch() {
-            let window = loader.next();
+            let window = loader.next().unwrap();
             let y = classes(&window);
             prop_assert_eq!(window.fresh, y[[0, 0]] % 10 == 0);
             prop_assert_eq!(window.position.window, k);
@@ -195,7 +196,7 @@ fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
     let mut loader = new();
     let windows: Vec<_> = (0..18)
         .map(|_| {
-            let window = loader.next();
+            let window = loader.next().unwrap();
             (window.position, classes(&window))
         })
         .collect();
@@ -205,11 +206,12 @@ fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
         let mut resumed = new();
         resumed.seek(*position).unwrap();
         assert_eq!(resumed.position(), *position);
-        assert_eq!(classes(&resumed.next()), expected);
+        assert_eq!(classes(&resumed.next().unwrap()), expected);
     }
     let other = Loader::sequences(set(9, 4, None), 4, Some(3), 12)
         .unwrap()
         .next()
+        .unwrap()
         .position;
     assert_eq!(other, Position::default());
     let beyond = Position {
@@ -229,11 +231,17 @@ fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
 fn masked_windows_say_how_much_counts() {
     let mask = Array2::from_shape_fn((2, 4), |(i, j)| j < 1 + i);
     let mut loader = Loader::evaluation_sequences(set(2, 4, Some(mask.clone()))).unwrap();
-    let window = loader.next();
+    let window = loader.next().unwrap();
     assert_eq!((window.counted, window.ends_epoch), (3, true));
     assert_eq!(window.batch.answers.mask.unwrap(), mask);
     let mut loader = Loader::sequences(set(2, 4, Some(mask)), 2, Some(2), 0).unwrap();
-    assert_eq!([loader.next().counted, loader.next().counted], [3, 0]);
+    assert_eq!(
+        [
+            loader.next().unwrap().counted,
+            loader.next().unwrap().counted
+        ],
+        [3, 0]
+    );
     assert_eq!(loader.counted_per_epoch(), 3);
 }
 
@@ -254,7 +262,7 @@ fn evaluation_keeps_the_order_and_cuts_long_sequences() {
         (64..70, 256..300),
     ];
     for (i, (rows, steps)) in expected.into_iter().enumerate() {
-        let window = loader.next();
+        let window = loader.next().unwrap();
         assert_eq!(tokens(&window), ids.slice(ndarray::s![rows, steps]));
         assert_eq!((window.fresh, window.ends_epoch), (i % 2 == 0, i == 3));
     }
@@ -283,7 +291,7 @@ fn short_documents_make_windows_wide_and_short() {
     assert_eq!((loader.shape(), loader.windows_per_epoch()), ((2, 8), 25));
     assert_eq!(loader.largest_window(), [4; 4]);
     for _ in 0..25 {
-        let window = loader.next();
+        let window = loader.next().unwrap();
         assert_eq!(window.batch.inputs.sequences(), (4, 4));
         let streams = window.rows.unwrap().iter().map(|row| row.stream);
         assert!(streams.eq([0, 0, 1, 1]) && window.batch.lengths.is_none());
@@ -297,8 +305,8 @@ fn buffers_are_used_again() {
         Inputs::Tokens(ids) => ids.as_ptr(),
         Inputs::Dense(_) => unreachable!(),
     };
-    let first = address(&loader.next());
-    assert!((0..100).all(|_| address(&loader.next()) == first));
+    let first = address(&loader.next().unwrap());
+    assert!((0..100).all(|_| address(&loader.next().unwrap()) == first));
 }
 
 #[test]

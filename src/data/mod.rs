@@ -10,6 +10,7 @@
 //! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
 //! | `npz` | those arrays | [`Sequences`], checked |
 //! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
+//! | `stored` | arrays in a file | [`Sequences`] that are read when they are needed |
 //! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `documents` | their lengths | the predictions of each, part by part |
@@ -24,7 +25,7 @@
 //! let text = "abracadabra";
 //! let corpus = Corpus::from_text(text, &Vocabulary::of_chars(text))?;
 //! let mut loader = Loader::<f32>::text(corpus, 2, 3)?;
-//! let window = loader.next(); // 2 streams of 5 predictions; the first 3 steps of each
+//! let window = loader.next()?; // 2 streams of 5 predictions; the first 3 steps of each
 //! assert_eq!(window.batch.inputs.sequences(), (2, 3));
 //! assert!(window.fresh && !window.ends_epoch);
 //! # Ok::<(), bptt::Error>(())
@@ -46,6 +47,7 @@ mod npz;
 mod pieces;
 mod reber;
 mod sequences;
+mod stored;
 mod streams;
 mod tokens;
 mod vocabulary;
@@ -53,7 +55,7 @@ mod zip_directory;
 
 pub use corpus::Corpus;
 pub use decoder::Decoder;
-pub use files::Reading;
+pub use files::{Reading, file_fingerprint};
 pub use ids::Ids;
 pub use intern::WordLimits;
 pub use loader::{Loader, Position, Row, Window};

@@ -11,8 +11,10 @@ use ndarray_npy::ReadableElement;
 use ndarray_npy::npy::header::Header;
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -37,9 +39,11 @@ pub(super) struct Archive<R> {
     layouts: HashMap<String, Layout>,
 }
 
-/// The elements of an array in C order.
+/// The elements of an array in C order, or of some of its rows.
 pub(super) struct Numbers {
     pub shape: Vec<usize>,
+    /// Where they begin in the array.
+    first: Vec<usize>,
     values: Values,
 }
 
@@ -58,11 +62,24 @@ enum Values {
 }
 
 /// An array that is as large as it says.
+#[derive(Clone, Debug)]
 struct Layout {
     header: Header,
     dtype: String,
     count: usize,
     item: usize,
+    /// Where its elements begin in the file, if they are there as they are, in C order.
+    stored_at: Option<u64>,
+}
+
+/// An array of which parts can be read, whenever they are needed.
+#[derive(Debug)]
+pub(super) struct Column {
+    path: PathBuf,
+    name: &'static str,
+    file: Arc<Mutex<fs_err::File>>,
+    begin: u64,
+    layout: Layout,
 }
 
 impl Archive<BufReader<fs_err::File>> {
@@ -73,15 +90,46 @@ impl Archive<BufReader<fs_err::File>> {
         Self::new(path, BufReader::new(file), names)
     }
 
+    /// [`Archive::open`] that unpacks nothing.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn headers(path: &Path, names: &[&str]) -> Result<Self> {
+        let (file, _) = file::open_ordinary(path)?;
+        let mut archive = Self::directory(path, BufReader::new(file))?;
+        archive.survey(names, false)?;
+        Ok(archive)
+    }
+
+    /// The arrays of these names, those that are there; `None` if one is compressed or in Fortran order, for of such an array
+    /// no part is in one place.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn columns(&self, names: &[&'static str]) -> Result<Option<Vec<Column>>> {
+        let file = Arc::new(Mutex::new(fs_err::File::open(&self.path)?));
+        let there = names
+            .iter()
+            .filter_map(|&name| Some((name, self.layouts.get(name)?)));
+        let columns = there.map(|(name, layout)| {
+            Some(Column {
+                path: self.path.clone(),
+                name,
+                file: Arc::clone(&file),
+                begin: layout.stored_at?,
+                layout: layout.clone(),
+            })
+        });
+        Ok(columns.collect())
+    }
+
     /// At most so many bytes are held while arrays are read of which each number becomes one of `kept` bytes, by what their
     /// headers say.
     ///
     /// # Errors
     /// As [`Archive::open`].
     pub fn memory(path: &Path, names: &[&str], kept: usize) -> Result<f64> {
-        let (file, _) = file::open_ordinary(path)?;
-        let mut archive = Self::directory(path, BufReader::new(file))?;
-        archive.survey(names, false)?;
+        let archive = Self::headers(path, names)?;
         let of =
             |layout: &Layout| layout.count as f64 * (layout.item + kept.max(layout.item)) as f64;
         Ok(archive.layouts.values().map(of).sum())
@@ -151,6 +199,19 @@ impl<R: Read + Seek> Archive<R> {
             }
         }
         Ok(())
+    }
+
+    /// What the archive says of the content of these arrays: their names and checksums.
+    pub fn checksums(&mut self, names: &[&str]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for name in names {
+            // One that is not there, or cannot be read, is found out elsewhere.
+            if let Ok(entry) = self.zip.by_name(&format!("{name}.npy")) {
+                all.extend(name.as_bytes());
+                all.extend(entry.crc32().to_le_bytes());
+            }
+        }
+        all
     }
 
     fn array_error(&self, name: &str, problem: String) -> Error {
@@ -230,7 +291,7 @@ impl<R: Read + Seek> Archive<R> {
             Err(ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(e.to_string()),
         };
-        let size = entry.size();
+        let (size, begin) = (entry.size(), entry.data_start());
         let stored = entry.compression() == CompressionMethod::Stored;
         let (header, header_len) = read_header(&mut entry)?;
         let Some(dtype) = header.type_descriptor.as_string().cloned() else {
@@ -263,6 +324,7 @@ impl<R: Read + Seek> Archive<R> {
             }
         }
         Ok(Some(Layout {
+            stored_at: (stored && is_c_order(&header)).then(|| begin + header_len as u64),
             header,
             dtype,
             count,
@@ -273,11 +335,21 @@ impl<R: Read + Seek> Archive<R> {
 
 /// The numbers of an entry that has been found to hold them.
 fn numbers(mut entry: impl Read, layout: &Layout) -> Result<Numbers, String> {
-    let (header, count) = (&layout.header, layout.count);
     read_header(&mut entry)?;
     // One byte more again, for the checksum of what is not compressed.
-    let read = entry.take((count * layout.item) as u64 + 1);
-    let values = match layout.dtype.trim_start_matches(['<', '>', '|', '=']) {
+    let read = entry.take((layout.count * layout.item) as u64 + 1);
+    let shape = layout.header.shape.clone();
+    Ok(Numbers {
+        first: vec![0; shape.len()],
+        values: values(read, layout, layout.count)?,
+        shape,
+    })
+}
+
+/// So many elements of an array.
+fn values(read: impl Read, layout: &Layout, count: usize) -> Result<Values, String> {
+    let header = &layout.header;
+    Ok(match plain(&layout.dtype) {
         "b1" => Values::Bool(elements(read, header, count)?),
         "i1" => Values::I8(elements(read, header, count)?),
         "i2" => Values::I16(elements(read, header, count)?),
@@ -289,11 +361,12 @@ fn numbers(mut entry: impl Read, layout: &Layout) -> Result<Numbers, String> {
         "u8" => Values::U64(elements(read, header, count)?),
         "f4" => Values::F32(elements(read, header, count)?),
         _ => Values::F64(elements(read, header, count)?),
-    };
-    Ok(Numbers {
-        shape: header.shape.clone(),
-        values,
     })
+}
+
+/// Whether rows are one after another.
+fn is_c_order(header: &Header) -> bool {
+    !header.layout.is_fortran() || header.shape.len() < 2
 }
 
 /// The header, and how many bytes it takes.
@@ -331,7 +404,7 @@ fn read_header(entry: &mut impl Read) -> Result<(Header, usize), String> {
 
 /// Bytes an element takes, of the types that are read.
 fn item_size(dtype: &str) -> Result<usize, String> {
-    match dtype.trim_start_matches(['<', '>', '|', '=']) {
+    match plain(dtype) {
         "b1" | "i1" | "u1" => Ok(1),
         "i2" | "u2" => Ok(2),
         "i4" | "u4" | "f4" => Ok(4),
@@ -354,7 +427,7 @@ fn elements<A: ReadableElement + Clone>(
 ) -> Result<Vec<A>, String> {
     let values = A::read_to_end_exact_vec(BufReader::new(read), &header.type_descriptor, count)
         .map_err(|e| format!("cannot be read ({e})"))?;
-    if !header.layout.is_fortran() || header.shape.len() < 2 {
+    if is_c_order(header) {
         return Ok(values);
     }
     let shape = IxDyn(&header.shape).f();
@@ -362,7 +435,136 @@ fn elements<A: ReadableElement + Clone>(
     Ok(array.iter().cloned().collect())
 }
 
+impl Column {
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.layout.header.shape
+    }
+
+    /// Whether it is of floating-point numbers.
+    pub fn is_float(&self) -> bool {
+        self.dtype().starts_with('f')
+    }
+
+    /// Whether it is of integers.
+    pub fn is_integer(&self) -> bool {
+        self.dtype().starts_with(['i', 'u'])
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.shape()[1..].iter().product::<usize>() * self.layout.item
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    pub fn all(&self) -> Result<Numbers> {
+        self.numbers(vec![0; self.shape().len()], self.shape().to_vec())
+    }
+
+    /// All of some rows.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    pub fn rows(&self, rows: Range<usize>) -> Result<Numbers> {
+        let mut first = vec![0; self.shape().len()];
+        first[0] = rows.start;
+        let mut shape = self.shape().to_vec();
+        shape[0] = rows.len();
+        self.numbers(first, shape)
+    }
+
+    /// Some steps of a row, as ids; 0 where `used` is false.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    pub fn ids(&self, row: usize, steps: Range<usize>, used: Option<&[bool]>) -> Result<Vec<u32>> {
+        let numbers = self.numbers(vec![row, steps.start], vec![1, steps.len()])?;
+        numbers
+            .into_ids(used)
+            .map_err(|problem| self.error(problem))
+    }
+
+    /// Some steps of a row, as floats.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    pub fn floats<T: Scalar>(&self, row: usize, steps: Range<usize>, out: &mut [T]) -> Result<()> {
+        let width = self.shape()[2];
+        let (first, shape) = (vec![row, steps.start, 0], vec![1, steps.len(), width]);
+        let other_order = if cfg!(target_endian = "little") {
+            '>'
+        } else {
+            '<'
+        };
+        if self.layout.item == size_of::<T>() && !self.layout.dtype.starts_with(other_order) {
+            // As they are.
+            let bytes = bytemuck::cast_slice_mut(out);
+            return self.read(&first, bytes).map_err(|e| self.unreadable(e));
+        }
+        out.copy_from_slice(&self.numbers(first, shape)?.into_floats::<T>());
+        Ok(())
+    }
+
+    fn dtype(&self) -> &str {
+        plain(&self.layout.dtype)
+    }
+
+    fn numbers(&self, first: Vec<usize>, shape: Vec<usize>) -> Result<Numbers> {
+        let count = shape.iter().product::<usize>();
+        let mut bytes = vec![0; count * self.layout.item];
+        self.read(&first, &mut bytes)
+            .map_err(|e| self.unreadable(e))?;
+        let values = values(&bytes[..], &self.layout, count);
+        Ok(Numbers {
+            values: values.map_err(|problem| self.error(problem))?,
+            shape,
+            first,
+        })
+    }
+
+    /// The elements from the one at `first` on.
+    fn read(&self, first: &[usize], bytes: &mut [u8]) -> io::Result<()> {
+        let element = first
+            .iter()
+            .zip(self.shape())
+            .fold(0, |before, (&i, &n)| before * n + i);
+        let at = self.begin + (element * self.layout.item) as u64;
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(bytes)
+    }
+
+    fn unreadable(&self, error: io::Error) -> Error {
+        self.error(format!(
+            "cannot be read any more ({error}): was the file changed?"
+        ))
+    }
+
+    fn error(&self, problem: String) -> Error {
+        Error::file(&self.path, format!("array `{}`: {problem}", self.name))
+    }
+}
+
+/// A type without its byte order.
+fn plain(dtype: &str) -> &str {
+    dtype.trim_start_matches(['<', '>', '|', '='])
+}
+
 impl Numbers {
+    /// The number of the first row in its array.
+    pub fn first_row(&self) -> usize {
+        self.first.first().copied().unwrap_or(0)
+    }
+
     /// Whether they are floating-point numbers.
     pub fn is_float(&self) -> bool {
         matches!(self.values, Values::F32(_) | Values::F64(_))
@@ -403,23 +605,28 @@ impl Numbers {
     /// # Panics
     /// If they are floating-point numbers.
     pub fn into_ids(self, used: Option<&[bool]>) -> Result<Vec<u32>, String> {
-        let shape = &self.shape;
+        let (shape, first) = (&self.shape, &self.first);
         match self.values {
             Values::Bool(v) => Ok(v.into_iter().map(u32::from).collect()),
-            Values::I8(v) => ids(v, shape, used),
-            Values::I16(v) => ids(v, shape, used),
-            Values::I32(v) => ids(v, shape, used),
-            Values::I64(v) => ids(v, shape, used),
-            Values::U8(v) => ids(v, shape, used),
-            Values::U16(v) => ids(v, shape, used),
-            Values::U32(v) => ids(v, shape, used),
-            Values::U64(v) => ids(v, shape, used),
+            Values::I8(v) => ids(v, shape, first, used),
+            Values::I16(v) => ids(v, shape, first, used),
+            Values::I32(v) => ids(v, shape, first, used),
+            Values::I64(v) => ids(v, shape, first, used),
+            Values::U8(v) => ids(v, shape, first, used),
+            Values::U16(v) => ids(v, shape, first, used),
+            Values::U32(v) => ids(v, shape, first, used),
+            Values::U64(v) => ids(v, shape, first, used),
             Values::F32(_) | Values::F64(_) => unreachable!("asked for ids after `is_float`"),
         }
     }
 }
 
-fn ids<A>(values: Vec<A>, shape: &[usize], used: Option<&[bool]>) -> Result<Vec<u32>, String>
+fn ids<A>(
+    values: Vec<A>,
+    shape: &[usize],
+    first: &[usize],
+    used: Option<&[bool]>,
+) -> Result<Vec<u32>, String>
 where
     A: Copy + Display + TryInto<u32>,
 {
@@ -431,7 +638,7 @@ where
             Ok(id) if id < u32::MAX => Ok(id),
             _ => Err(format!(
                 "{value} at {:?}, expected a number from 0 to {}",
-                position(i, shape),
+                position(i, shape, first),
                 u32::MAX - 1
             )),
         }
@@ -439,11 +646,11 @@ where
     values.into_iter().enumerate().map(convert).collect()
 }
 
-/// The index of element `i` in C order.
-fn position(mut i: usize, shape: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; shape.len()];
+/// The index of element `i` in C order, from the index of the first on.
+fn position(mut i: usize, shape: &[usize], first: &[usize]) -> Vec<usize> {
+    let mut index = first.to_vec();
     for (at, &n) in index.iter_mut().zip(shape).rev() {
-        *at = i % n;
+        *at += i % n;
         i /= n;
     }
     index

@@ -19,7 +19,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 /// The arrays of a set, and those of inputs alone.
-const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n_x", "n_y"];
+pub(super) const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n_x", "n_y"];
 const OF_INPUTS: [&str; 2] = ["inputs", "lengths"];
 
 impl<T: Scalar> Sequences<T> {
@@ -41,50 +41,18 @@ impl<T: Scalar> Sequences<T> {
         Self::from_archive(Archive::new(path, reader, &ARRAYS)?)
     }
 
-    fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
-        let (inputs, lengths) = read_inputs(&mut archive)?;
-        let (n, t) = inputs.sequences();
-        let mask = match archive.read("mask")? {
-            Some(_) if lengths.is_some() => {
-                return Err(archive.error("both `lengths` and `mask`, expected one of them"));
-            }
-            Some(mask) => Some(to_mask(&archive, mask, (n, t))?),
-            None => lengths,
-        };
-        let targets = archive.require("targets")?;
-        if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
-            let found = &targets.shape;
-            return Err(archive.error(format!(
-                "array `targets` is {found:?}, expected {n} sequences of {t} steps as `inputs`"
-            )));
-        }
-        let targets = match targets.shape[..] {
-            [n, t] if targets.is_integer() => {
-                let used = mask.as_ref().and_then(|mask| mask.as_slice());
-                let ids = to_ids(&archive, "targets", targets, used)?;
-                OwnedTargets::Classes(shaped2(&archive, (n, t), ids)?)
-            }
-            [n, t, n_y] if targets.is_float() => {
-                let weights = targets.into_floats();
-                OwnedTargets::Distributions(shaped3(&archive, (n, t, n_y), weights)?)
-            }
+    pub(super) fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
+        let set = assembled::<T>(&mut archive)?;
+        let stated = Stated::read(&mut archive)?;
+        let set = match (set.counted(), stated) {
+            (0, _) => Err(Error::NothingCounts),
+            (_, Stated(None, None)) => Ok(set),
             _ => {
-                return Err(archive.error(format!(
-                    "array `targets` is {}, \
-                     expected integer classes [N, T] or float distributions [N, T, n_y]",
-                    targets.describe()
-                )));
+                let (n_x, n_y) = stated.or(set.dims());
+                set.with_dims(n_x, n_y)
             }
         };
-        let n_x = read_size(&mut archive, "n_x")?;
-        let n_y = read_size(&mut archive, "n_y")?;
-        let set = Sequences::new(inputs, targets, mask).map_err(|e| in_file(archive.path(), e))?;
-        if (n_x, n_y) == (None, None) {
-            return Ok(set);
-        }
-        let inferred = set.dims();
-        set.with_dims(n_x.unwrap_or(inferred.0), n_y.unwrap_or(inferred.1))
-            .map_err(|e| in_file(archive.path(), e))
+        set.map_err(|e| in_file(archive.path(), e))
     }
 
     /// At most so many bytes of memory does [`Sequences::read_npz`] take for a file, which may be compressed (and
@@ -108,29 +76,113 @@ impl<T: Scalar> Sequences<T> {
     }
 }
 
+/// Where the arrays of a set are.
+pub(super) trait Arrays {
+    /// The file.
+    fn path(&self) -> &Path;
+    /// An array, if it is there; or of each the same rows.
+    fn read(&mut self, name: &'static str) -> Result<Option<Numbers>>;
+    /// An array that must be there.
+    fn require(&mut self, name: &'static str) -> Result<Numbers>;
+
+    fn error(&self, problem: String) -> Error {
+        Error::file(self.path(), problem)
+    }
+}
+
+impl<R: Read + Seek> Arrays for Archive<R> {
+    fn path(&self) -> &Path {
+        self.path()
+    }
+
+    fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
+        self.read(name)
+    }
+
+    fn require(&mut self, name: &'static str) -> Result<Numbers> {
+        self.require(name)
+    }
+}
+
+/// The sizes `n_x` and `n_y` that a file states.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stated(pub Option<usize>, pub Option<usize>);
+
+impl Stated {
+    pub fn read(arrays: &mut impl Arrays) -> Result<Self> {
+        Ok(Stated(read_size(arrays, "n_x")?, read_size(arrays, "n_y")?))
+    }
+
+    /// Those stated, the others as they were found.
+    pub fn or(self, (n_x, n_y): (usize, usize)) -> (usize, usize) {
+        (self.0.unwrap_or(n_x), self.1.unwrap_or(n_y))
+    }
+}
+
+/// The sequences that these arrays are, or some rows of them; it may be that nothing counts.
+pub(super) fn assembled<T: Scalar>(arrays: &mut impl Arrays) -> Result<Sequences<T>> {
+    let (inputs, lengths) = read_inputs(arrays)?;
+    let (n, t) = inputs.sequences();
+    let mask = match arrays.read("mask")? {
+        Some(_) if lengths.is_some() => {
+            return Err(arrays.error("both `lengths` and `mask`, expected one of them".to_owned()));
+        }
+        Some(mask) => Some(to_mask(arrays, mask, (n, t))?),
+        None => lengths,
+    };
+    let targets = arrays.require("targets")?;
+    let first_row = targets.first_row();
+    if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
+        let found = &targets.shape;
+        return Err(arrays.error(format!(
+            "array `targets` is {found:?}, expected {n} sequences of {t} steps as `inputs`"
+        )));
+    }
+    let targets = match targets.shape[..] {
+        [n, t] if targets.is_integer() => {
+            let used = mask.as_ref().and_then(|mask| mask.as_slice());
+            let ids = to_ids(arrays, "targets", targets, used)?;
+            OwnedTargets::Classes(shaped2(arrays, (n, t), ids)?)
+        }
+        [n, t, n_y] if targets.is_float() => {
+            let weights = targets.into_floats();
+            OwnedTargets::Distributions(shaped3(arrays, (n, t, n_y), weights)?)
+        }
+        _ => {
+            return Err(arrays.error(format!(
+                "array `targets` is {}, \
+                 expected integer classes [N, T] or float distributions [N, T, n_y]",
+                targets.describe()
+            )));
+        }
+    };
+    Sequences::checked(inputs, targets, mask, first_row).map_err(|e| in_file(arrays.path(), e))
+}
+
 /// The inputs, zero beyond the lengths, and where there are lengths, the steps within.
 fn read_inputs<T: Scalar>(
-    archive: &mut Archive<impl Read + Seek>,
+    arrays: &mut impl Arrays,
 ) -> Result<(OwnedInputs<T>, Option<Array2<bool>>)> {
-    let numbers = archive.require("inputs")?;
+    let numbers = arrays.require("inputs")?;
     let (n, t) = match numbers.shape[..] {
         [n, t] if numbers.is_integer() => (n, t),
         [n, t, _] if numbers.is_float() => (n, t),
         _ => {
-            return Err(archive.error(format!(
+            return Err(arrays.error(format!(
                 "array `inputs` is {}, expected float features [N, T, n_x] or integer ids [N, T]",
                 numbers.describe()
             )));
         }
     };
     if numbers.shape.contains(&0) {
-        return Err(archive.error(format!(
+        return Err(arrays.error(format!(
             "array `inputs` is {}, expected no axis of length 0",
             numbers.describe()
         )));
     }
-    let within = match archive.read("lengths")? {
-        Some(lengths) => Some(steps_within(archive, lengths, (n, t))?),
+    let first_row = numbers.first_row();
+    let within = match arrays.read("lengths")? {
+        Some(lengths) => Some(steps_within(arrays, lengths, (n, t))?),
         None => None,
     };
     let used = within.as_ref().and_then(|within| within.as_slice());
@@ -142,35 +194,39 @@ fn read_inputs<T: Scalar>(
                     x.fill(T::zero());
                 }
             }
-            OwnedInputs::Dense(shaped3(archive, (n, t, n_x), x)?)
+            OwnedInputs::Dense(shaped3(arrays, (n, t, n_x), x)?)
         }
         _ => {
-            let ids = to_ids(archive, "inputs", numbers, used)?;
-            OwnedInputs::Tokens(shaped2(archive, (n, t), ids)?)
+            let ids = to_ids(arrays, "inputs", numbers, used)?;
+            OwnedInputs::Tokens(shaped2(arrays, (n, t), ids)?)
         }
     };
-    let inputs = inputs.checked().map_err(|e| in_file(archive.path(), e))?;
+    let inputs = inputs
+        .checked(first_row)
+        .map_err(|e| in_file(arrays.path(), e))?;
     Ok((inputs, within))
 }
 
 /// `step < length`, `[N, T]`.
 fn steps_within(
-    archive: &Archive<impl Read + Seek>,
+    arrays: &impl Arrays,
     lengths: Numbers,
     (n, t): (usize, usize),
 ) -> Result<Array2<bool>> {
     if lengths.shape != [n] || !lengths.is_integer() {
-        return Err(archive.error(format!(
+        return Err(arrays.error(format!(
             "array `lengths` is {}, expected integer [{n}], the steps of each sequence",
             lengths.describe()
         )));
     }
-    let lengths = to_ids(archive, "lengths", lengths, None)?;
+    let first = lengths.first_row();
+    let lengths = to_ids(arrays, "lengths", lengths, None)?;
     let outside = |&(_, &length): &(usize, &u32)| length == 0 || length as usize > t;
     if let Some((i, length)) = lengths.iter().enumerate().find(outside) {
-        return Err(archive.error(format!(
-            "array `lengths`: {length} at [{i}], \
-             expected a number from 1 to {t}, the steps of `inputs`"
+        return Err(arrays.error(format!(
+            "array `lengths`: {length} at [{}], \
+             expected a number from 1 to {t}, the steps of `inputs`",
+            first + i
         )));
     }
     Ok(Array2::from_shape_fn((n, t), |(i, step)| {
@@ -179,74 +235,67 @@ fn steps_within(
 }
 
 /// Bool, or 0 and 1.
-fn to_mask(
-    archive: &Archive<impl Read + Seek>,
-    mask: Numbers,
-    (n, t): (usize, usize),
-) -> Result<Array2<bool>> {
+fn to_mask(arrays: &impl Arrays, mask: Numbers, (n, t): (usize, usize)) -> Result<Array2<bool>> {
     if mask.shape != [n, t] || mask.is_float() {
-        return Err(archive.error(format!(
+        return Err(arrays.error(format!(
             "array `mask` is {}, expected bool [{n}, {t}], true where a step of `inputs` counts",
             mask.describe()
         )));
     }
-    let values = to_ids(archive, "mask", mask, None)?;
+    let first = mask.first_row();
+    let values = to_ids(arrays, "mask", mask, None)?;
     if let Some(i) = values.iter().position(|&value| value > 1) {
-        return Err(archive.error(format!(
+        return Err(arrays.error(format!(
             "array `mask`: {} at [{}, {}], expected 0 or 1",
             values[i],
-            i / t,
+            first + i / t,
             i % t
         )));
     }
     shaped2(
-        archive,
+        arrays,
         (n, t),
         values.into_iter().map(|value| value == 1).collect(),
     )
 }
 
 /// One integer, if it is there.
-fn read_size(archive: &mut Archive<impl Read + Seek>, name: &str) -> Result<Option<usize>> {
-    let Some(numbers) = archive.read(name)? else {
+fn read_size(arrays: &mut impl Arrays, name: &'static str) -> Result<Option<usize>> {
+    let Some(numbers) = arrays.read(name)? else {
         return Ok(None);
     };
     if !numbers.is_integer() || numbers.shape.iter().any(|&n| n != 1) {
         let found = numbers.describe();
-        return Err(archive.error(format!("array `{name}` is {found}, expected one integer")));
+        return Err(arrays.error(format!("array `{name}` is {found}, expected one integer")));
     }
-    let values = to_ids(archive, name, numbers, None)?;
+    let values = to_ids(arrays, name, numbers, None)?;
     Ok(values.first().map(|&value| value as usize))
 }
 
 fn to_ids(
-    archive: &Archive<impl Read + Seek>,
+    arrays: &impl Arrays,
     name: &str,
     numbers: Numbers,
     used: Option<&[bool]>,
 ) -> Result<Vec<u32>> {
     let result = numbers.into_ids(used);
-    result.map_err(|problem| archive.error(format!("array `{name}`: {problem}")))
+    result.map_err(|problem| arrays.error(format!("array `{name}`: {problem}")))
 }
 
-fn shaped2<A>(
-    archive: &Archive<impl Read + Seek>,
-    shape: (usize, usize),
-    data: Vec<A>,
-) -> Result<Array2<A>> {
-    Array2::from_shape_vec(shape, data).map_err(|e| archive.error(format!("{shape:?}: {e}")))
+fn shaped2<A>(arrays: &impl Arrays, shape: (usize, usize), data: Vec<A>) -> Result<Array2<A>> {
+    Array2::from_shape_vec(shape, data).map_err(|e| arrays.error(format!("{shape:?}: {e}")))
 }
 
 fn shaped3<A>(
-    archive: &Archive<impl Read + Seek>,
+    arrays: &impl Arrays,
     shape: (usize, usize, usize),
     data: Vec<A>,
 ) -> Result<Array3<A>> {
-    Array3::from_shape_vec(shape, data).map_err(|e| archive.error(format!("{shape:?}: {e}")))
+    Array3::from_shape_vec(shape, data).map_err(|e| arrays.error(format!("{shape:?}: {e}")))
 }
 
 /// The error with the file's name.
-fn in_file(path: &Path, error: Error) -> Error {
+pub(super) fn in_file(path: &Path, error: Error) -> Error {
     match error {
         Error::NotFinite {
             what,

@@ -1,32 +1,48 @@
 use super::*;
+use crate::data::Loader;
 use ndarray::{Array1, ShapeBuilder, arr0, array};
 use ndarray_npy::{NpzWriter, WriteNpyExt};
 use std::io::Write;
 
-/// A file made by adding arrays to an archive.
+/// A file made by adding arrays to an archive, and the same uncompressed.
 struct Saved {
     folder: tempfile::TempDir,
     npz: NpzWriter<std::fs::File>,
+    stored: NpzWriter<std::fs::File>,
 }
 
 impl Saved {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = std::fs::File::create(folder.path().join("set.npz")).unwrap();
+        let file = |name| std::fs::File::create(folder.path().join(name)).unwrap();
         Saved {
+            npz: NpzWriter::new_compressed(file("set.npz")),
+            stored: NpzWriter::new(file("stored.npz")),
             folder,
-            npz: NpzWriter::new_compressed(file),
         }
     }
 
     fn with(mut self, name: &str, array: &impl WriteNpyExt) -> Self {
         self.npz.add_array(name, array).unwrap();
+        self.stored.add_array(name, array).unwrap();
         self
     }
 
     fn read(self) -> Result<Sequences<f32>> {
         self.npz.finish().unwrap();
-        Sequences::read_npz(&self.folder.path().join("set.npz"))
+        self.stored.finish().unwrap();
+        let path = |name| self.folder.path().join(name);
+        let set = Sequences::read_npz(&path("set.npz"));
+        // What stays in its file is the same, right or wrong.
+        match (&set, Sequences::open_npz(&path("stored.npz"), None)) {
+            (Ok(set), Ok(stored)) => assert_same(set, &stored),
+            (Err(error), Err(stored)) => {
+                let stored = stored.to_string().replace("stored.npz", "set.npz");
+                assert_eq!(stored, error.to_string());
+            }
+            (_, stored) => panic!("read: {set:?}, opened: {stored:?}"),
+        }
+        set
     }
 
     #[track_caller]
@@ -36,6 +52,20 @@ impl Saved {
             error.contains("set.npz") && error.contains(expected),
             "{error}"
         );
+    }
+}
+
+/// Whether sets have the same sizes and windows.
+#[track_caller]
+fn assert_same(one: &Sequences<f32>, other: &Sequences<f32>) {
+    let sizes = |set: &Sequences<f32>| (set.len(), set.steps(), set.dims(), set.counted());
+    assert_eq!(sizes(one), sizes(other));
+    assert_eq!(one.lengths(), other.lengths());
+    let loader = |set: &Sequences<f32>| Loader::sequences(set.clone(), 2, Some(2), 1).unwrap();
+    let (mut one, mut other) = (loader(one), loader(other));
+    for _ in 0..one.windows_per_epoch() {
+        let (one, other) = (one.next().unwrap().batch, other.next().unwrap().batch);
+        assert_eq!(format!("{one:?}"), format!("{other:?}"));
     }
 }
 

@@ -6,9 +6,10 @@
 //! | targets | classes `[N, T]` or distributions `[N, T, n_y]` |
 //! | mask | `[N, T]`, `true` where a step counts in the loss; all count where there is none |
 //!
-//! Targets where no step counts are set to zero, whatever they were. Knows nothing of files or
-//! batches.
+//! Targets where no step counts are set to zero, whatever they were. The arrays are in memory, or stay in their file
+//! ([`Sequences::open_npz`]). Knows nothing of file formats or batches.
 
+use super::stored::Stored;
 use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::SeedableRng;
@@ -59,8 +60,8 @@ impl<T: Scalar> OwnedInputs<T> {
         }
     }
 
-    /// Row-major, not empty, every number finite.
-    pub(super) fn checked(self) -> Result<Self> {
+    /// Row-major, not empty, every number finite; errors count rows from `first_row`.
+    pub(super) fn checked(self, first_row: usize) -> Result<Self> {
         let (n, t) = self.sequences();
         if n == 0 || t == 0 || self.n_x() == 0 {
             return Err(Error::Shape {
@@ -74,7 +75,7 @@ impl<T: Scalar> OwnedInputs<T> {
         }
         Ok(match self {
             OwnedInputs::Dense(x) => {
-                check_finite("inputs", &x)?;
+                check_finite("inputs", &x, first_row)?;
                 OwnedInputs::Dense(row_major3(x))
             }
             OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(row_major2(ids)),
@@ -116,13 +117,21 @@ impl<T: Scalar> OwnedTargets<T> {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequences<T> {
-    inputs: OwnedInputs<T>,
-    targets: OwnedTargets<T>,
+    pub(super) arrays: Arrays<T>,
+    n: usize,
+    t: usize,
     mask: Option<Array2<bool>>,
     /// One more than the last step that counts, for each sequence: no step after that is ever run.
     lengths: Option<Vec<usize>>,
     n_x: usize,
     n_y: usize,
+}
+
+/// Inputs and targets.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Arrays<T> {
+    Memory(OwnedInputs<T>, OwnedTargets<T>),
+    File(Stored),
 }
 
 impl<T: Scalar> Sequences<T> {
@@ -137,7 +146,21 @@ impl<T: Scalar> Sequences<T> {
         targets: OwnedTargets<T>,
         mask: Option<Array2<bool>>,
     ) -> Result<Self> {
-        let inputs = inputs.checked()?;
+        let set = Self::checked(inputs, targets, mask, 0)?;
+        match set.counted() {
+            0 => Err(Error::NothingCounts),
+            _ => Ok(set),
+        }
+    }
+
+    /// [`Sequences::new`] of which it may be that nothing counts; errors count rows from `first_row`.
+    pub(super) fn checked(
+        inputs: OwnedInputs<T>,
+        targets: OwnedTargets<T>,
+        mask: Option<Array2<bool>>,
+        first_row: usize,
+    ) -> Result<Self> {
+        let inputs = inputs.checked(first_row)?;
         let (n, t) = inputs.sequences();
         let mismatch = |what, found: &[usize]| Error::Shape {
             what,
@@ -145,13 +168,8 @@ impl<T: Scalar> Sequences<T> {
             expected: format!("{n} sequences of {t} steps as the inputs"),
         };
         let mask = mask.map(row_major2);
-        if let Some(mask) = &mask {
-            if mask.dim() != (n, t) {
-                return Err(mismatch("mask", mask.shape()));
-            }
-            if !mask.iter().any(|&counts| counts) {
-                return Err(Error::NothingCounts);
-            }
+        if let Some(mask) = mask.as_ref().filter(|mask| mask.dim() != (n, t)) {
+            return Err(mismatch("mask", mask.shape()));
         }
         let targets = match targets {
             OwnedTargets::Classes(ids) if ids.dim() == (n, t) => {
@@ -167,7 +185,7 @@ impl<T: Scalar> Sequences<T> {
                 {
                     y.slice_mut(ndarray::s![row, step, ..]).fill(T::zero());
                 }
-                check_distributions(&y, mask.as_ref())?;
+                check_distributions(&y, mask.as_ref(), first_row)?;
                 OwnedTargets::Distributions(y)
             }
             OwnedTargets::Classes(ids) => return Err(mismatch("targets", ids.shape())),
@@ -176,11 +194,30 @@ impl<T: Scalar> Sequences<T> {
         Ok(Sequences {
             n_x: inputs.n_x(),
             n_y: targets.n_y(),
-            inputs,
-            targets,
+            arrays: Arrays::Memory(inputs, targets),
+            n,
+            t,
             lengths: mask.as_ref().map(lengths),
             mask,
         })
+    }
+
+    /// A set that stays in its file, checked before.
+    pub(super) fn stored(
+        arrays: Stored,
+        (n, t): (usize, usize),
+        mask: Option<Array2<bool>>,
+        (n_x, n_y): (usize, usize),
+    ) -> Self {
+        Sequences {
+            arrays: Arrays::File(arrays),
+            n,
+            t,
+            lengths: mask.as_ref().map(lengths),
+            mask,
+            n_x,
+            n_y,
+        }
     }
 
     /// The same with `n_x` and `n_y` stated instead of inferred from the largest ids.
@@ -188,10 +225,20 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// [`Error::Id`] or [`Error::Shape`] for what does not fit them.
     pub fn with_dims(mut self, n_x: usize, n_y: usize) -> Result<Self> {
-        let dims = crate::Dims { n_x, n_h: 1, n_y };
-        self.batch().check(dims)?;
+        self.check(crate::Dims { n_x, n_h: 1, n_y })?;
         (self.n_x, self.n_y) = (n_x, n_y);
         Ok(self)
+    }
+
+    /// Whether a network of these sizes can be trained on them.
+    ///
+    /// # Errors
+    /// [`Error::Id`] or [`Error::Shape`] for what does not fit; [`Error::NothingCounts`].
+    pub fn check(&self, dims: crate::Dims) -> Result<()> {
+        match &self.arrays {
+            Arrays::Memory(..) => self.batch().check(dims),
+            Arrays::File(stored) => stored.check(dims),
+        }
     }
 
     /// `(n_x, n_y)`: the last axes, one more than the largest ids, or what was stated.
@@ -201,7 +248,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// `N`, the number of sequences.
     pub fn len(&self) -> usize {
-        self.inputs.sequences().0
+        self.n
     }
 
     /// Whether nothing was selected.
@@ -211,17 +258,56 @@ impl<T: Scalar> Sequences<T> {
 
     /// `T`, the steps of each.
     pub fn steps(&self) -> usize {
-        self.inputs.sequences().1
+        self.t
+    }
+
+    /// Whether the inputs are token ids.
+    pub fn reads_tokens(&self) -> bool {
+        match &self.arrays {
+            Arrays::Memory(inputs, _) => matches!(inputs, OwnedInputs::Tokens(_)),
+            Arrays::File(stored) => stored.n_x().is_none(),
+        }
+    }
+
+    /// Whether they stay in their file ([`Sequences::open_npz`]).
+    pub fn stays_in_file(&self) -> bool {
+        matches!(self.arrays, Arrays::File(_))
+    }
+
+    /// Bytes of the inputs and targets of a step, as a batch has them.
+    pub(super) fn step_bytes(&self) -> usize {
+        let (features, weights) = match &self.arrays {
+            Arrays::Memory(inputs, targets) => (
+                matches!(inputs, OwnedInputs::Dense(_)).then_some(self.n_x),
+                matches!(targets, OwnedTargets::Distributions(_)).then_some(self.n_y),
+            ),
+            Arrays::File(stored) => (stored.n_x(), stored.n_y()),
+        };
+        let bytes = |width: Option<usize>| width.map_or(size_of::<u32>(), |n| n * size_of::<T>());
+        bytes(features) + bytes(weights)
     }
 
     /// The inputs.
+    ///
+    /// # Panics
+    /// If they stay in their file.
     pub fn inputs(&self) -> &OwnedInputs<T> {
-        &self.inputs
+        self.in_memory().0
     }
 
     /// The targets.
+    ///
+    /// # Panics
+    /// If they stay in their file.
     pub fn targets(&self) -> &OwnedTargets<T> {
-        &self.targets
+        self.in_memory().1
+    }
+
+    fn in_memory(&self) -> (&OwnedInputs<T>, &OwnedTargets<T>) {
+        match &self.arrays {
+            Arrays::Memory(inputs, targets) => (inputs, targets),
+            Arrays::File(_) => panic!("the arrays of a set from `open_npz` stay in their file"),
+        }
     }
 
     /// `[N, T]`, `true` where a step counts.
@@ -236,15 +322,21 @@ impl<T: Scalar> Sequences<T> {
 
     /// How many steps count in the loss.
     pub fn counted(&self) -> u64 {
-        self.batch().counted()
+        match &self.mask {
+            Some(mask) => mask.iter().filter(|&&counts| counts).count() as u64,
+            None => (self.n * self.t) as u64,
+        }
     }
 
     /// All sequences as one batch.
+    ///
+    /// # Panics
+    /// If they stay in their file.
     pub fn batch(&self) -> Batch<'_, T> {
         Batch {
-            inputs: self.inputs.view(),
+            inputs: self.inputs().view(),
             answers: Answers {
-                targets: self.targets.view(),
+                targets: self.targets().view(),
                 mask: self.mask(),
             },
             lengths: self.lengths(),
@@ -256,17 +348,25 @@ impl<T: Scalar> Sequences<T> {
     /// # Panics
     /// If a row is not below [`Sequences::len`].
     pub fn select(&self, rows: &[usize]) -> Self {
+        let arrays = match &self.arrays {
+            Arrays::Memory(inputs, targets) => {
+                let inputs = match inputs {
+                    OwnedInputs::Dense(x) => OwnedInputs::Dense(x.select(Axis(0), rows)),
+                    OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(ids.select(Axis(0), rows)),
+                };
+                let targets = match targets {
+                    OwnedTargets::Distributions(y) => {
+                        OwnedTargets::Distributions(y.select(Axis(0), rows))
+                    }
+                    OwnedTargets::Classes(ids) => OwnedTargets::Classes(ids.select(Axis(0), rows)),
+                };
+                Arrays::Memory(inputs, targets)
+            }
+            Arrays::File(stored) => Arrays::File(stored.select(rows)),
+        };
         Sequences {
-            inputs: match &self.inputs {
-                OwnedInputs::Dense(x) => OwnedInputs::Dense(x.select(Axis(0), rows)),
-                OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(ids.select(Axis(0), rows)),
-            },
-            targets: match &self.targets {
-                OwnedTargets::Distributions(y) => {
-                    OwnedTargets::Distributions(y.select(Axis(0), rows))
-                }
-                OwnedTargets::Classes(ids) => OwnedTargets::Classes(ids.select(Axis(0), rows)),
-            },
+            arrays,
+            n: rows.len(),
             mask: self.mask.as_ref().map(|mask| mask.select(Axis(0), rows)),
             lengths: (self.lengths.as_ref())
                 .map(|lengths| rows.iter().map(|&row| lengths[row]).collect()),
@@ -333,20 +433,24 @@ fn row_major3<A: Clone>(array: Array3<A>) -> Array3<A> {
     }
 }
 
-fn check_finite<T: Scalar>(what: &str, array: &Array3<T>) -> Result<()> {
+fn check_finite<T: Scalar>(what: &str, array: &Array3<T>, first_row: usize) -> Result<()> {
     match array.indexed_iter().find(|(_, value)| !value.is_finite()) {
         Some(((row, step, k), value)) => Err(Error::NotFinite {
             what: what.to_owned(),
             value: value.as_f64(),
-            position: vec![row, step, k],
+            position: vec![first_row + row, step, k],
         }),
         None => Ok(()),
     }
 }
 
 /// Whether every distribution that counts is one.
-fn check_distributions<T: Scalar>(y: &Array3<T>, mask: Option<&Array2<bool>>) -> Result<()> {
-    check_finite("targets", y)?;
+fn check_distributions<T: Scalar>(
+    y: &Array3<T>,
+    mask: Option<&Array2<bool>>,
+    first_row: usize,
+) -> Result<()> {
+    check_finite("targets", y, first_row)?;
     for (i, distribution) in y.rows().into_iter().enumerate() {
         let (row, step) = (i / y.dim().1, i % y.dim().1);
         if mask.is_some_and(|mask| !mask[[row, step]]) {
@@ -354,7 +458,7 @@ fn check_distributions<T: Scalar>(y: &Array3<T>, mask: Option<&Array2<bool>>) ->
         }
         let invalid = |problem: String| Error::Invalid {
             what: "targets",
-            problem: format!("[{row}, {step}]: {problem}"),
+            problem: format!("[{}, {step}]: {problem}", first_row + row),
         };
         if let Some(negative) = distribution.iter().find(|&&p| p < T::zero()) {
             return Err(invalid(format!(

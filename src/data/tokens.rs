@@ -46,6 +46,9 @@ impl Tokens {
 
     /// What each rank has read, in the order of the ranks. The integers are the same everywhere.
     pub fn part(ids: Ids, ranks: &dyn Ranks) -> Self {
+        if ranks.size() == 1 {
+            return Self::whole(ids);
+        }
         let mut cuts = vec![0];
         cuts.extend(each(ranks, ids.len() as u64).iter().scan(0, |end, &own| {
             *end += own as usize;
@@ -157,13 +160,17 @@ impl Tokens {
                     ranks.receive(ids.grow(count), from);
                     continue;
                 }
-                let mut bytes = Vec::with_capacity(count * ids.width());
-                for range in wanted() {
-                    bytes.extend_from_slice(self.ids.bytes(range.start - own..range.end - own));
-                }
-                match to == me {
-                    true => ids.grow(count).copy_from_slice(&bytes),
-                    false => ranks.send(&bytes, to),
+                let here = wanted().map(|range| range.start - own..range.end - own);
+                let here = here.map(|range| self.ids.bytes(range));
+                if to == me {
+                    let mut room = ids.grow(count);
+                    for bytes in here {
+                        let (next, rest) = room.split_at_mut(bytes.len());
+                        next.copy_from_slice(bytes);
+                        room = rest;
+                    }
+                } else {
+                    ranks.send(&here.collect::<Vec<_>>().concat(), to);
                 }
             }
         }

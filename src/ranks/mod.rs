@@ -161,13 +161,22 @@ pub fn each<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
     all
 }
 
-/// The bytes that rank `from` has, to all; what the others give is ignored.
-pub fn broadcast_bytes(ranks: &dyn Ranks, mut bytes: Vec<u8>, from: usize) -> Vec<u8> {
+/// The bytes that rank `from` has, to all; those of the others are ignored.
+pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
+    let mut bytes = match ranks.rank() == from {
+        true => own.to_vec(),
+        false => Vec::new(),
+    };
     let mut length = (bytes.len() as u64).to_le_bytes();
     ranks.broadcast(&mut length, from);
     bytes.resize(u64::from_le_bytes(length) as usize, 0);
     ranks.broadcast(&mut bytes, from);
     bytes
+}
+
+/// The sum of a number of each rank, wrapping.
+pub fn total(ranks: &dyn Ranks, own: u64) -> u64 {
+    each(ranks, own).into_iter().fold(0, u64::wrapping_add)
 }
 
 /// Whether all ranks have the same bytes of something; the error calls those of the first that has not `what`.

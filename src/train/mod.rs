@@ -480,7 +480,7 @@ impl<T: Scalar> Trainer<T> {
     fn step(&mut self) -> Result<std::result::Result<StepReport, Error>> {
         let begin = Instant::now();
         let (tally, norm, ends) = loop {
-            let window = self.loader.next();
+            let window = self.loader.next()?;
             if self.options.reset_state {
                 self.state.reset();
             }
@@ -669,7 +669,7 @@ pub fn evaluate<T: Scalar>(
     let mut tally = Tally::default();
     data.seek(crate::data::Position::default())?;
     loop {
-        let window = data.next();
+        let window = data.next()?;
         let state = Some(carried.enter(engine, &window));
         if window.counted == 0 {
             engine.predict(p, window.batch.inputs, state)?;

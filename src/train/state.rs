@@ -17,7 +17,7 @@ use ndarray::Array2;
 /// let mut engine = Engine::new(rnn.dims(), EngineOptions::default())?;
 /// let mut carried = CarriedState::new(8);
 /// for _ in 0..10 {
-///     let window = loader.next();
+///     let window = loader.next()?;
 ///     let state = carried.enter(&engine, &window);
 ///     engine.gradient(rnn.parameters(), &window.batch, Some(state))?;
 ///     carried.leave(&engine, &window);

@@ -1,0 +1,353 @@
+//! Sequences that stay in their `.npz` file, and are read from it whenever a window needs them: [`Stored`].
+//!
+//! So of a set that several ranks share, each reads what is dealt to it, and no more is held than a window. What numbers
+//! are in the file is checked once, by each rank for its part, before anything is trained on them. That takes arrays of
+//! which the rows are in one place: as `numpy.savez` writes them; of `numpy.savez_compressed` every rank reads and keeps
+//! all.
+
+use super::files;
+use super::npy::{Archive, Column, Numbers};
+use super::npz::{ARRAYS, Arrays, Stated, assembled, in_file};
+use super::sequences::Sequences;
+use crate::deal::piece;
+use crate::ranks::{self, Ranks, broadcast_bytes, each};
+use crate::{Dims, Error, Result, Scalar};
+use ndarray::Array2;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes of inputs and targets that are checked at a time.
+const CHUNK: usize = 16 << 20;
+
+/// Some sequences of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    set: Arc<Set>,
+    /// Which of its rows.
+    rows: Vec<usize>,
+}
+
+/// A file whose numbers have been checked.
+#[derive(Debug)]
+struct Set {
+    inputs: Kept,
+    targets: Kept,
+    /// `n_x` and `n_y` as far as the numbers tell.
+    found: (usize, usize),
+}
+
+/// An array that stays where it is.
+#[derive(Debug)]
+pub(super) struct Kept {
+    column: Column,
+    /// It may be anything where the mask is false, and is read as zero.
+    padded: bool,
+}
+
+/// Some rows of each array.
+struct Chunk<'a> {
+    path: &'a Path,
+    columns: &'a [Column],
+    rows: Range<usize>,
+}
+
+impl Arrays for Chunk<'_> {
+    fn path(&self) -> &Path {
+        self.path
+    }
+
+    fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
+        let column = self.columns.iter().find(|column| column.name() == name);
+        let numbers = column.map(|column| match name {
+            "n_x" | "n_y" => column.all(),
+            _ => column.rows(self.rows.clone()),
+        });
+        numbers.transpose()
+    }
+
+    fn require(&mut self, name: &'static str) -> Result<Numbers> {
+        Ok(self.read(name)?.expect("regular arrays have it"))
+    }
+}
+
+impl<T: Scalar> Sequences<T> {
+    /// At most so many bytes of memory does [`Sequences::open_npz`] take, by the headers of the file.
+    ///
+    /// # Errors
+    /// As [`Sequences::read_npz`].
+    pub fn open_npz_memory(path: &Path) -> Result<f64> {
+        let archive = Archive::headers(path, &ARRAYS)?;
+        let columns = archive.columns(&ARRAYS)?;
+        match columns.filter(|columns| are_regular(columns)) {
+            None => Self::npz_memory(path, true),
+            Some(columns) => {
+                let rows = columns.iter().filter(|column| column.shape().len() > 1);
+                let row = rows.map(Column::row_bytes).sum::<usize>().max(CHUNK) as f64;
+                let (n, t) = (columns[0].shape()[0], columns[0].shape()[1]);
+                // What is read at a time, as it is and checked, the mask in two forms, and the order.
+                Ok(4.0 * row + n as f64 * (2 * t + size_of::<usize>()) as f64)
+            }
+        }
+    }
+
+    /// The sequences of an `.npz` file, as [`Sequences::read_npz`] checks them, which stay there as far as they can:
+    /// uncompressed and in C order. Of several ranks, each checks its part.
+    ///
+    /// # Errors
+    /// As [`Sequences::read_npz`]; [`Error::Ranks`] if the ranks see files of other sizes or checksums, or other bytes where
+    /// they compare them, which is here and there.
+    pub fn open_npz(path: &Path, ranks: Option<&dyn Ranks>) -> Result<Self> {
+        if let Some(ranks) = ranks {
+            files::agree(&[path.to_owned()], ranks)?;
+        }
+        let mut archive = Archive::open(path, &ARRAYS)?;
+        if let Some(ranks) = ranks {
+            ranks::agree(ranks, "other data", &archive.checksums(&ARRAYS))?;
+        }
+        let columns = archive.columns(&ARRAYS)?;
+        let Some(columns) = columns.filter(|columns| are_regular(columns)) else {
+            // What is wrong with them, if anything is, is found here.
+            return Self::from_archive(archive);
+        };
+        let of = |name| columns.iter().find(|column| column.name() == name);
+        let (inputs, targets) = (
+            of("inputs").expect("regular"),
+            of("targets").expect("regular"),
+        );
+        let (n, t) = (inputs.shape()[0], inputs.shape()[1]);
+        let own = ranks.map_or(0..n, |ranks| piece(ranks.rank(), ranks.size(), n));
+        let at_once = (CHUNK / (inputs.row_bytes() + targets.row_bytes())).max(1);
+        let mut chunk = Chunk {
+            path,
+            columns: &columns,
+            rows: 0..0,
+        };
+        let stated = Stated::read(&mut chunk)?;
+        let (mut found, mut mask) = ((0, 0), Vec::new());
+        for begin in own.clone().step_by(at_once) {
+            chunk.rows = begin..own.end.min(begin + at_once);
+            let part = assembled::<T>(&mut chunk)?;
+            let (n_x, n_y) = stated.or(part.dims());
+            match part.check(Dims { n_x, n_h: 1, n_y }) {
+                // Elsewhere something may.
+                Ok(()) | Err(Error::NothingCounts) => {}
+                Err(error) => return Err(in_file(path, further_on(error, begin))),
+            }
+            found = larger(found, part.dims());
+            mask.extend(
+                part.mask()
+                    .into_iter()
+                    .flatten()
+                    .map(|&counts| u8::from(counts)),
+            );
+        }
+        if let Some(ranks) = ranks {
+            let all = each(ranks, [found.0 as u64, found.1 as u64]);
+            found = all.iter().fold(found, |found, &[n_x, n_y]| {
+                larger(found, (n_x as usize, n_y as usize))
+            });
+            let parts = (0..ranks.size()).map(|from| broadcast_bytes(ranks, &mask, from));
+            mask = parts.collect::<Vec<_>>().concat();
+        }
+        let masked = of("mask").or(of("lengths")).is_some();
+        let mask = masked.then(|| {
+            let mask = mask.into_iter().map(|counts| counts == 1).collect();
+            Array2::from_shape_vec((n, t), mask).expect("of every row")
+        });
+        let padded = of("lengths").is_some();
+        let mut columns = columns.into_iter();
+        let mut take = |name| {
+            columns
+                .find(|column| column.name() == name)
+                .expect("regular")
+        };
+        let set = Set {
+            inputs: Kept {
+                column: take("inputs"),
+                padded,
+            },
+            targets: Kept {
+                column: take("targets"),
+                padded: true,
+            },
+            found,
+        };
+        let stored = Stored {
+            set: Arc::new(set),
+            rows: (0..n).collect(),
+        };
+        let set = Sequences::stored(stored, (n, t), mask, stated.or(found));
+        match set.counted() {
+            0 => Err(in_file(path, Error::NothingCounts)),
+            _ => Ok(set),
+        }
+    }
+}
+
+impl Stored {
+    /// Features of a step; none, if the inputs are tokens.
+    pub fn n_x(&self) -> Option<usize> {
+        self.set.inputs.column.shape().get(2).copied()
+    }
+
+    /// Weights of a distribution; none, if the targets are classes.
+    pub fn n_y(&self) -> Option<usize> {
+        self.set.targets.column.shape().get(2).copied()
+    }
+
+    /// Some of the sequences.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Stored {
+            set: Arc::clone(&self.set),
+            rows: rows.iter().map(|&row| self.rows[row]).collect(),
+        }
+    }
+
+    /// Whether a network of these sizes can be trained on the set that these sequences are from.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn check(&self, dims: Dims) -> Result<()> {
+        let (n_x, n_y) = self.set.found;
+        for (what, found, limit, exact) in [
+            ("inputs", n_x, dims.n_x, self.n_x().is_some()),
+            ("targets", n_y, dims.n_y, self.n_y().is_some()),
+        ] {
+            if found > limit || (exact && found != limit) {
+                let unit = if exact {
+                    "numbers a step"
+                } else {
+                    "different ids"
+                };
+                return Err(Error::Invalid {
+                    what,
+                    problem: format!("{found} {unit}, expected {limit}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The row of a sequence in the file.
+    pub fn row(&self, sequence: usize) -> usize {
+        self.rows[sequence]
+    }
+
+    pub fn inputs(&self) -> &Kept {
+        &self.set.inputs
+    }
+
+    pub fn targets(&self) -> &Kept {
+        &self.set.targets
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.set, &other.set) && self.rows == other.rows
+    }
+}
+
+impl Kept {
+    /// The floats of some steps of a row, whose mask this is.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file is not any more what it was.
+    pub fn floats<T: Scalar>(
+        &self,
+        row: usize,
+        steps: Range<usize>,
+        mask: Option<&[bool]>,
+        out: &mut [T],
+    ) -> Result<()> {
+        let width = out.len() / steps.len();
+        self.column.floats(row, steps, out)?;
+        for (out, &counts) in out
+            .chunks_exact_mut(width)
+            .zip(self.used(mask).unwrap_or_default())
+        {
+            if !counts {
+                out.fill(T::zero());
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids of some steps of a row, whose mask this is.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file is not any more what it was.
+    pub fn ids(
+        &self,
+        row: usize,
+        steps: Range<usize>,
+        mask: Option<&[bool]>,
+        out: &mut [u32],
+    ) -> Result<()> {
+        out.copy_from_slice(&self.column.ids(row, steps, self.used(mask))?);
+        Ok(())
+    }
+
+    fn used<'a>(&self, mask: Option<&'a [bool]>) -> Option<&'a [bool]> {
+        mask.filter(|_| self.padded)
+    }
+}
+
+/// Whether these arrays are a set of the forms that are read, as far as their shapes and types tell.
+fn are_regular(columns: &[Column]) -> bool {
+    let of = |name| columns.iter().find(|column| column.name() == name);
+    let (Some(inputs), Some(targets)) = (of("inputs"), of("targets")) else {
+        return false;
+    };
+    let forms = |column: &Column| match column.shape() {
+        [_, _] => column.is_integer(),
+        [_, _, _] => column.is_float(),
+        _ => false,
+    };
+    let lengths_or_mask = match (of("lengths"), of("mask")) {
+        (None, None) => true,
+        (Some(lengths), None) => lengths.is_integer() && lengths.shape() == &inputs.shape()[..1],
+        (None, Some(mask)) => !mask.is_float() && mask.shape() == &inputs.shape()[..2],
+        (Some(_), Some(_)) => false,
+    };
+    let sizes = [of("n_x"), of("n_y")].into_iter().flatten();
+    forms(inputs)
+        && forms(targets)
+        && inputs.shape()[..2] == targets.shape()[..2]
+        && [inputs, targets]
+            .iter()
+            .all(|column| !column.shape().contains(&0))
+        && lengths_or_mask
+        && sizes
+            .into_iter()
+            .all(|size| size.is_integer() && size.shape().iter().all(|&n| n == 1))
+}
+
+/// An error in rows that begin at `begin`, as one of the whole.
+fn further_on(error: Error, begin: usize) -> Error {
+    match error {
+        Error::Id {
+            what,
+            row,
+            step,
+            id,
+            limit,
+        } => Error::Id {
+            what,
+            row: begin + row,
+            step,
+            id,
+            limit,
+        },
+        other => other,
+    }
+}
+
+fn larger(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
+    (a.0.max(b.0), a.1.max(b.1))
+}
+
+#[cfg(test)]
+#[path = "stored_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+use super::*;
+use crate::data::{Loader, OwnedInputs};
+use ndarray::Array3;
+use ndarray_npy::NpzWriter;
+use std::fs::File;
+use std::path::PathBuf;
+
+/// A set of floats of this type, and larger than a chunk.
+fn saved<A: ndarray_npy::WritableElement>(
+    number: impl Fn(f64) -> A,
+) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.npz");
+    let (n, t, n_x) = (CHUNK / 4 / 700 + 3, 7, 100);
+    let x = Array3::from_shape_fn((n, t, n_x), |(i, j, k)| {
+        number((i + 3 * j + k) as f64 / 8.0)
+    });
+    let y = Array2::from_shape_fn((n, t), |(i, j)| ((i + j) % 5) as u8);
+    let mut npz = NpzWriter::new(File::create(&path).unwrap());
+    npz.add_array("inputs", &x).unwrap();
+    npz.add_array("targets", &y).unwrap();
+    npz.finish().unwrap();
+    (folder, path)
+}
+
+fn same_as_in_memory<T: Scalar>(path: &Path) {
+    let stored = Sequences::<T>::open_npz(path, None).unwrap();
+    assert!(stored.stays_in_file() && !stored.reads_tokens());
+    assert!(Sequences::<T>::open_npz_memory(path).unwrap() < 5.0 * CHUNK as f64);
+    let memory = Sequences::<T>::read_npz(path).unwrap();
+    let OwnedInputs::Dense(x) = memory.inputs() else {
+        unreachable!()
+    };
+    assert_eq!(stored.dims(), (x.dim().2, 5));
+    let (stored, _) = stored.split(0.3, 4).unwrap();
+    let (memory, _) = memory.split(0.3, 4).unwrap();
+    assert_eq!(stored.clone(), stored);
+    let loader = |set| Loader::<T>::sequences(set, 50, Some(3), 9).unwrap();
+    let (mut stored, mut memory) = (loader(stored), loader(memory));
+    for _ in 0..9 {
+        let (stored, memory) = (stored.next().unwrap().batch, memory.next().unwrap().batch);
+        assert_eq!(format!("{stored:?}"), format!("{memory:?}"));
+    }
+}
+
+#[test]
+fn windows_are_those_of_a_set_in_memory() {
+    let (_folder, path) = saved(|x| x as f32);
+    same_as_in_memory::<f32>(&path);
+    same_as_in_memory::<f64>(&path);
+    let (_folder, path) = saved(|x| x);
+    same_as_in_memory::<f32>(&path);
+    same_as_in_memory::<f64>(&path);
+}
+
+#[test]
+fn numbers_are_checked_to_the_last_row() {
+    let (_folder, path) = saved(|x| x as f32);
+    let last = Sequences::<f32>::open_npz(&path, None).unwrap().len() - 1;
+    let highest = (last + 3 * 6 + 99) as f64 / 8.0;
+    let (_folder, path) = saved(|x| if x == highest { f32::NAN } else { x as f32 });
+    let error = Sequences::<f32>::open_npz(&path, None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&format!("NaN at [{last}, 6, 99]")),
+        "{error}"
+    );
+}
+
+#[test]
+fn other_sizes_are_refused() {
+    let (_folder, path) = saved(|x| x as f32);
+    let set = Sequences::<f32>::open_npz(&path, None).unwrap();
+    let check = |n_x, n_y| set.check(Dims { n_x, n_h: 1, n_y });
+    check(100, 5).unwrap();
+    check(100, 6).unwrap();
+    for (n_x, n_y, expected) in [
+        (101, 5, "inputs: 100 numbers"),
+        (100, 4, "targets: 5 different"),
+    ] {
+        let error = check(n_x, n_y).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_was_changed_is_named() {
+    let (_folder, path) = saved(|x| x as f32);
+    let set = Sequences::<f32>::open_npz(&path, None).unwrap();
+    let mut loader = Loader::sequences(set, 64, None, 0).unwrap();
+    loader.next().unwrap();
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1000)
+        .unwrap();
+    let error = loader.next().unwrap_err().to_string();
+    assert!(
+        error.contains("set.npz: array `inputs`: cannot be read any more"),
+        "{error}"
+    );
+}
