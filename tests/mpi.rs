@@ -305,6 +305,29 @@ fn ranks_that_are_not_one_run_are_refused_by_name() {
     assert!(!said.contains("error: rank 1"), "{said}");
 }
 
+/// What a rank alone reads, it alone can find wrong; and says where, as one process would.
+#[test]
+fn what_is_wrong_with_a_part_is_said_by_the_rank_that_reads_it() {
+    let desk = Desk::new();
+    let line = "the quick brown fox jumps over the lazy dog\n";
+    let text = format!("{}the quick ? fox\n{}", line.repeat(90), line.repeat(9));
+    std::fs::write(desk.path("other.txt"), text).unwrap();
+    let train = format!("train texts {SMALL} --valid other.txt -o run");
+    let said = desk.refused(2, &train);
+    let expected = "error: rank 1: other.txt: line 91, column 11: '?' (U+003F) is not among the";
+    assert!(said.contains(expected), "{said}");
+    assert!(!desk.path("run").exists());
+
+    std::fs::write(
+        desk.path("odd.txt"),
+        [b"text ".repeat(500), vec![0xff]].concat(),
+    )
+    .unwrap();
+    let said = desk.refused(3, "train odd.txt");
+    let expected = "error: rank 2: odd.txt: byte 2501 (offset 2500) is not UTF-8";
+    assert!(said.contains(expected), "{said}");
+}
+
 /// Hosts with addresses of their own, that share nothing but a cable and files.
 #[cfg(target_os = "linux")]
 #[test]

@@ -298,9 +298,9 @@ impl Listing {
 
     /// The files that some of the bytes of all together are in, and which of their bytes those are.
     fn within(&self, range: Range<u64>) -> Vec<(usize, Range<u64>)> {
-        let mut begin = 0;
+        let mut begin = 0u64;
         let parts = self.files.iter().map(|file| {
-            let end = begin + file.bytes;
+            let end = begin.saturating_add(file.bytes);
             let part = range.start.clamp(begin, end) - begin..range.end.clamp(begin, end) - begin;
             begin = end;
             part

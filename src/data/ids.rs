@@ -128,7 +128,7 @@ impl Ids {
     pub(super) fn for_symbols(symbols: usize) -> Self {
         match symbols {
             ..=0x100 => Ids::U8(Vec::new()),
-            ..=0x1_0000 => Ids::U16(Vec::new()),
+            0x101..=0x1_0000 => Ids::U16(Vec::new()),
             _ => Ids::U32(Vec::new()),
         }
     }

@@ -11,10 +11,10 @@ use ndarray_npy::ReadableElement;
 use ndarray_npy::npy::header::Header;
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -77,7 +77,7 @@ struct Layout {
 pub(super) struct Column {
     path: PathBuf,
     name: &'static str,
-    file: Arc<Mutex<fs_err::File>>,
+    file: Arc<fs_err::File>,
     begin: u64,
     layout: Layout,
 }
@@ -107,7 +107,7 @@ impl Archive<BufReader<fs_err::File>> {
     /// # Errors
     /// [`Error::Io`].
     pub fn columns(&self, names: &[&'static str]) -> Result<Option<Vec<Column>>> {
-        let file = Arc::new(Mutex::new(fs_err::File::open(&self.path)?));
+        let file = Arc::new(fs_err::File::open(&self.path)?);
         let there = names
             .iter()
             .filter_map(|&name| Some((name, self.layouts.get(name)?)));
@@ -324,7 +324,8 @@ impl<R: Read + Seek> Archive<R> {
             }
         }
         Ok(Some(Layout {
-            stored_at: (stored && is_c_order(&header)).then(|| begin + header_len as u64),
+            stored_at: (cfg!(unix) && stored && is_c_order(&header))
+                .then(|| begin + header_len as u64),
             header,
             dtype,
             count,
@@ -535,12 +536,7 @@ impl Column {
             .zip(self.shape())
             .fold(0, |before, (&i, &n)| before * n + i);
         let at = self.begin + (element * self.layout.item) as u64;
-        let mut file = self
-            .file
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(bytes)
+        read_at(self.file.file(), at, bytes)
     }
 
     fn unreadable(&self, error: io::Error) -> Error {
@@ -552,6 +548,17 @@ impl Column {
     fn error(&self, problem: String) -> Error {
         Error::file(&self.path, format!("array `{}`: {problem}", self.name))
     }
+}
+
+/// As many bytes as there is room for, without a place in the file that others could move.
+#[cfg(unix)]
+fn read_at(file: &std::fs::File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn read_at(_: &std::fs::File, _: u64, _: &mut [u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A type without its byte order.

@@ -147,11 +147,11 @@ impl Tokens {
         // Pair by pair, in the same order everywhere: nobody waits for somebody who waits.
         for from in 0..size {
             let there = self.cuts[from]..self.cuts[from + 1];
-            for to in 0..size {
+            for (to, needs) in needs.iter().enumerate() {
                 if from != me && to != me {
                     continue;
                 }
-                let wanted = || needs[to].iter().filter_map(|range| common(range, &there));
+                let wanted = || needs.iter().filter_map(|range| common(range, &there));
                 let count = wanted().map(|range| range.len()).sum();
                 if count == 0 {
                     continue;

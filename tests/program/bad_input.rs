@@ -203,6 +203,48 @@ fn limits_of_memory() {
     assert!(refused >= commands.len(), "100 MB are never enough");
 }
 
+/// A set that does not fit into the limits is read from its file, window by window, to the same weights.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_set_larger_than_memory() {
+    let desk = Desk::new();
+    let (n, t, n_x) = (3000, 100, 100);
+    desk.npz("set.npz", |npz| {
+        let x = |(i, step, k): (usize, usize, usize)| ((i * step + k) % 7) as f32;
+        npz.add("inputs", &Array3::from_shape_fn((n, t, n_x), x));
+        npz.add("targets", &Array2::from_shape_fn((n, t), |(i, _)| (i % 2) as u8));
+    });
+    let train = "train set.npz --hidden 8 --batch 16 --steps 20 --threads 1 -o";
+    desk.stdout(&format!("{train} whole"));
+    let (mut refused, mut from_file) = (0, 0);
+    for megabytes in (200..800).step_by(50) {
+        let script = format!(
+            "ulimit -v {megabytes}000 && OPENBLAS_NUM_THREADS=1 exec {} {train} {megabytes}",
+            assert_cmd::cargo::cargo_bin("bptt").display()
+        );
+        let run = assert_cmd::Command::new("bash")
+            .current_dir(desk.path("."))
+            .args(["-c", &script])
+            .timeout(std::time::Duration::from_secs(60))
+            .assert();
+        let output = run.get_output();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => {
+                from_file += usize::from(said.contains("each window is read when it is needed"));
+                let model = |run: &str| read(&desk.path(&format!("{run}/model.safetensors")));
+                assert!(model(&megabytes.to_string()) == model("whole"));
+            }
+            Some(1) => {
+                assert!(said.contains("raise `ulimit -v`"), "{said}");
+                refused += 1;
+            }
+            other => panic!("{script}: {other:?} {said}"),
+        }
+    }
+    assert!(from_file > 0 && refused > 0, "{from_file} and {refused} of the limits");
+}
+
 #[test]
 fn a_run_that_diverges_ends_with_its_own_reason() {
     let desk = Desk::new();
