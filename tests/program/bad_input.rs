@@ -212,7 +212,10 @@ fn a_set_larger_than_memory() {
     desk.npz("set.npz", |npz| {
         let x = |(i, step, k): (usize, usize, usize)| ((i * step + k) % 7) as f32;
         npz.add("inputs", &Array3::from_shape_fn((n, t, n_x), x));
-        npz.add("targets", &Array2::from_shape_fn((n, t), |(i, _)| (i % 2) as u8));
+        npz.add(
+            "targets",
+            &Array2::from_shape_fn((n, t), |(i, _)| (i % 2) as u8),
+        );
     });
     let train = "train set.npz --hidden 8 --batch 16 --steps 20 --threads 1 -o";
     desk.stdout(&format!("{train} whole"));
@@ -242,7 +245,10 @@ fn a_set_larger_than_memory() {
             other => panic!("{script}: {other:?} {said}"),
         }
     }
-    assert!(from_file > 0 && refused > 0, "{from_file} and {refused} of the limits");
+    assert!(
+        from_file > 0 && refused > 0,
+        "{from_file} and {refused} of the limits"
+    );
 }
 
 #[test]
