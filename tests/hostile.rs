@@ -63,11 +63,29 @@ fn within<R>(length: usize, read: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Read as a whole, and in parts: what is good for one is for the other, but that only the whole has a checksum.
+#[track_caller]
 fn npz(bytes: &[u8]) -> bptt::Result<Sequences<f32>> {
-    let path = Path::new("set.npz");
-    within(bytes.len(), || {
-        Sequences::from_npz(path, Cursor::new(bytes))
-    })
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.npz");
+    std::fs::write(&path, bytes).unwrap();
+    let opened = within(bytes.len(), || Sequences::<f32>::open_npz(&path, None));
+    let read = within(bytes.len(), || {
+        Sequences::from_npz(&path, Cursor::new(bytes))
+    });
+    match (&read, opened) {
+        (Ok(set), opened) => {
+            let opened = opened.unwrap();
+            assert_eq!((set.len(), set.steps()), (opened.len(), opened.steps()));
+            assert_eq!(
+                (set.dims(), set.counted()),
+                (opened.dims(), opened.counted())
+            );
+        }
+        (Err(error), Ok(_)) => assert!(error.to_string().contains("checksum"), "{error}"),
+        (Err(_), Err(_)) => {}
+    }
+    read
 }
 
 fn model(bytes: &[u8]) -> bptt::Result<Model<f32>> {

@@ -1,13 +1,12 @@
 //! The arrays alone: the fuzzer's bytes are the entries of a sound, uncompressed archive, so that checksums and
-//! directories do not stand in its way.
+//! directories do not stand in its way. Read as a whole and from the file, they are the same set or the same error.
 //!
 //! The first byte of each part says which array it is, the two after it how long the part is.
 #![no_main]
 
-use bptt::data::Sequences;
+use bptt::data::{Loader, Sequences};
 use libfuzzer_sys::fuzz_target;
 use std::io::{Cursor, Write};
-use std::path::Path;
 use zip::CompressionMethod::Stored;
 use zip::write::SimpleFileOptions;
 
@@ -27,8 +26,23 @@ fuzz_target!(|bytes: &[u8]| {
         rest = after;
     }
     let Ok(archive) = zip.finish() else { return };
-    if let Ok(set) = Sequences::<f64>::from_npz(Path::new("set.npz"), Cursor::new(archive.into_inner())) {
-        let (n_x, n_y) = set.dims();
-        set.batch().check(bptt::Dims { n_x, n_h: 1, n_y }).unwrap();
+    let archive = archive.into_inner();
+    let mut file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    file.write_all(&archive).unwrap();
+    let read = Sequences::<f64>::from_npz(file.path(), Cursor::new(archive));
+    let opened = Sequences::<f64>::open_npz(file.path(), None);
+    match (read, opened) {
+        (Ok(read), Ok(opened)) => {
+            let (n_x, n_y) = read.dims();
+            read.check(bptt::Dims { n_x, n_h: 1, n_y }).unwrap();
+            assert_eq!(read.dims(), opened.dims());
+            let window = |set| {
+                let mut loader = Loader::sequences(set, 3, Some(4), 1).unwrap();
+                format!("{:?}", loader.next().unwrap().batch)
+            };
+            assert_eq!(window(read), window(opened));
+        }
+        (Err(read), Err(opened)) => assert_eq!(read.to_string(), opened.to_string()),
+        (read, opened) => panic!("read: {read:?}, opened: {opened:?}"),
     }
 });

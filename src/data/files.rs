@@ -4,8 +4,8 @@
 //! anything, and what is not UTF-8 or is empty is skipped and counted. Knows nothing of tokens but
 //! where a text may be cut.
 //!
-//! Of several ranks, each reads its part of the bytes of all files together, cut where a text may be; no byte is read
-//! twice, but for those about the cuts and a [sample](Listing::agree).
+//! Of several ranks, each reads its part of the bytes of all files together, cut where a text may be; of the others' parts
+//! it reads what is about the cuts, and [samples](Listing::agree).
 
 use super::vocabulary::{TokenKind, utf8_from};
 use crate::deal::piece;
@@ -234,10 +234,15 @@ impl Listing {
 
     /// Leaves out what is in folders and no text.
     fn keep_texts(&mut self, ranks: Option<&dyn Ranks>) -> Result<()> {
-        let shared_and_empty = |file: &File| ranks.is_some() && file.bytes == 0;
-        let mut odd: Vec<f64> = (self.files.iter())
-            .map(|file| f64::from(u8::from(shared_and_empty(file))))
-            .collect();
+        // In floating point, which ranks can add. One of no bytes is no part of anybody.
+        let none = |file: &File| {
+            if ranks.is_some() && file.bytes == 0 {
+                1.0
+            } else {
+                0.0
+            }
+        };
+        let mut odd: Vec<f64> = self.files.iter().map(none).collect();
         for (number, part) in self.parts(ranks) {
             let file = &self.files[number];
             if file.folder.is_some() && !is_text(file, part)? {
@@ -328,7 +333,7 @@ fn pieces_of(
     if begin > 0 || end < u64::MAX {
         reader.seek(SeekFrom::Start(begin))?;
     }
-    let mut reader = reader.take(end - begin);
+    let mut reader = reader.take(end.saturating_sub(begin));
     let mut text = Vec::with_capacity(PIECE);
     let mut place = Place {
         offset: begin,
