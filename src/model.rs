@@ -16,15 +16,17 @@
 //! A checkpoint is a model file with more tensors, `training.*`, and `progress` beside the rest.
 
 mod header;
+mod read;
+mod write;
+
+pub(crate) use write::{write_checkpoint, write_model};
 
 use crate::data::Vocabulary;
-use crate::train::{Borrowed, Checkpoint, Progress};
-use crate::{Dims, Error, Parameters, Result, Rnn, Scalar, file};
-use ndarray::Array2;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
+use crate::train::Checkpoint;
+use crate::{Result, Rnn, Scalar};
+use read::{File, read};
 use serde_json::Value;
-use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const WX: &str = "rnn.weight_ih_l0";
 const WH: &str = "rnn.weight_hh_l0";
@@ -108,14 +110,7 @@ impl<T: Scalar> Model<T> {
 /// # Errors
 /// As [`Model::read`].
 pub fn precision(path: &Path) -> Result<&'static str> {
-    let bytes = read(path)?;
-    let file = File::parse(path, &bytes)?;
-    let tensor = file.tensor(WX)?;
-    Ok(if tensor.dtype() == Dtype::F64 {
-        f64::NAME
-    } else {
-        f32::NAME
-    })
+    File::parse(path, &read(path)?)?.precision()
 }
 
 impl<T: Scalar> Checkpoint<T> {
@@ -141,372 +136,20 @@ impl<T: Scalar> Checkpoint<T> {
     /// As [`Checkpoint::read`].
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, About)> {
         let file = File::parse(path, bytes)?;
-        let Some(progress) = file.meta.progress.clone() else {
-            return Err(file.wrong("is a model and no checkpoint of a run: it has no `progress`"));
-        };
-        progress.check().map_err(|problem| file.wrong(problem))?;
-        let (found, ours) = (file.tensor(WX)?.dtype(), dtype::<T>());
-        if found != ours {
-            return Err(file.wrong(format!(
-                "is a checkpoint in {found:?}, the run computes in {ours:?}"
-            )));
-        }
-        let parameters: Parameters<T> = file.parameters()?;
-        let dims = parameters.dims();
-        let flat = |name: &str| Parameters::from_vec(dims, file.values(name, &[dims.len()])?);
-        let moments = (0..)
-            .map(|i| format!("{TRAINING}moment.{i}"))
-            .take_while(|name| file.tensors.tensor(name).is_ok())
-            .map(|name| flat(&name))
-            .collect::<Result<_>>()?;
-        let name = format!("{TRAINING}state");
-        let rows = file.tensor(&name)?.shape().first().copied().unwrap_or(0);
-        let state = file.values(&name, &[rows, dims.n_h])?;
-        let checkpoint = Checkpoint {
-            best: flat(&format!("{TRAINING}best"))?,
-            moments,
-            state: Array2::from_shape_vec((rows, dims.n_h), state).expect("checked above"),
-            parameters,
-            progress,
-        };
-        Ok((checkpoint, file.about()?))
-    }
-}
-
-/// [`Model::write`] of these weights.
-pub(crate) fn write_model<T: Scalar>(path: &Path, p: &Parameters<T>, about: &About) -> Result<()> {
-    write(path, p, about, Vec::new(), None)
-}
-
-/// [`Checkpoint::write`] from wherever its parts are.
-pub(crate) fn write_checkpoint<T: Scalar>(
-    path: &Path,
-    run: &Borrowed<'_, T>,
-    about: &About,
-) -> Result<()> {
-    let flat = |name: String, p: &'_ Parameters<T>| (name, vec![p.as_slice().len()]);
-    let mut tensors: Vec<Tensor<'_, T>> = Vec::with_capacity(2 + run.moments.len());
-    let mut push = |(name, shape), values| tensors.push((name, shape, values));
-    push(
-        flat(format!("{TRAINING}best"), run.best),
-        run.best.as_slice(),
-    );
-    for (i, moment) in run.moments.iter().enumerate() {
-        push(
-            flat(format!("{TRAINING}moment.{i}"), moment),
-            moment.as_slice(),
-        );
-    }
-    let state = run.state.as_slice().expect("standard layout");
-    push(
-        (format!("{TRAINING}state"), run.state.shape().to_vec()),
-        state,
-    );
-    write(path, run.parameters, about, tensors, Some(run.progress))
-}
-
-/// Name, shape and values.
-type Tensor<'a, T> = (String, Vec<usize>, &'a [T]);
-
-/// Values are turned to bytes in pieces of this size: a large model is written without a copy of it.
-const PIECE: usize = 16 << 10;
-
-fn write<T: Scalar>(
-    path: &Path,
-    p: &Parameters<T>,
-    about: &About,
-    more: Vec<Tensor<'_, T>>,
-    progress: Option<&Progress>,
-) -> Result<()> {
-    let zeros = vec![T::zero(); p.dims().n_h];
-    let mut tensors: Vec<Tensor<'_, T>> = more;
-    for (name, shape, values) in p.iter() {
-        let name = match name {
-            "wx" => WX,
-            "wh" => WH,
-            "wy" => WY,
-            "bh" => BH,
-            _ => BY,
-        };
-        tensors.push((name.into(), shape, values));
-    }
-    tensors.push((BH2.into(), vec![zeros.len()], &zeros));
-    // In the order in which the library writes them.
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-
-    let header = header(about, &tensors, progress)
-        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-    file::replace(path, |file| {
-        let mut file = BufWriter::with_capacity(PIECE, file);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        for value in tensors.iter().flat_map(|(_, _, values)| *values) {
-            file.write_all(value.to_le_bytes().as_ref())?;
-        }
-        file.flush()
-    })
-}
-
-/// The header as safetensors wants it: ended by spaces, so that the values begin where eight divides the place.
-fn header<T: Scalar>(
-    about: &About,
-    tensors: &[Tensor<'_, T>],
-    progress: Option<&Progress>,
-) -> std::result::Result<String, Box<dyn std::error::Error>> {
-    let vocabulary = about.vocabulary.as_ref();
-    let meta = serde_json::to_string(&Written {
-        config: &about.config,
-        progress,
-        tokens: about.tokens,
-        version: env!("CARGO_PKG_VERSION"),
-        vocabulary: vocabulary.map(Vocabulary::to_json),
-    })?;
-    let mut end = 0;
-    let infos = tensors.iter().map(|(name, shape, values)| {
-        let begin = end;
-        end += size_of_val(*values);
-        let info = TensorInfo {
-            dtype: dtype::<T>(),
-            shape: shape.clone(),
-            data_offsets: (begin, end),
-        };
-        (name.clone(), info)
-    });
-    let metadata = Metadata::new(Some([(KEY.to_string(), meta)].into()), infos.collect())?;
-    let mut header = serde_json::to_string(&metadata)?;
-    while !header.len().is_multiple_of(LENGTH) {
-        header.push(' ');
-    }
-    Ok(header)
-}
-
-fn dtype<T: Scalar>() -> Dtype {
-    match T::NAME {
-        "f64" => Dtype::F64,
-        _ => Dtype::F32,
+        Ok((file.checkpoint()?, file.about()?))
     }
 }
 
 /// Where a header's length ends and the header begins.
 const LENGTH: usize = 8;
 
-/// The content of a file, the tensors only after its header has been found to be one.
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let (mut file, length) = file::open_ordinary(path)?;
-    let mut bytes = Vec::new();
-    (&mut file).take(LENGTH as u64).read_to_end(&mut bytes)?;
-    let header = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
-    if header > length.saturating_sub(LENGTH as u64) {
-        return Err(broken(path, "its header is longer than the file"));
-    }
-    (&mut file).take(header).read_to_end(&mut bytes)?;
-    let tensors = parse_header(path, bytes.get(LENGTH..).unwrap_or_default())?.data_len() as u64;
-    if length != LENGTH as u64 + header + tensors {
-        let problem = format!("its tensors take {tensors} bytes by its header");
-        return Err(broken(path, problem));
-    }
-    let rest = usize::try_from(tensors).unwrap_or(usize::MAX);
-    bytes
-        .try_reserve_exact(rest)
-        .map_err(|e| Error::file(path, format!("does not fit into memory ({e})")))?;
-    file.take(tensors).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn parse_header(path: &Path, json: &[u8]) -> Result<Metadata> {
-    header::check(json).map_err(|e| broken(path, e))?;
-    serde_json::from_slice(json).map_err(|e| broken(path, e))
-}
-
-fn broken(path: &Path, what: impl std::fmt::Display) -> Error {
-    let problem = format!(
-        "is not a whole safetensors file ({what}): is it a model, and was it copied completely?"
-    );
-    Error::file(path, problem)
-}
-
-/// A file that has been taken apart, not yet interpreted.
-struct File<'a> {
-    path: PathBuf,
-    tensors: SafeTensors<'a>,
-    meta: Meta,
-}
-
-/// What [`write`] puts under the metadata key.
-#[derive(serde::Serialize)]
-struct Written<'a> {
-    config: &'a Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    progress: Option<&'a Progress>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tokens: Option<bool>,
-    version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vocabulary: Option<String>,
-}
-
-/// What is read of it.
-#[derive(Default, serde::Deserialize)]
-struct Meta {
-    #[serde(default)]
-    config: Value,
-    tokens: Option<bool>,
-    vocabulary: Option<String>,
-    progress: Option<Progress>,
-}
-
-impl<'a> File<'a> {
-    fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
-        let length = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
-        let json = usize::try_from(length)
-            .ok()
-            .and_then(|n| bytes.get(LENGTH..)?.get(..n))
-            .ok_or_else(|| broken(path, "its header is longer than the file"))?;
-        let header = parse_header(path, json)?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
-        let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
-        let meta = match text {
-            None => Meta::default(),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}")))?,
-        };
-        Ok(File {
-            path: path.into(),
-            tensors,
-            meta,
-        })
-    }
-
-    fn wrong(&self, problem: impl Into<String>) -> Error {
-        Error::file(&self.path, problem)
-    }
-
-    fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
-        self.tensors.tensor(name).map_err(|_| {
-            let mut names = self.tensors.names();
-            names.sort_unstable();
-            names.truncate(8);
-            self.wrong(format!(
-                "has no tensor `{name}` (it has {names:?}): expected a model of `bptt train`, or of an nn.RNN named `rnn` \
-                 and an nn.Linear named `decoder`"
-            ))
-        })
-    }
-
-    fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
-        let tensor = self.tensor(name)?;
-        if tensor.shape() != shape {
-            let found = tensor.shape();
-            return Err(self.wrong(format!(
-                "tensor `{name}` has the shape {found:?}, expected {shape:?}"
-            )));
-        }
-        Ok(())
-    }
-
-    /// The values of a tensor of this shape.
-    fn values<T: Scalar>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
-        let mut values = Vec::new();
-        self.append(name, shape, &mut values)?;
-        Ok(values)
-    }
-
-    /// Appends the values of a tensor of this shape.
-    fn append<T: Scalar>(&self, name: &str, shape: &[usize], out: &mut Vec<T>) -> Result<()> {
-        self.check_shape(name, shape)?;
-        let tensor = self.tensor(name)?;
-        let (data, before) = (tensor.data(), out.len());
-        match tensor.dtype() {
-            Dtype::F32 => {
-                let (values, _) = data.as_chunks();
-                let values = values.iter().map(|&x| f32::from_le_bytes(x));
-                out.extend(values.map(|x| T::from_f64(x.into())));
-            }
-            Dtype::F64 => {
-                let (values, _) = data.as_chunks();
-                out.extend(values.iter().map(|&x| T::from_f64(f64::from_le_bytes(x))));
-            }
-            other => {
-                return Err(self.wrong(format!(
-                    "tensor `{name}` holds {other:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
-                )));
-            }
-        }
-        match out[before..].iter().position(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(i) => Err(Error::NotFinite {
-                what: format!("{}: tensor `{name}`", self.path.display()),
-                value: out[before + i].as_f64(),
-                position: vec![i],
-            }),
-        }
-    }
-
-    fn parameters<T: Scalar>(&self) -> Result<Parameters<T>> {
-        let (&[n_h, n_x], &[n_y, _]) = (self.tensor(WX)?.shape(), self.tensor(WY)?.shape()) else {
-            return Err(self.wrong(format!("`{WX}` and `{WY}` must be matrices")));
-        };
-        if self.tensors.tensor("rnn.weight_ih_l1").is_ok() {
-            return Err(self.wrong("is a network of several layers, expected one"));
-        }
-        let dims = Dims::new(n_x, n_h, n_y).map_err(|e| self.wrong(e.to_string()))?;
-        let matrices = [(WX, [n_h, n_x]), (WH, [n_h, n_h]), (WY, [n_y, n_h])];
-        // Before anything is allocated: what one tensor says of the sizes, another need not hold.
-        for (name, shape) in matrices {
-            self.check_shape(name, &shape)?;
-        }
-        let mut data: Vec<T> = Vec::with_capacity(dims.len());
-        for (name, shape) in matrices {
-            self.append(name, &shape, &mut data)?;
-        }
-        let bh = data.len();
-        self.append(BH, &[n_h], &mut data)?;
-        if self.tensors.tensor(BH2).is_ok() {
-            let second: Vec<T> = self.values(BH2, &[n_h])?;
-            for (i, (b, c)) in data[bh..].iter_mut().zip(second).enumerate() {
-                *b += c;
-                if !b.is_finite() {
-                    return Err(Error::NotFinite {
-                        what: format!("{}: `{BH}` + `{BH2}`", self.path.display()),
-                        value: b.as_f64(),
-                        position: vec![i],
-                    });
-                }
-            }
-        }
-        self.append(BY, &[n_y], &mut data)?;
-        Parameters::from_vec(dims, data)
-    }
-
-    fn about(&self) -> Result<About> {
-        let vocabulary = match &self.meta.vocabulary {
-            None => None,
-            Some(text) => {
-                let vocabulary =
-                    Vocabulary::from_json(text).map_err(|e| self.wrong(e.to_string()))?;
-                for (name, axis) in [(WX, 1), (WY, 0)] {
-                    let size = self.tensor(name)?.shape()[axis];
-                    if size != vocabulary.len() {
-                        let symbols = vocabulary.len();
-                        return Err(self.wrong(format!(
-                            "`{name}` is for {size} tokens, its vocabulary has {symbols}"
-                        )));
-                    }
-                }
-                Some(vocabulary)
-            }
-        };
-        Ok(About {
-            vocabulary,
-            tokens: self.meta.tokens,
-            config: self.meta.config.clone(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Dims;
+    use crate::train::Progress;
+    use ndarray::Array2;
+    use safetensors::tensor::SafeTensors;
 
     /// The layout is the library's: what it reads and writes again is the same file.
     #[test]

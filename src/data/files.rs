@@ -1,21 +1,15 @@
 //! Files and folders as texts, one after another, in pieces: never much more than a mebibyte is in memory.
 //!
-//! A file that is named must be there, and be text where text is wanted; a folder may hold
-//! anything, and what is not UTF-8 or is empty is skipped and counted. Knows nothing of tokens but
-//! where a text may be cut.
-//!
-//! Of several ranks, each reads its part of the bytes of all files together, cut where a text may be; of the others' parts
-//! it reads what is about the cuts, and [samples](Listing::agree).
+//! Knows nothing of tokens but where a text may be cut. Of several ranks, each reads its part, from one such place to
+//! another; of the others' parts no more than it takes to find these.
 
+use super::listing::{File, Listing};
 use super::vocabulary::{TokenKind, utf8_from};
-use crate::deal::piece;
-use crate::ranks::{self, Ranks, Values};
-use crate::{Error, Result, file};
-use std::collections::HashSet;
+use crate::ranks::Ranks;
+use crate::{Error, Result};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What was read to make a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,9 +22,6 @@ pub struct Reading {
     pub bytes: u64,
 }
 
-/// Places at which ranks compare what they see, and bytes at each.
-const SAMPLES: usize = 64;
-const SAMPLE: u64 = 4096;
 /// Bytes read at a time where a text is to be cut.
 const LOOK: usize = 256;
 
@@ -105,216 +96,15 @@ pub(super) fn for_each_piece(
         let file = &listing.files[number];
         let own = pieces_of(number, file, part, kind, &mut act)?;
         if own == 0 && ranks.is_none() {
-            return Err(file.is_empty());
+            return Err(file.empty());
         }
         bytes += own;
     }
     Ok(Reading {
         files: listing.files.len(),
-        skipped: listing.folders.iter().map(|folder| folder.skipped).sum(),
+        skipped: listing.skipped(),
         bytes: ranks.map_or(bytes, |_| listing.bytes()),
     })
-}
-
-/// Whether all ranks see the same files.
-///
-/// # Errors
-/// [`Error::Ranks`] if not; [`Error::Io`] or [`Error::File`] for one that several cannot read.
-pub(super) fn agree(paths: &[PathBuf], ranks: &dyn Ranks) -> Result<()> {
-    Listing::of(paths)?.agree(ranks)
-}
-
-/// A number that tells files apart by their bytes: with several ranks, of which each reads its part, that of the whole
-/// file as well. It is the sum, wrapping, of a hash of each block with the number of the block.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::File`].
-pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
-    let (mut file, bytes) = file::open_ordinary(path)?;
-    let blocks = bytes.div_ceil(PIECE as u64) as usize;
-    let own = ranks.map_or(0..blocks, |ranks| piece(ranks.rank(), ranks.size(), blocks));
-    file.seek(SeekFrom::Start((own.start * PIECE) as u64))?;
-    let (mut sum, mut block) = (0, Vec::with_capacity(PIECE));
-    for number in own {
-        block.clear();
-        (&mut file).take(PIECE as u64).read_to_end(&mut block)?;
-        sum = xxh3_64_with_seed(&block, number as u64).wrapping_add(sum);
-    }
-    Ok(match ranks {
-        Some(ranks) => ranks::total(ranks, sum),
-        None => sum,
-    })
-}
-
-/// The files that are to be read.
-#[derive(Default)]
-struct Listing {
-    files: Vec<File>,
-    folders: Vec<Folder>,
-}
-
-struct File {
-    path: PathBuf,
-    /// By the directory; a pipe has none.
-    bytes: u64,
-    /// The folder that it was found in, by its number.
-    folder: Option<usize>,
-}
-
-/// A folder that was given, with all below it.
-struct Folder {
-    path: PathBuf,
-    /// Entries that are no text, hidden ones not counted.
-    skipped: usize,
-}
-
-impl File {
-    fn is_empty(&self) -> Error {
-        Error::file(&self.path, "the file is empty, expected text")
-    }
-}
-
-impl Listing {
-    fn of(paths: &[PathBuf]) -> Result<Self> {
-        let mut listing = Listing::default();
-        for path in paths {
-            let meta = fs_err::metadata(path)?;
-            if is_device(&meta) {
-                return Err(Error::file(path, "a device, expected a file or a folder"));
-            }
-            let path = path.clone();
-            if meta.is_dir() {
-                let (files, skipped) = files_of(&path)?;
-                let folder = Some(listing.folders.len());
-                listing.folders.push(Folder { path, skipped });
-                let files = files.into_iter().map(|(path, bytes)| File {
-                    path,
-                    bytes,
-                    folder,
-                });
-                listing.files.extend(files);
-            } else {
-                listing.files.push(File {
-                    path,
-                    bytes: meta.len(),
-                    folder: None,
-                });
-            }
-        }
-        match paths {
-            [] => Err(Error::Invalid {
-                what: "data",
-                problem: "no file or folder given".to_owned(),
-            }),
-            _ => Ok(listing),
-        }
-    }
-
-    /// Whether all ranks see the same files: as many, of the same sizes, with the same bytes at [`SAMPLES`] places. Whoever
-    /// reads a part cannot know more of the rest.
-    fn agree(&self, ranks: &dyn Ranks) -> Result<()> {
-        for file in self.files.iter().filter(|file| file.folder.is_none()) {
-            file::open_ordinary(&file.path)?;
-            if file.bytes == 0 {
-                return Err(file.is_empty());
-            }
-        }
-        let sizes = self.files.iter().flat_map(|file| file.bytes.to_le_bytes());
-        let mut seen: Vec<u8> = sizes.collect();
-        for i in 0..SAMPLES {
-            let begin = self.share(i, SAMPLES).start;
-            for (number, part) in self.within(begin..begin + SAMPLE) {
-                let mut file = fs_err::File::open(&self.files[number].path)?;
-                file.seek(SeekFrom::Start(part.start))?;
-                file.take(part.end - part.start).read_to_end(&mut seen)?;
-            }
-        }
-        ranks::agree(ranks, "other data", &seen)
-    }
-
-    /// Leaves out what is in folders and no text.
-    fn keep_texts(&mut self, ranks: Option<&dyn Ranks>) -> Result<()> {
-        // In floating point, which ranks can add. One of no bytes is no part of anybody.
-        let none = |file: &File| {
-            if ranks.is_some() && file.bytes == 0 {
-                1.0
-            } else {
-                0.0
-            }
-        };
-        let mut odd: Vec<f64> = self.files.iter().map(none).collect();
-        for (number, part) in self.parts(ranks) {
-            let file = &self.files[number];
-            if file.folder.is_some() && !is_text(file, part)? {
-                odd[number] = 1.0;
-            }
-        }
-        if let Some(ranks) = ranks {
-            ranks.sum(Values::F64(&mut odd));
-        }
-        let mut texts = vec![0; self.folders.len()];
-        let mut odd = odd.into_iter().map(|ranks| ranks > 0.0);
-        self.files.retain(|file| {
-            let odd = odd.next().expect("one for each file");
-            if let Some(folder) = file.folder {
-                self.folders[folder].skipped += usize::from(odd);
-                texts[folder] += usize::from(!odd);
-            }
-            !odd
-        });
-        match self
-            .folders
-            .iter()
-            .zip(texts)
-            .find(|(_, texts)| *texts == 0)
-        {
-            Some((Folder { path, skipped }, _)) => Err(Error::file(
-                path,
-                format!(
-                    "no text in this folder: it has no files that are UTF-8 and not empty \
-                     ({skipped} others, hidden ones not counted)"
-                ),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        let bytes = self.files.iter().map(|file| file.bytes);
-        bytes.fold(0, u64::saturating_add)
-    }
-
-    /// What is to be read here: files by number, and which of their bytes.
-    fn parts(&self, ranks: Option<&dyn Ranks>) -> Vec<(usize, Range<u64>)> {
-        match ranks {
-            // What is no ordinary file does not know how long it is.
-            None => (0..self.files.len())
-                .map(|number| (number, 0..u64::MAX))
-                .collect(),
-            Some(ranks) => self.within(self.share(ranks.rank(), ranks.size())),
-        }
-    }
-
-    /// One of as many even shares in the bytes of all together.
-    fn share(&self, i: usize, parts: usize) -> Range<u64> {
-        let Range { start, end } = piece(i, parts, self.bytes() as usize);
-        start as u64..end as u64
-    }
-
-    /// The files that some of the bytes of all together are in, and which of their bytes those are.
-    fn within(&self, range: Range<u64>) -> Vec<(usize, Range<u64>)> {
-        let mut begin = 0u64;
-        let parts = self.files.iter().map(|file| {
-            let end = begin.saturating_add(file.bytes);
-            let part = range.start.clamp(begin, end) - begin..range.end.clamp(begin, end) - begin;
-            begin = end;
-            part
-        });
-        parts
-            .enumerate()
-            .filter(|(_, part)| !part.is_empty())
-            .collect()
-    }
 }
 
 /// The pieces of a part of a file, from the first place in it where a text may be cut to the first after it; returns how
@@ -431,52 +221,8 @@ fn begins_character(byte: u8) -> bool {
     byte & 0b1100_0000 != 0b1000_0000
 }
 
-/// A device may never end, as /dev/zero does not. A pipe does.
-#[cfg(unix)]
-fn is_device(meta: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    meta.file_type().is_char_device() || meta.file_type().is_block_device()
-}
-
-#[cfg(not(unix))]
-fn is_device(_: &std::fs::Metadata) -> bool {
-    false
-}
-
-/// The ordinary files below a folder with their sizes, sorted by path, hidden ones left out; and how many entries
-/// are something else.
-///
-/// Links are followed, each folder is entered once: a loop ends.
-fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
-    let (mut files, mut odd) = (Vec::new(), 0);
-    let mut entered = HashSet::new();
-    let mut waiting = vec![folder.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        if !entered.insert(fs_err::canonicalize(&folder)?) {
-            continue;
-        }
-        for entry in fs_err::read_dir(&folder)? {
-            let path = entry?.path();
-            if path
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-            {
-                continue;
-            }
-            match std::fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => waiting.push(path),
-                Ok(meta) if meta.is_file() => files.push((path, meta.len())),
-                // A broken link, a socket, a pipe.
-                _ => odd += 1,
-            }
-        }
-    }
-    files.sort_unstable();
-    Ok((files, odd))
-}
-
 /// Whether a part of a file is UTF-8 to its end, and the file not empty: nothing of one that is not must reach a corpus.
-fn is_text(file: &File, part: Range<u64>) -> Result<bool> {
+pub(super) fn is_text(file: &File, part: Range<u64>) -> Result<bool> {
     // All that ends it early is a piece that is not UTF-8.
     match pieces_of(0, file, part, TokenKind::Char, &mut |_| Ok(())) {
         Ok(bytes) => Ok(bytes > 0 || file.bytes > 0),

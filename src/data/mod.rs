@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
 //! | `intern` | a text read once | a vocabulary and the ids |
-//! | `files` | files and folders | texts, piece by piece |
+//! | `listing` | files and folders | which are read, and which of their bytes by whom |
+//! | `files` | these files | texts, piece by piece |
 //! | `ids`, `tokens` | ids | the smallest integers: [`Ids`]; those of a text that a rank has |
 //! | `corpus` | text | one long row of ids, in documents: [`Corpus`] |
 //! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
+//! | `column` | an array of it | parts of it, whenever they are needed |
 //! | `npz` | those arrays | [`Sequences`], checked |
 //! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
 //! | `stored` | arrays in a file | [`Sequences`] that are read when they are needed |
@@ -35,12 +37,14 @@
 //! error that names the file.
 
 mod buffers;
+mod column;
 mod corpus;
 mod decoder;
 mod documents;
 mod files;
 mod ids;
 mod intern;
+mod listing;
 mod loader;
 mod npy;
 mod npz;
@@ -55,9 +59,10 @@ mod zip_directory;
 
 pub use corpus::Corpus;
 pub use decoder::Decoder;
-pub use files::{Reading, file_fingerprint};
+pub use files::Reading;
 pub use ids::Ids;
 pub use intern::WordLimits;
+pub use listing::file_fingerprint;
 pub use loader::{Loader, Position, Row, Window};
 pub use reber::{best_loss, reber};
 pub use sequences::{OwnedInputs, OwnedTargets, Sequences};

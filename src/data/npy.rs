@@ -4,6 +4,7 @@
 //! here every size is held against the archive's, and what is compressed is unpacked once to nowhere, before anything is
 //! allocated for it. Knows nothing of what the arrays mean.
 
+use super::column::Column;
 use super::zip_directory;
 use crate::{Error, Result, Scalar, file};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
@@ -12,7 +13,6 @@ use ndarray_npy::npy::header::Header;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{self, BufReader, Read, Seek};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zip::result::ZipError;
@@ -43,11 +43,11 @@ pub(super) struct Archive<R> {
 pub(super) struct Numbers {
     pub shape: Vec<usize>,
     /// Where they begin in the array.
-    first: Vec<usize>,
-    values: Values,
+    pub first: Vec<usize>,
+    pub values: Values,
 }
 
-enum Values {
+pub(super) enum Values {
     Bool(Vec<bool>),
     I8(Vec<i8>),
     I16(Vec<i16>),
@@ -63,23 +63,14 @@ enum Values {
 
 /// An array that is as large as it says.
 #[derive(Clone, Debug)]
-struct Layout {
-    header: Header,
-    dtype: String,
+pub(super) struct Layout {
+    pub header: Header,
+    pub dtype: String,
     count: usize,
-    item: usize,
+    /// Bytes of an element.
+    pub item: usize,
     /// Where its elements begin in the file, if they are there as they are, in C order.
-    stored_at: Option<u64>,
-}
-
-/// An array of which parts can be read, whenever they are needed.
-#[derive(Debug)]
-pub(super) struct Column {
-    path: PathBuf,
-    name: &'static str,
-    file: Arc<fs_err::File>,
-    begin: u64,
-    layout: Layout,
+    pub stored_at: Option<u64>,
 }
 
 impl Archive<BufReader<fs_err::File>> {
@@ -111,16 +102,8 @@ impl Archive<BufReader<fs_err::File>> {
         let there = names
             .iter()
             .filter_map(|&name| Some((name, self.layouts.get(name)?)));
-        let columns = there.map(|(name, layout)| {
-            Some(Column {
-                path: self.path.clone(),
-                name,
-                file: Arc::clone(&file),
-                begin: layout.stored_at?,
-                layout: layout.clone(),
-            })
-        });
-        Ok(columns.collect())
+        let column = |(name, layout)| Column::new(&self.path, name, &file, layout);
+        Ok(there.map(column).collect())
     }
 
     /// At most so many bytes are held while arrays are read of which each number becomes one of `kept` bytes, by what their
@@ -348,7 +331,7 @@ fn numbers(mut entry: impl Read, layout: &Layout) -> Result<Numbers, String> {
 }
 
 /// So many elements of an array.
-fn values(read: impl Read, layout: &Layout, count: usize) -> Result<Values, String> {
+pub(super) fn values(read: impl Read, layout: &Layout, count: usize) -> Result<Values, String> {
     let header = &layout.header;
     Ok(match plain(&layout.dtype) {
         "b1" => Values::Bool(elements(read, header, count)?),
@@ -436,133 +419,8 @@ fn elements<A: ReadableElement + Clone>(
     Ok(array.iter().cloned().collect())
 }
 
-impl Column {
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    pub fn shape(&self) -> &[usize] {
-        &self.layout.header.shape
-    }
-
-    /// Whether it is of floating-point numbers.
-    pub fn is_float(&self) -> bool {
-        self.dtype().starts_with('f')
-    }
-
-    /// Whether it is of integers.
-    pub fn is_integer(&self) -> bool {
-        self.dtype().starts_with(['i', 'u'])
-    }
-
-    /// Bytes of a row.
-    pub fn row_bytes(&self) -> usize {
-        self.shape()[1..].iter().product::<usize>() * self.layout.item
-    }
-
-    /// All of it.
-    ///
-    /// # Errors
-    /// As [`Archive::read`].
-    pub fn all(&self) -> Result<Numbers> {
-        self.numbers(vec![0; self.shape().len()], self.shape().to_vec())
-    }
-
-    /// All of some rows.
-    ///
-    /// # Errors
-    /// As [`Archive::read`].
-    pub fn rows(&self, rows: Range<usize>) -> Result<Numbers> {
-        let mut first = vec![0; self.shape().len()];
-        first[0] = rows.start;
-        let mut shape = self.shape().to_vec();
-        shape[0] = rows.len();
-        self.numbers(first, shape)
-    }
-
-    /// Some steps of a row, as ids; 0 where `used` is false.
-    ///
-    /// # Errors
-    /// As [`Archive::read`].
-    pub fn ids(&self, row: usize, steps: Range<usize>, used: Option<&[bool]>) -> Result<Vec<u32>> {
-        let numbers = self.numbers(vec![row, steps.start], vec![1, steps.len()])?;
-        numbers
-            .into_ids(used)
-            .map_err(|problem| self.error(problem))
-    }
-
-    /// Some steps of a row, as floats.
-    ///
-    /// # Errors
-    /// As [`Archive::read`].
-    pub fn floats<T: Scalar>(&self, row: usize, steps: Range<usize>, out: &mut [T]) -> Result<()> {
-        let width = self.shape()[2];
-        let (first, shape) = (vec![row, steps.start, 0], vec![1, steps.len(), width]);
-        let other_order = if cfg!(target_endian = "little") {
-            '>'
-        } else {
-            '<'
-        };
-        if self.layout.item == size_of::<T>() && !self.layout.dtype.starts_with(other_order) {
-            // As they are.
-            let bytes = bytemuck::cast_slice_mut(out);
-            return self.read(&first, bytes).map_err(|e| self.unreadable(e));
-        }
-        out.copy_from_slice(&self.numbers(first, shape)?.into_floats::<T>());
-        Ok(())
-    }
-
-    fn dtype(&self) -> &str {
-        plain(&self.layout.dtype)
-    }
-
-    fn numbers(&self, first: Vec<usize>, shape: Vec<usize>) -> Result<Numbers> {
-        let count = shape.iter().product::<usize>();
-        let mut bytes = vec![0; count * self.layout.item];
-        self.read(&first, &mut bytes)
-            .map_err(|e| self.unreadable(e))?;
-        let values = values(&bytes[..], &self.layout, count);
-        Ok(Numbers {
-            values: values.map_err(|problem| self.error(problem))?,
-            shape,
-            first,
-        })
-    }
-
-    /// The elements from the one at `first` on.
-    fn read(&self, first: &[usize], bytes: &mut [u8]) -> io::Result<()> {
-        let element = first
-            .iter()
-            .zip(self.shape())
-            .fold(0, |before, (&i, &n)| before * n + i);
-        let at = self.begin + (element * self.layout.item) as u64;
-        read_at(self.file.file(), at, bytes)
-    }
-
-    fn unreadable(&self, error: io::Error) -> Error {
-        self.error(format!(
-            "cannot be read any more ({error}): was the file changed?"
-        ))
-    }
-
-    fn error(&self, problem: String) -> Error {
-        Error::file(&self.path, format!("array `{}`: {problem}", self.name))
-    }
-}
-
-/// As many bytes as there is room for, without a place in the file that others could move.
-#[cfg(unix)]
-fn read_at(file: &std::fs::File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-#[cfg(not(unix))]
-fn read_at(_: &std::fs::File, _: u64, _: &mut [u8]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// A type without its byte order.
-fn plain(dtype: &str) -> &str {
+pub(super) fn plain(dtype: &str) -> &str {
     dtype.trim_start_matches(['<', '>', '|', '='])
 }
 

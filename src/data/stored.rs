@@ -5,8 +5,9 @@
 //! which the rows are in one place: as `numpy.savez` writes them; of `numpy.savez_compressed` every rank reads and keeps
 //! all.
 
-use super::files;
-use super::npy::{Archive, Column, Numbers};
+use super::column::Column;
+use super::listing::Listing;
+use super::npy::{Archive, Numbers};
 use super::npz::{ARRAYS, Arrays, Stated, assembled, in_file};
 use super::sequences::Sequences;
 use crate::deal::piece;
@@ -82,11 +83,10 @@ impl<T: Scalar> Sequences<T> {
         match columns.filter(|columns| are_regular(columns)) {
             None => Self::npz_memory(path, true),
             Some(columns) => {
-                let rows = columns.iter().filter(|column| column.shape().len() > 1);
-                let row = rows.map(Column::row_bytes).sum::<usize>().max(CHUNK) as f64;
+                let row: usize = columns_of_rows(&columns).map(Column::row_bytes).sum();
                 let (n, t) = (columns[0].shape()[0], columns[0].shape()[1]);
                 // What is read at a time, as it is and checked, the mask in two forms, and the order.
-                Ok(4.0 * row + n as f64 * (2 * t + size_of::<usize>()) as f64)
+                Ok(4.0 * row.max(CHUNK) as f64 + n as f64 * (2 * t + size_of::<usize>()) as f64)
             }
         }
     }
@@ -99,7 +99,7 @@ impl<T: Scalar> Sequences<T> {
     /// they compare them, which is here and there.
     pub fn open_npz(path: &Path, ranks: Option<&dyn Ranks>) -> Result<Self> {
         if let Some(ranks) = ranks {
-            files::agree(&[path.to_owned()], ranks)?;
+            Listing::of(&[path.to_owned()])?.agree(ranks)?;
         }
         let mut archive = Archive::open(path, &ARRAYS)?;
         if let Some(ranks) = ranks {
@@ -110,38 +110,18 @@ impl<T: Scalar> Sequences<T> {
             // What is wrong with them, if anything is, is found here.
             return Self::from_archive(archive);
         };
-        let of = |name| columns.iter().find(|column| column.name() == name);
-        let (inputs, targets) = (
-            of("inputs").expect("regular"),
-            of("targets").expect("regular"),
-        );
-        let (n, t) = (inputs.shape()[0], inputs.shape()[1]);
-        let own = ranks.map_or(0..n, |ranks| piece(ranks.rank(), ranks.size(), n));
-        let at_once = (CHUNK / (inputs.row_bytes() + targets.row_bytes())).max(1);
+        let is_there = |name| columns.iter().any(|column| column.name() == name);
+        let padded = is_there("lengths");
+        let masked = padded || is_there("mask");
+        let (n, t) = (columns[0].shape()[0], columns[0].shape()[1]);
         let mut chunk = Chunk {
             path,
             columns: &columns,
             rows: 0..0,
         };
         let stated = Stated::read(&mut chunk)?;
-        let (mut found, mut mask) = ((0, 0), Vec::new());
-        for begin in own.clone().step_by(at_once) {
-            chunk.rows = begin..own.end.min(begin + at_once);
-            let part = assembled::<T>(&mut chunk)?;
-            let (n_x, n_y) = stated.or(part.dims());
-            match part.check(Dims { n_x, n_h: 1, n_y }) {
-                // Elsewhere something may.
-                Ok(()) | Err(Error::NothingCounts) => {}
-                Err(error) => return Err(in_file(path, further_on(error, begin))),
-            }
-            found = larger(found, part.dims());
-            mask.extend(
-                part.mask()
-                    .into_iter()
-                    .flatten()
-                    .map(|&counts| u8::from(counts)),
-            );
-        }
+        let own = ranks.map_or(0..n, |ranks| piece(ranks.rank(), ranks.size(), n));
+        let (mut found, mut mask) = chunk.check::<T>(own, stated)?;
         if let Some(ranks) = ranks {
             let all = each(ranks, [found.0 as u64, found.1 as u64]);
             found = all.iter().fold(found, |found, &[n_x, n_y]| {
@@ -150,17 +130,14 @@ impl<T: Scalar> Sequences<T> {
             let parts = (0..ranks.size()).map(|from| broadcast_bytes(ranks, &mask, from));
             mask = parts.collect::<Vec<_>>().concat();
         }
-        let masked = of("mask").or(of("lengths")).is_some();
         let mask = masked.then(|| {
             let mask = mask.into_iter().map(|counts| counts == 1).collect();
             Array2::from_shape_vec((n, t), mask).expect("of every row")
         });
-        let padded = of("lengths").is_some();
         let mut columns = columns.into_iter();
         let mut take = |name| {
-            columns
-                .find(|column| column.name() == name)
-                .expect("regular")
+            let column = columns.find(|column| column.name() == name);
+            column.expect("regular arrays have it")
         };
         let set = Set {
             inputs: Kept {
@@ -183,6 +160,39 @@ impl<T: Scalar> Sequences<T> {
             _ => Ok(set),
         }
     }
+}
+
+impl Chunk<'_> {
+    /// Checks some rows, as many at a time as there is room for: `n_x` and `n_y` as far as they tell, and their mask, if
+    /// there is one.
+    fn check<T: Scalar>(
+        &mut self,
+        rows: Range<usize>,
+        stated: Stated,
+    ) -> Result<((usize, usize), Vec<u8>)> {
+        let row_bytes: usize = columns_of_rows(self.columns).map(Column::row_bytes).sum();
+        let (mut found, mut mask) = ((0, 0), Vec::new());
+        let at_once = (CHUNK / row_bytes).max(1);
+        for begin in rows.clone().step_by(at_once) {
+            self.rows = begin..rows.end.min(begin + at_once);
+            let part = assembled::<T>(self)?;
+            let (n_x, n_y) = stated.or(part.dims());
+            match part.check(Dims { n_x, n_h: 1, n_y }) {
+                // Elsewhere something may.
+                Ok(()) | Err(Error::NothingCounts) => {}
+                Err(error) => return Err(in_file(self.path, further_on(error, begin))),
+            }
+            found = larger(found, part.dims());
+            let counts = part.mask().into_iter().flatten();
+            mask.extend(counts.map(|&counts| u8::from(counts)));
+        }
+        Ok((found, mask))
+    }
+}
+
+/// Those of which every sequence has a row of several numbers.
+fn columns_of_rows(columns: &[Column]) -> impl Iterator<Item = &Column> {
+    columns.iter().filter(|column| column.shape().len() > 1)
 }
 
 impl Stored {

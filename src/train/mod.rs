@@ -14,6 +14,7 @@
 
 mod checkpoint;
 mod observers;
+mod options;
 pub mod plot;
 mod schedule;
 mod state;
@@ -21,14 +22,14 @@ pub mod tensorboard;
 
 pub(crate) use checkpoint::Borrowed;
 pub use checkpoint::{Checkpoint, Progress};
-pub use observers::Checkpoints;
+pub use observers::{Checkpoints, Control, Observer, Report, StepReport};
+pub use options::TrainOptions;
 pub use schedule::Schedule;
 pub use state::CarriedState;
 
 use crate::data::Loader;
-use crate::dropout::Dropout;
 use crate::loss::Tally;
-use crate::optim::{Clip, Optimizer, OptimizerOptions, Update};
+use crate::optim::{Optimizer, OptimizerOptions, Update};
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
 use std::borrow::Cow;
@@ -45,61 +46,6 @@ pub const PLATEAU: u32 = 3;
 /// nothing any more.
 pub const LEAST_RATE: f64 = 1.0 / 512.0;
 
-/// How a network is to be trained.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct TrainOptions {
-    /// Updates in all.
-    pub steps: u64,
-    /// The learning rate.
-    pub lr: f64,
-    /// Its course.
-    pub schedule: Schedule,
-    /// Updates over which the rate rises to its full size.
-    pub warmup: u64,
-    /// Bounds on the gradient.
-    pub clip: Clip,
-    /// What is dropped in training.
-    pub dropout: Dropout,
-    /// Updates from report to report.
-    pub report_every: u64,
-    /// The run ends after so many reports without a better validation loss; never, if zero.
-    pub patience: u32,
-    /// Every window starts from a zero state.
-    pub reset_state: bool,
-}
-
-impl TrainOptions {
-    /// Whether every option is in its range.
-    ///
-    /// # Errors
-    /// [`Error::Option`] naming the one that is not.
-    pub fn check(&self) -> Result<()> {
-        let positive = [
-            ("--lr", Some(self.lr)),
-            ("--clip-norm", self.clip.norm),
-            ("--clip-value", self.clip.value),
-        ];
-        for (name, value) in positive {
-            if let Some(value) = value.filter(|&v| !(v > 0.0 && v.is_finite())) {
-                return Err(Error::Option {
-                    name,
-                    value: value.to_string(),
-                    expected: "a finite number above 0",
-                });
-            }
-        }
-        self.dropout.check()?;
-        if self.report_every == 0 {
-            return Err(Error::Option {
-                name: "--report-every",
-                value: "0".into(),
-                expected: "at least 1",
-            });
-        }
-        Ok(())
-    }
-}
-
 /// Why a run stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -114,89 +60,6 @@ pub enum StopReason {
     /// Losses or gradients were not finite, again and again.
     Diverged,
 }
-
-/// One update, as an observer sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct StepReport {
-    /// The update, counted from 1.
-    pub step: u64,
-    /// Epochs so far, with a fraction.
-    pub epoch: f64,
-    /// The loss before the update, in nats.
-    pub loss: f64,
-    /// Counted tokens of this step.
-    pub tokens: u64,
-}
-
-/// A line of the history.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Report {
-    /// Updates so far.
-    pub step: u64,
-    /// Epochs so far, with a fraction.
-    pub epoch: f64,
-    /// Counted tokens so far.
-    pub tokens: u64,
-    /// The mean loss of a token since the report before, in nats.
-    pub train_loss: f64,
-    /// The mean loss of a token of the validation data, in nats; `None` without such data.
-    pub valid_loss: Option<f64>,
-    /// The learning rate of the last update.
-    pub lr: f64,
-    /// The mean norm of the gradient since the report before, before clipping.
-    pub grad_norm: f64,
-    /// Steps so far that were dropped because they were not finite.
-    pub divergences: u32,
-    /// Training speed since the report before, validation left out.
-    pub tokens_per_second: f64,
-    /// Seconds spent in communication since the report before, the wait for slower ranks with it; `None` for a process
-    /// alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub communication_seconds: Option<f64>,
-}
-
-/// What the observer wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// The next step.
-    Continue,
-    /// No more steps.
-    Stop,
-}
-
-/// Sees a run as it goes.
-pub trait Observer<T: Scalar> {
-    /// After every update, and after its report if there was one.
-    ///
-    /// # Errors
-    /// End the run.
-    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
-        let _ = (run, step);
-        Ok(Control::Continue)
-    }
-
-    /// After every report. `best` says that no validation loss so far was as low (always, without validation data):
-    /// [`Trainer::best`] has just become the present weights.
-    ///
-    /// # Errors
-    /// End the run.
-    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
-        let _ = (run, report, best);
-        Ok(())
-    }
-
-    /// After a step was dropped because its loss or gradient was not finite, and the run went back to its last report.
-    ///
-    /// # Errors
-    /// End the run.
-    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
-        let _ = (run, what);
-        Ok(())
-    }
-}
-
-/// Watches nothing.
-impl<T: Scalar> Observer<T> for () {}
 
 /// A training run.
 ///
@@ -240,26 +103,6 @@ pub struct Trainer<T: Scalar> {
     /// Training time since the last report.
     clock: Duration,
     counted_since: u64,
-}
-
-impl Default for TrainOptions {
-    /// 10,000 steps at a constant rate of 0.002, norms clipped at 1, a report every 100 steps.
-    fn default() -> Self {
-        TrainOptions {
-            steps: 10_000,
-            lr: 2e-3,
-            schedule: Schedule::Constant,
-            warmup: 0,
-            clip: Clip {
-                norm: Some(1.0),
-                value: None,
-            },
-            dropout: Dropout::default(),
-            report_every: 100,
-            patience: 0,
-            reset_state: false,
-        }
-    }
 }
 
 impl<T: Scalar> Trainer<T> {

@@ -1,9 +1,92 @@
-//! Observers of the library: [`Checkpoints`] saves a run as it goes; a pair of observers is one.
+//! What is seen of a run, and by whom: [`Observer`]. [`Checkpoints`] saves a run as it goes; a pair of observers is one.
 
-use super::{Checkpoint, Control, Observer, Report, StepReport, Trainer};
+use super::{Checkpoint, Trainer};
 use crate::model::{About, write_checkpoint, write_model};
 use crate::{Error, Parameters, Result, Scalar};
 use std::path::{Path, PathBuf};
+
+/// One update, as an observer sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// The update, counted from 1.
+    pub step: u64,
+    /// Epochs so far, with a fraction.
+    pub epoch: f64,
+    /// The loss before the update, in nats.
+    pub loss: f64,
+    /// Counted tokens of this step.
+    pub tokens: u64,
+}
+
+/// A line of the history.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// Updates so far.
+    pub step: u64,
+    /// Epochs so far, with a fraction.
+    pub epoch: f64,
+    /// Counted tokens so far.
+    pub tokens: u64,
+    /// The mean loss of a token since the report before, in nats.
+    pub train_loss: f64,
+    /// The mean loss of a token of the validation data, in nats; `None` without such data.
+    pub valid_loss: Option<f64>,
+    /// The learning rate of the last update.
+    pub lr: f64,
+    /// The mean norm of the gradient since the report before, before clipping.
+    pub grad_norm: f64,
+    /// Steps so far that were dropped because they were not finite.
+    pub divergences: u32,
+    /// Training speed since the report before, validation left out.
+    pub tokens_per_second: f64,
+    /// Seconds spent in communication since the report before, the wait for slower ranks with it; `None` for a process
+    /// alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub communication_seconds: Option<f64>,
+}
+
+/// What the observer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The next step.
+    Continue,
+    /// No more steps.
+    Stop,
+}
+
+/// Sees a run as it goes.
+pub trait Observer<T: Scalar> {
+    /// After every update, and after its report if there was one.
+    ///
+    /// # Errors
+    /// End the run.
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        let _ = (run, step);
+        Ok(Control::Continue)
+    }
+
+    /// After every report. `best` says that no validation loss so far was as low (always, without validation data):
+    /// [`Trainer::best`] has just become the present weights.
+    ///
+    /// # Errors
+    /// End the run.
+    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+        let _ = (run, report, best);
+        Ok(())
+    }
+
+    /// After a step was dropped because its loss or gradient was not finite, and the run went back to its last report.
+    ///
+    /// # Errors
+    /// End the run.
+    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
+        let _ = (run, what);
+        Ok(())
+    }
+}
+
+/// Watches nothing.
+impl<T: Scalar> Observer<T> for () {}
 
 /// Saves a run in a folder: the best weights as a model, and a checkpoint to go on from.
 ///

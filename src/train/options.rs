@@ -1,0 +1,81 @@
+//! What a run is asked for: [`TrainOptions`].
+
+use super::Schedule;
+use crate::dropout::Dropout;
+use crate::optim::Clip;
+use crate::{Error, Result};
+
+/// How a network is to be trained.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TrainOptions {
+    /// Updates in all.
+    pub steps: u64,
+    /// The learning rate.
+    pub lr: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// Updates over which the rate rises to its full size.
+    pub warmup: u64,
+    /// Bounds on the gradient.
+    pub clip: Clip,
+    /// What is dropped in training.
+    pub dropout: Dropout,
+    /// Updates from report to report.
+    pub report_every: u64,
+    /// The run ends after so many reports without a better validation loss; never, if zero.
+    pub patience: u32,
+    /// Every window starts from a zero state.
+    pub reset_state: bool,
+}
+
+impl Default for TrainOptions {
+    /// 10,000 steps at a constant rate of 0.002, norms clipped at 1, a report every 100 steps.
+    fn default() -> Self {
+        TrainOptions {
+            steps: 10_000,
+            lr: 2e-3,
+            schedule: Schedule::Constant,
+            warmup: 0,
+            clip: Clip {
+                norm: Some(1.0),
+                value: None,
+            },
+            dropout: Dropout::default(),
+            report_every: 100,
+            patience: 0,
+            reset_state: false,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Whether every option is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the one that is not.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("--lr", Some(self.lr)),
+            ("--clip-norm", self.clip.norm),
+            ("--clip-value", self.clip.value),
+        ];
+        for (name, value) in positive {
+            if let Some(value) = value.filter(|&v| !(v > 0.0 && v.is_finite())) {
+                return Err(Error::Option {
+                    name,
+                    value: value.to_string(),
+                    expected: "a finite number above 0",
+                });
+            }
+        }
+        self.dropout.check()?;
+        if self.report_every == 0 {
+            return Err(Error::Option {
+                name: "--report-every",
+                value: "0".into(),
+                expected: "at least 1",
+            });
+        }
+        Ok(())
+    }
+}
