@@ -4,8 +4,7 @@
 
 use super::documents::Documents;
 use super::loader::Row;
-use super::sequences::{Arrays, OwnedInputs, OwnedTargets, Sequences};
-use super::stored::Kept;
+use super::sequences::{Array, Sequences};
 use super::streams::Streams;
 use super::tokens::{Needs, Tokens};
 use crate::deal::Share;
@@ -150,80 +149,45 @@ impl<T: Scalar> Buffers<T> {
         let part = Part {
             rows,
             own: Own::new(self.share.as_mut(), rows.len(), lengths),
-            all_steps: set.steps(),
             steps,
         };
-        let (shape, steps) = ((rows.len(), part.steps.len()), &part.steps);
-        let mask_of = |row: usize| {
-            let mask = set.mask().and_then(|mask| mask.to_slice());
-            mask.map(|mask| &mask[row * part.all_steps..][steps.clone()])
+        let shape = (rows.len(), part.steps.len());
+        let steps = || part.steps.clone();
+        let inputs = match set.width(Array::Inputs) {
+            Some(n_x) => {
+                part.gather(n_x, &mut self.features, |row, out| {
+                    set.copy_floats(Array::Inputs, row, steps(), out)
+                })?;
+                Inputs::Dense(cube(shape, n_x, &self.features))
+            }
+            None => {
+                part.gather(1, &mut self.tokens, |row, out| {
+                    set.copy_ids(Array::Inputs, row, steps(), out)
+                })?;
+                Inputs::Tokens(matrix(shape, &self.tokens))
+            }
         };
-        let (inputs, targets);
-        match &set.arrays {
-            Arrays::Memory(x, y) => {
-                inputs = match x {
-                    OwnedInputs::Dense(x) => {
-                        part.gather(x.as_slice(), x.dim().2, &mut self.features);
-                        Inputs::Dense(cube(shape, x.dim().2, &self.features))
-                    }
-                    OwnedInputs::Tokens(ids) => {
-                        part.gather(ids.as_slice(), 1, &mut self.tokens);
-                        Inputs::Tokens(matrix(shape, &self.tokens))
-                    }
-                };
-                targets = match y {
-                    OwnedTargets::Distributions(y) => {
-                        part.gather(y.as_slice(), y.dim().2, &mut self.distributions);
-                        Targets::Distributions(cube(shape, y.dim().2, &self.distributions))
-                    }
-                    OwnedTargets::Classes(ids) => {
-                        part.gather(ids.as_slice(), 1, &mut self.classes);
-                        Targets::Classes(matrix(shape, &self.classes))
-                    }
-                };
+        let targets = match set.width(Array::Targets) {
+            Some(n_y) => {
+                part.gather(n_y, &mut self.distributions, |row, out| {
+                    set.copy_floats(Array::Targets, row, steps(), out)
+                })?;
+                Targets::Distributions(cube(shape, n_y, &self.distributions))
             }
-            Arrays::File(stored) => {
-                let floats = |kept: &Kept, width, out: &mut Vec<T>| {
-                    part.each_row(width, out, |row, out| {
-                        kept.floats(stored.row(row), steps.clone(), mask_of(row), out)
-                    })
-                };
-                let ids = |kept: &Kept, out: &mut Vec<u32>| {
-                    part.each_row(1, out, |row, out| {
-                        kept.ids(stored.row(row), steps.clone(), mask_of(row), out)
-                    })
-                };
-                inputs = match stored.n_x() {
-                    Some(n_x) => {
-                        floats(stored.inputs(), n_x, &mut self.features)?;
-                        Inputs::Dense(cube(shape, n_x, &self.features))
-                    }
-                    None => {
-                        ids(stored.inputs(), &mut self.tokens)?;
-                        Inputs::Tokens(matrix(shape, &self.tokens))
-                    }
-                };
-                targets = match stored.n_y() {
-                    Some(n_y) => {
-                        floats(stored.targets(), n_y, &mut self.distributions)?;
-                        Targets::Distributions(cube(shape, n_y, &self.distributions))
-                    }
-                    None => {
-                        ids(stored.targets(), &mut self.classes)?;
-                        Targets::Classes(matrix(shape, &self.classes))
-                    }
-                };
+            None => {
+                part.gather(1, &mut self.classes, |row, out| {
+                    set.copy_ids(Array::Targets, row, steps(), out)
+                })?;
+                Targets::Classes(matrix(shape, &self.classes))
             }
+        };
+        // Every rank counts all steps that count.
+        self.mask.clear();
+        for &row in rows {
+            let mask = set.mask_of(row, steps());
+            self.mask.extend_from_slice(mask.unwrap_or_default());
         }
-        let mask = set.mask().map(|mask| {
-            // Every rank counts all steps that count.
-            let all = Part {
-                own: Own(None),
-                ..part
-            };
-            all.gather(mask.as_slice(), 1, &mut self.mask);
-            matrix(shape, &self.mask)
-        });
+        let mask = (!self.mask.is_empty()).then(|| matrix(shape, &self.mask));
         Ok(Batch {
             inputs,
             answers: Answers { targets, mask },
@@ -232,38 +196,26 @@ impl<T: Scalar> Buffers<T> {
     }
 }
 
-/// Some steps of some rows of the arrays `[N, T, width]` of a set.
+/// Some steps of some rows of a set.
 struct Part<'a> {
     rows: &'a [usize],
     own: Own<'a>,
-    all_steps: usize,
     steps: Range<usize>,
 }
 
 impl Part<'_> {
-    /// `out [rows, steps, width]`.
-    fn gather<A: Copy + Default>(&self, array: Option<&[A]>, width: usize, out: &mut Vec<A>) {
-        let array = array.expect("the arrays of a set are row-major");
-        let copied = self.each_row(width, out, |row, out| {
-            let begin = (row * self.all_steps + self.steps.start) * width;
-            out.copy_from_slice(&array[begin..begin + out.len()]);
-            Ok(())
-        });
-        copied.expect("memory can be read");
-    }
-
-    /// The same from wherever `read` finds a row.
-    fn each_row<A: Copy + Default>(
+    /// `out [rows, steps, width]`, a row at a time as `copy` finds it.
+    fn gather<A: Copy + Default>(
         &self,
         width: usize,
         out: &mut Vec<A>,
-        mut read: impl FnMut(usize, &mut [A]) -> Result<()>,
+        mut copy: impl FnMut(usize, &mut [A]) -> Result<()>,
     ) -> Result<()> {
         let size = self.steps.len() * width;
         out.resize(self.rows.len() * size, A::default());
         for (i, (&row, out)) in self.rows.iter().zip(out.chunks_exact_mut(size)).enumerate() {
             if self.own.has(i) {
-                read(row, out)?;
+                copy(row, out)?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 
 /// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not
 /// a wrong array.
@@ -117,7 +118,7 @@ impl<T: Scalar> OwnedTargets<T> {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequences<T> {
-    pub(super) arrays: Arrays<T>,
+    arrays: Arrays<T>,
     n: usize,
     t: usize,
     mask: Option<Array2<bool>>,
@@ -129,9 +130,16 @@ pub struct Sequences<T> {
 
 /// Inputs and targets.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Arrays<T> {
+enum Arrays<T> {
     Memory(OwnedInputs<T>, OwnedTargets<T>),
     File(Stored),
+}
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Array {
+    Inputs,
+    Targets,
 }
 
 impl<T: Scalar> Sequences<T> {
@@ -263,10 +271,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// Whether the inputs are token ids.
     pub fn reads_tokens(&self) -> bool {
-        match &self.arrays {
-            Arrays::Memory(inputs, _) => matches!(inputs, OwnedInputs::Tokens(_)),
-            Arrays::File(stored) => stored.n_x().is_none(),
-        }
+        self.width(Array::Inputs).is_none()
     }
 
     /// Whether they stay in their file ([`Sequences::open_npz`]).
@@ -276,15 +281,77 @@ impl<T: Scalar> Sequences<T> {
 
     /// Bytes of the inputs and targets of a step, as a batch has them.
     pub(super) fn step_bytes(&self) -> usize {
-        let (features, weights) = match &self.arrays {
-            Arrays::Memory(inputs, targets) => (
-                matches!(inputs, OwnedInputs::Dense(_)).then_some(self.n_x),
-                matches!(targets, OwnedTargets::Distributions(_)).then_some(self.n_y),
-            ),
-            Arrays::File(stored) => (stored.n_x(), stored.n_y()),
+        let bytes = |array| match self.width(array) {
+            Some(floats) => floats * size_of::<T>(),
+            None => size_of::<u32>(),
         };
-        let bytes = |width: Option<usize>| width.map_or(size_of::<u32>(), |n| n * size_of::<T>());
-        bytes(features) + bytes(weights)
+        bytes(Array::Inputs) + bytes(Array::Targets)
+    }
+
+    /// The floats of a step, `n_x` or `n_y`; none where there is an id.
+    pub(super) fn width(&self, array: Array) -> Option<usize> {
+        match (&self.arrays, array) {
+            (Arrays::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => Some(x.dim().2),
+            (Arrays::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => Some(y.dim().2),
+            (Arrays::Memory(..), _) => None,
+            (Arrays::File(stored), array) => stored.kept(array).width(),
+        }
+    }
+
+    /// Some steps of a sequence, where [`Sequences::width`] says that they are floats.
+    ///
+    /// # Errors
+    /// [`Error::File`] if they are in a file that is not any more what it was.
+    pub(super) fn copy_floats(
+        &self,
+        array: Array,
+        row: usize,
+        steps: Range<usize>,
+        out: &mut [T],
+    ) -> Result<()> {
+        let all = match (&self.arrays, array) {
+            (Arrays::File(stored), _) => {
+                let mask = self.mask_of(row, steps.clone());
+                return stored.kept(array).floats(stored.row(row), steps, mask, out);
+            }
+            (Arrays::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => x.as_slice(),
+            (Arrays::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => y.as_slice(),
+            _ => unreachable!("floats of {array:?} that have none"),
+        };
+        let begin = (row * self.t + steps.start) * (out.len() / steps.len());
+        out.copy_from_slice(&all.expect("row-major")[begin..begin + out.len()]);
+        Ok(())
+    }
+
+    /// Some steps of a sequence, where [`Sequences::width`] says that they are ids.
+    ///
+    /// # Errors
+    /// As [`Sequences::copy_floats`].
+    pub(super) fn copy_ids(
+        &self,
+        array: Array,
+        row: usize,
+        steps: Range<usize>,
+        out: &mut [u32],
+    ) -> Result<()> {
+        let all = match (&self.arrays, array) {
+            (Arrays::File(stored), _) => {
+                let mask = self.mask_of(row, steps.clone());
+                return stored.kept(array).ids(stored.row(row), steps, mask, out);
+            }
+            (Arrays::Memory(OwnedInputs::Tokens(ids), _), Array::Inputs) => ids.as_slice(),
+            (Arrays::Memory(_, OwnedTargets::Classes(ids)), Array::Targets) => ids.as_slice(),
+            _ => unreachable!("ids of {array:?} that have none"),
+        };
+        let begin = row * self.t + steps.start;
+        out.copy_from_slice(&all.expect("row-major")[begin..begin + out.len()]);
+        Ok(())
+    }
+
+    /// Where some steps of a sequence count, unless all do.
+    pub(super) fn mask_of(&self, row: usize, steps: Range<usize>) -> Option<&[bool]> {
+        let mask = self.mask.as_ref()?.as_slice().expect("row-major");
+        Some(&mask[row * self.t..][steps])
     }
 
     /// The inputs.

@@ -9,7 +9,7 @@ use super::column::Column;
 use super::listing::Listing;
 use super::npy::{Archive, Numbers};
 use super::npz::{ARRAYS, Arrays, Stated, assembled, in_file};
-use super::sequences::Sequences;
+use super::sequences::{Array, Sequences};
 use crate::deal::piece;
 use crate::ranks::{self, Ranks, broadcast_bytes, each};
 use crate::{Dims, Error, Result, Scalar};
@@ -196,16 +196,6 @@ fn columns_of_rows(columns: &[Column]) -> impl Iterator<Item = &Column> {
 }
 
 impl Stored {
-    /// Features of a step; none, if the inputs are tokens.
-    pub fn n_x(&self) -> Option<usize> {
-        self.set.inputs.column.shape().get(2).copied()
-    }
-
-    /// Weights of a distribution; none, if the targets are classes.
-    pub fn n_y(&self) -> Option<usize> {
-        self.set.targets.column.shape().get(2).copied()
-    }
-
     /// Some of the sequences.
     pub fn select(&self, rows: &[usize]) -> Self {
         Stored {
@@ -221,8 +211,8 @@ impl Stored {
     pub fn check(&self, dims: Dims) -> Result<()> {
         let (n_x, n_y) = self.set.found;
         for (what, found, limit, exact) in [
-            ("inputs", n_x, dims.n_x, self.n_x().is_some()),
-            ("targets", n_y, dims.n_y, self.n_y().is_some()),
+            ("inputs", n_x, dims.n_x, self.set.inputs.width().is_some()),
+            ("targets", n_y, dims.n_y, self.set.targets.width().is_some()),
         ] {
             if found > limit || (exact && found != limit) {
                 let unit = if exact {
@@ -244,12 +234,11 @@ impl Stored {
         self.rows[sequence]
     }
 
-    pub fn inputs(&self) -> &Kept {
-        &self.set.inputs
-    }
-
-    pub fn targets(&self) -> &Kept {
-        &self.set.targets
+    pub fn kept(&self, array: Array) -> &Kept {
+        match array {
+            Array::Inputs => &self.set.inputs,
+            Array::Targets => &self.set.targets,
+        }
     }
 }
 
@@ -260,6 +249,11 @@ impl PartialEq for Stored {
 }
 
 impl Kept {
+    /// The floats of a step; none where there is an id.
+    pub fn width(&self) -> Option<usize> {
+        self.column.shape().get(2).copied()
+    }
+
     /// The floats of some steps of a row, whose mask this is.
     ///
     /// # Errors

@@ -158,13 +158,25 @@ fn flags() {
     assert_eq!(desk.names("."), before, "nothing was written");
 }
 
+/// What becomes of the program under such a `ulimit`.
+#[cfg(target_os = "linux")]
+fn limited(desk: &Desk, limit: &str, command: &str) -> (String, std::process::Output) {
+    let bptt = assert_cmd::cargo::cargo_bin("bptt");
+    let script = format!("ulimit {limit} && exec {} {command}", bptt.display());
+    let run = assert_cmd::Command::new("bash")
+        .current_dir(desk.path("."))
+        .args(["-c", &script])
+        .timeout(std::time::Duration::from_secs(60))
+        .assert();
+    (script, run.get_output().clone())
+}
+
 /// OpenBLAS would ask for its buffers for ever.
 #[cfg(target_os = "linux")]
 #[test]
 fn limits_of_memory() {
     let desk = Desk::new();
     desk.train("run");
-    let bptt = assert_cmd::cargo::cargo_bin("bptt");
     let commands = [
         "--help".to_owned(),
         format!("train text.txt {SMALL} -o new"),
@@ -176,16 +188,7 @@ fn limits_of_memory() {
     for kilobytes in [100_000, 250_000, 400_000, 550_000, 700_000, 200_000_000] {
         for (command, limit) in commands.iter().zip("vdvdv".chars()) {
             let _ = std::fs::remove_dir_all(desk.path("new"));
-            let script = format!(
-                "ulimit -{limit} {kilobytes} && exec {} {command}",
-                bptt.display()
-            );
-            let run = assert_cmd::Command::new("bash")
-                .current_dir(desk.path("."))
-                .args(["-c", &script])
-                .timeout(std::time::Duration::from_secs(60))
-                .assert();
-            let output = run.get_output();
+            let (script, output) = limited(&desk, &format!("-{limit} {kilobytes}"), command);
             let message = String::from_utf8_lossy(&output.stderr);
             match output.status.code() {
                 Some(0) => {}
@@ -221,16 +224,8 @@ fn a_set_larger_than_memory() {
     desk.stdout(&format!("{train} whole"));
     let (mut refused, mut from_file) = (0, 0);
     for megabytes in (200..800).step_by(50) {
-        let script = format!(
-            "ulimit -v {megabytes}000 && OPENBLAS_NUM_THREADS=1 exec {} {train} {megabytes}",
-            assert_cmd::cargo::cargo_bin("bptt").display()
-        );
-        let run = assert_cmd::Command::new("bash")
-            .current_dir(desk.path("."))
-            .args(["-c", &script])
-            .timeout(std::time::Duration::from_secs(60))
-            .assert();
-        let output = run.get_output();
+        let limit = format!("-v {megabytes}000 && export OPENBLAS_NUM_THREADS=1");
+        let (script, output) = limited(&desk, &limit, &format!("{train} {megabytes}"));
         let said = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
             Some(0) => {
