@@ -336,6 +336,24 @@ impl<T: Scalar> Engine<T> {
         Ok(self.tally())
     }
 
+    /// The states after a batch of which nothing counts, and nothing else; `state` as in [`Engine::gradient`].
+    ///
+    /// # Errors
+    /// As [`Engine::predict`].
+    pub(crate) fn advance(
+        &mut self,
+        p: &Parameters<T>,
+        batch: &Batch<'_, T>,
+        state: &mut Array2<T>,
+    ) -> Result<()> {
+        let ended = |lengths: &[usize]| lengths.iter().all(|&length| length == 0);
+        if batch.lengths.is_some_and(ended) {
+            return Ok(());
+        }
+        let visit = |shard: &mut Shard<T>, pass: &Pass<'_, T>| shard.advance(pass, |_, _| {});
+        self.run(p, &batch.inputs, batch.lengths, Some(state), visit)
+    }
+
     /// Probabilities `[N, T, n_y]`; `state` as in [`Engine::gradient`]. Of several ranks, each finds those of its own
     /// sequences; the others are zero.
     ///

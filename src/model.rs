@@ -21,6 +21,8 @@ mod write;
 
 pub(crate) use write::{write_checkpoint, write_model};
 
+#[cfg(doc)]
+use crate::Error;
 use crate::data::Vocabulary;
 use crate::train::Checkpoint;
 use crate::{Result, Rnn, Scalar};

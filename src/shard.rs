@@ -117,10 +117,17 @@ impl<T: Scalar> Shard<T> {
 
     /// Forward alone; `visit` sees the workspace with the logits of each segment and the time step at which it begins.
     pub fn infer(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
+        self.advance(pass, |shard, first| {
+            logits(pass.parameters, &mut shard.ws, None);
+            visit(shard, first);
+        });
+    }
+
+    /// The states alone; `visit` sees those of each segment and the time step at which it begins.
+    pub fn advance(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
         for s in 0..self.segments(pass) {
             self.run_states(pass, s, &mut None);
             self.ws.copy_last_states(&mut self.finals);
-            logits(pass.parameters, &mut self.ws, None);
             visit(self, s * pass.segment);
             self.between.clear();
             self.between.extend_from_slice(self.ws.last_states());

@@ -63,7 +63,7 @@ fn within<R>(length: usize, read: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Read as a whole, and in parts: what is good for one is for the other, but that only the whole has a checksum.
+/// Read as a whole, and in parts: what is good for one is for the other.
 #[track_caller]
 fn npz(bytes: &[u8]) -> bptt::Result<Sequences<f32>> {
     let folder = tempfile::tempdir().unwrap();
@@ -82,8 +82,7 @@ fn npz(bytes: &[u8]) -> bptt::Result<Sequences<f32>> {
                 (opened.dims(), opened.counted())
             );
         }
-        (Err(error), Ok(_)) => assert!(error.to_string().contains("checksum"), "{error}"),
-        (Err(_), Err(_)) => {}
+        (Err(error), opened) => assert!(opened.is_err(), "{error}"),
     }
     read
 }

@@ -165,6 +165,22 @@ fn errors_are_those_of_one_process() {
     assert_eq!(errors[0].to_string(), expected);
     assert_eq!(errors[1].to_string(), there);
 
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("set.npz");
+    let mut npz = NpzWriter::new(fs::File::create(&path).unwrap());
+    npz.add_array("inputs", &Array3::<f32>::ones((9, 3, 4)))
+        .unwrap();
+    npz.add_array("targets", &Array2::<u8>::zeros((9, 3)))
+        .unwrap();
+    npz.add_array("n_x", &ndarray::arr0(7)).unwrap();
+    npz.finish().unwrap();
+    let expected = Sequences::<f32>::read_npz(&path).unwrap_err().to_string();
+    for error in on_ranks(2, |ranks| {
+        Sequences::<f32>::open_npz(&path, Some(&*ranks)).unwrap_err()
+    }) {
+        assert_eq!(error.to_string(), expected);
+    }
+
     let (_root, paths) = folder(&[Vec::new(), vec![0xff; 100]]);
     for kind in KINDS {
         let limits = WordLimits::default();
@@ -240,11 +256,16 @@ fn shown(path: &Path) -> String {
     format!("{} files", fs::read_dir(path).unwrap().count())
 }
 
-/// Sequences of several lengths, in one of these forms, as `numpy.savez` writes them.
+/// Sequences of several lengths, in one of these forms, as `numpy.savez` writes them. A mask of the last step alone makes
+/// windows of which nothing counts, longer than those of evaluation.
 fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
-    let (n, t) = (29, 9);
+    let (n, t) = (29, if padding == "last" { 300 } else { 9 });
     let length = |i: usize| 1 + i * 5 % t;
-    let inside = |i: usize, step: usize| padding.is_empty() || step < length(i);
+    let inside = |i: usize, step: usize| match padding {
+        "" => true,
+        "last" => step + 1 == t - i % 3,
+        _ => step < length(i),
+    };
     let mut npz = NpzWriter::new(fs::File::create(path).unwrap());
     // What is beyond the lengths is no number that may be there.
     let beyond = |i, step| padding == "lengths" && !inside(i, step);
@@ -290,7 +311,7 @@ fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
             let lengths = Array1::from_shape_fn(n, |i| length(i) as u32);
             npz.add_array("lengths", &lengths).unwrap();
         }
-        "mask" => {
+        "mask" | "last" => {
             let mask = Array2::from_shape_fn((n, t), |(i, step)| inside(i, step));
             npz.add_array("mask", &mask).unwrap();
         }
@@ -307,7 +328,8 @@ fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
     assert_eq!(set.stays_in_file(), ranks.is_some());
     let (n_x, n_y) = set.dims();
     let (train, valid) = set.split(0.3, 1).unwrap();
-    let train = Loader::sequences(train, 8, Some(4), 3).unwrap();
+    let window = train.steps().div_ceil(3) + 1;
+    let train = Loader::sequences(train, 8, Some(window), 3).unwrap();
     let valid = Loader::evaluation_sequences(valid).unwrap();
     run(train, valid, (n_x, n_y), ranks)
 }
@@ -316,7 +338,7 @@ fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
 fn a_run_on_sequences_in_a_file_is_one_on_those_in_memory() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("set.npz");
-    for (i, padding) in ["", "lengths", "mask"].into_iter().enumerate() {
+    for (i, padding) in ["", "lengths", "mask", "last"].into_iter().enumerate() {
         for (tokens, classes) in [(false, false), (false, true), (true, false), (true, true)] {
             save_set(&path, tokens, classes, padding);
             let alone = run_on_set(&path, None);

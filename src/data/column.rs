@@ -4,6 +4,7 @@
 
 use super::npy::{Layout, Numbers, plain, values};
 use crate::{Error, Result, Scalar};
+use crc32fast::Hasher;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -54,29 +55,59 @@ impl Column {
         self.dtype().starts_with(['i', 'u'])
     }
 
+    /// Whether it has rows: one for each sequence.
+    pub fn has_rows(&self) -> bool {
+        !matches!(self.name, "n_x" | "n_y")
+    }
+
     /// Bytes of a row.
     pub fn row_bytes(&self) -> usize {
-        self.shape()[1..].iter().product::<usize>() * self.layout.item
+        self.shape().iter().skip(1).product::<usize>() * self.layout.item
     }
 
     /// All of it.
     ///
     /// # Errors
-    /// [`Error::File`] if they cannot be read any more.
-    pub fn all(&self) -> Result<Numbers> {
-        self.numbers(vec![0; self.shape().len()], self.shape().to_vec())
+    /// [`Error::File`] if it cannot be read any more.
+    pub fn all(&self, sum: &mut Hasher) -> Result<Numbers> {
+        self.numbers(
+            vec![0; self.shape().len()],
+            self.shape().to_vec(),
+            Some(sum),
+        )
     }
 
-    /// All of some rows.
+    /// All of some rows, whose bytes are added to a checksum.
     ///
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
-    pub fn rows(&self, rows: Range<usize>) -> Result<Numbers> {
+    pub fn rows(&self, rows: Range<usize>, sum: &mut Hasher) -> Result<Numbers> {
         let mut first = vec![0; self.shape().len()];
         first[0] = rows.start;
         let mut shape = self.shape().to_vec();
         shape[0] = rows.len();
-        self.numbers(first, shape)
+        self.numbers(first, shape, Some(sum))
+    }
+
+    /// Whether all elements, in parts of which these are the checksums and bytes, are those that were saved.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn verify(&self, parts: impl IntoIterator<Item = (u32, u64)>) -> Result<()> {
+        let mut header = vec![0; self.layout.header_len];
+        let at = self.begin - header.len() as u64;
+        read_at(self.file.file(), at, &mut header).map_err(|e| self.unreadable(e))?;
+        let mut sum = Hasher::new();
+        sum.update(&header);
+        for (part, bytes) in parts.into_iter().filter(|part| part.1 > 0) {
+            sum.combine(&Hasher::new_with_initial_len(part, bytes));
+        }
+        match sum.finalize() == self.layout.checksum {
+            true => Ok(()),
+            false => {
+                Err(self.error("its bytes have another checksum: the file is damaged".to_owned()))
+            }
+        }
     }
 
     /// Some steps of a row, as ids; 0 where `used` is false.
@@ -84,7 +115,7 @@ impl Column {
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
     pub fn ids(&self, row: usize, steps: Range<usize>, used: Option<&[bool]>) -> Result<Vec<u32>> {
-        let numbers = self.numbers(vec![row, steps.start], vec![1, steps.len()])?;
+        let numbers = self.numbers(vec![row, steps.start], vec![1, steps.len()], None)?;
         numbers
             .into_ids(used)
             .map_err(|problem| self.error(problem))
@@ -107,7 +138,7 @@ impl Column {
             let bytes = bytemuck::cast_slice_mut(out);
             return self.read(&first, bytes).map_err(|e| self.unreadable(e));
         }
-        out.copy_from_slice(&self.numbers(first, shape)?.into_floats::<T>());
+        out.copy_from_slice(&self.numbers(first, shape, None)?.into_floats::<T>());
         Ok(())
     }
 
@@ -115,11 +146,19 @@ impl Column {
         plain(&self.layout.dtype)
     }
 
-    fn numbers(&self, first: Vec<usize>, shape: Vec<usize>) -> Result<Numbers> {
+    fn numbers(
+        &self,
+        first: Vec<usize>,
+        shape: Vec<usize>,
+        sum: Option<&mut Hasher>,
+    ) -> Result<Numbers> {
         let count = shape.iter().product::<usize>();
         let mut bytes = vec![0; count * self.layout.item];
         self.read(&first, &mut bytes)
             .map_err(|e| self.unreadable(e))?;
+        if let Some(sum) = sum {
+            sum.update(&bytes);
+        }
         let values = values(&bytes[..], &self.layout, count);
         Ok(Numbers {
             values: values.map_err(|problem| self.error(problem))?,
@@ -140,7 +179,7 @@ impl Column {
 
     fn unreadable(&self, error: io::Error) -> Error {
         self.error(format!(
-            "cannot be read any more ({error}): was the file changed?"
+            "cannot be read ({error}): is the file damaged, or was it changed?"
         ))
     }
 

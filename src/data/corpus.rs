@@ -69,8 +69,9 @@ impl Corpus {
     }
 
     /// The part of a text that one of several ranks reads of it: as many bytes of the files as any other. Vocabulary,
-    /// documents and all sizes are those of the whole text. When a rank joins a training run, it is given the tokens of its
-    /// sequences by those that have read them.
+    /// documents and all sizes are those of the whole text. When a rank joins a training run
+    /// ([`crate::train::Trainer::join`]), it is given the tokens of its sequences by those that have read them; a
+    /// [`Loader`](super::Loader) that is no part of such a run panics at its first window.
     ///
     /// # Errors
     /// As [`Corpus::read_words`]; [`Error::Ranks`] if the ranks see files of other sizes, or other bytes where they compare

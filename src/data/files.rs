@@ -91,6 +91,11 @@ pub(super) fn for_each_piece(
         listing.agree(ranks)?;
     }
     listing.keep_texts(ranks)?;
+    if let Some(empty) = listing.files.iter().find(|file| file.bytes == 0)
+        && ranks.is_some()
+    {
+        return Err(empty.empty());
+    }
     let mut bytes = 0;
     for (number, part) in listing.parts(ranks) {
         let file = &listing.files[number];

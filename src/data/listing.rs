@@ -113,14 +113,11 @@ impl Listing {
     pub fn agree(&self, ranks: &dyn Ranks) -> Result<()> {
         for file in self.files.iter().filter(|file| file.folder.is_none()) {
             file::open_ordinary(&file.path)?;
-            if file.bytes == 0 {
-                return Err(file.empty());
-            }
         }
         let sizes = self.files.iter().flat_map(|file| file.bytes.to_le_bytes());
         let mut seen: Vec<u8> = sizes.collect();
         for i in 0..SAMPLES {
-            let begin = self.share(i, SAMPLES).start;
+            let begin = self.even_part(i, SAMPLES).start;
             for (number, part) in self.within(begin..begin + SAMPLE) {
                 let mut file = fs_err::File::open(&self.files[number].path)?;
                 file.seek(SeekFrom::Start(part.start))?;
@@ -195,12 +192,12 @@ impl Listing {
             None => (0..self.files.len())
                 .map(|number| (number, 0..u64::MAX))
                 .collect(),
-            Some(ranks) => self.within(self.share(ranks.rank(), ranks.size())),
+            Some(ranks) => self.within(self.even_part(ranks.rank(), ranks.size())),
         }
     }
 
     /// One of as many even shares in the bytes of all together.
-    fn share(&self, i: usize, parts: usize) -> Range<u64> {
+    fn even_part(&self, i: usize, parts: usize) -> Range<u64> {
         let Range { start, end } = piece(i, parts, self.bytes() as usize);
         start as u64..end as u64
     }

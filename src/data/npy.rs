@@ -71,6 +71,10 @@ pub(super) struct Layout {
     pub item: usize,
     /// Where its elements begin in the file, if they are there as they are, in C order.
     pub stored_at: Option<u64>,
+    /// Bytes before them that belong to the array.
+    pub header_len: usize,
+    /// Of these and the elements.
+    pub checksum: u32,
 }
 
 impl Archive<BufReader<fs_err::File>> {
@@ -185,13 +189,12 @@ impl<R: Read + Seek> Archive<R> {
     }
 
     /// What the archive says of the content of these arrays: their names and checksums.
-    pub fn checksums(&mut self, names: &[&str]) -> Vec<u8> {
+    pub fn checksums(&self, names: &[&str]) -> Vec<u8> {
         let mut all = Vec::new();
         for name in names {
-            // One that is not there, or cannot be read, is found out elsewhere.
-            if let Ok(entry) = self.zip.by_name(&format!("{name}.npy")) {
+            if let Some(layout) = self.layouts.get(*name) {
                 all.extend(name.as_bytes());
-                all.extend(entry.crc32().to_le_bytes());
+                all.extend(layout.checksum.to_le_bytes());
             }
         }
         all
@@ -274,7 +277,7 @@ impl<R: Read + Seek> Archive<R> {
             Err(ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(e.to_string()),
         };
-        let (size, begin) = (entry.size(), entry.data_start());
+        let (size, begin, checksum) = (entry.size(), entry.data_start(), entry.crc32());
         let stored = entry.compression() == CompressionMethod::Stored;
         let (header, header_len) = read_header(&mut entry)?;
         let Some(dtype) = header.type_descriptor.as_string().cloned() else {
@@ -313,6 +316,8 @@ impl<R: Read + Seek> Archive<R> {
             dtype,
             count,
             item,
+            header_len,
+            checksum,
         }))
     }
 }
@@ -495,20 +500,21 @@ fn ids<A>(
 where
     A: Copy + Display + TryInto<u32>,
 {
-    let convert = |(i, value): (usize, A)| {
-        if used.is_some_and(|used| !used[i]) {
-            return Ok(0);
-        }
-        match value.try_into() {
-            Ok(id) if id < u32::MAX => Ok(id),
-            _ => Err(format!(
-                "{value} at {:?}, expected a number from 0 to {}",
-                position(i, shape, first),
-                u32::MAX - 1
-            )),
-        }
-    };
-    values.into_iter().enumerate().map(convert).collect()
+    let mut ids = Vec::with_capacity(values.len());
+    for (i, value) in values.into_iter().enumerate() {
+        ids.push(match value.try_into() {
+            _ if used.is_some_and(|used| !used[i]) => 0,
+            Ok(id) if id < u32::MAX => id,
+            _ => {
+                return Err(format!(
+                    "{value} at {:?}, expected a number from 0 to {}",
+                    position(i, shape, first),
+                    u32::MAX - 1
+                ));
+            }
+        });
+    }
+    Ok(ids)
 }
 
 /// The index of element `i` in C order, from the index of the first on.

@@ -42,16 +42,10 @@ impl<T: Scalar> Sequences<T> {
     }
 
     pub(super) fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
-        let set = assembled::<T>(&mut archive)?;
         let stated = Stated::read(&mut archive)?;
-        let set = match (set.counted(), stated) {
-            (0, _) => Err(Error::NothingCounts),
-            (_, Stated(None, None)) => Ok(set),
-            _ => {
-                let (n_x, n_y) = stated.or(set.dims());
-                set.with_dims(n_x, n_y)
-            }
-        };
+        let set = assembled::<T>(&mut archive)?;
+        let (n_x, n_y) = stated.or(set.dims());
+        let set = set.with_dims(n_x, n_y);
         set.map_err(|e| in_file(archive.path(), e))
     }
 

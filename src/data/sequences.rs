@@ -118,7 +118,7 @@ impl<T: Scalar> OwnedTargets<T> {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequences<T> {
-    arrays: Arrays<T>,
+    store: Store<T>,
     n: usize,
     t: usize,
     mask: Option<Array2<bool>>,
@@ -128,9 +128,9 @@ pub struct Sequences<T> {
     n_y: usize,
 }
 
-/// Inputs and targets.
+/// Where inputs and targets are.
 #[derive(Clone, Debug, PartialEq)]
-enum Arrays<T> {
+enum Store<T> {
     Memory(OwnedInputs<T>, OwnedTargets<T>),
     File(Stored),
 }
@@ -202,7 +202,7 @@ impl<T: Scalar> Sequences<T> {
         Ok(Sequences {
             n_x: inputs.n_x(),
             n_y: targets.n_y(),
-            arrays: Arrays::Memory(inputs, targets),
+            store: Store::Memory(inputs, targets),
             n,
             t,
             lengths: mask.as_ref().map(lengths),
@@ -212,13 +212,13 @@ impl<T: Scalar> Sequences<T> {
 
     /// A set that stays in its file, checked before.
     pub(super) fn stored(
-        arrays: Stored,
+        stored: Stored,
         (n, t): (usize, usize),
         mask: Option<Array2<bool>>,
         (n_x, n_y): (usize, usize),
     ) -> Self {
         Sequences {
-            arrays: Arrays::File(arrays),
+            store: Store::File(stored),
             n,
             t,
             lengths: mask.as_ref().map(lengths),
@@ -241,11 +241,12 @@ impl<T: Scalar> Sequences<T> {
     /// Whether a network of these sizes can be trained on them.
     ///
     /// # Errors
-    /// [`Error::Id`] or [`Error::Shape`] for what does not fit; [`Error::NothingCounts`].
+    /// [`Error::Id`] or [`Error::Shape`] for what does not fit, of ids that stay in their file [`Error::Invalid`];
+    /// [`Error::NothingCounts`].
     pub fn check(&self, dims: crate::Dims) -> Result<()> {
-        match &self.arrays {
-            Arrays::Memory(..) => self.batch().check(dims),
-            Arrays::File(stored) => stored.check(dims),
+        match &self.store {
+            Store::Memory(..) => self.batch().check(dims),
+            Store::File(stored) => stored.check(dims),
         }
     }
 
@@ -276,7 +277,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// Whether they stay in their file ([`Sequences::open_npz`]).
     pub fn stays_in_file(&self) -> bool {
-        matches!(self.arrays, Arrays::File(_))
+        matches!(self.store, Store::File(_))
     }
 
     /// Bytes of the inputs and targets of a step, as a batch has them.
@@ -290,11 +291,11 @@ impl<T: Scalar> Sequences<T> {
 
     /// The floats of a step, `n_x` or `n_y`; none where there is an id.
     pub(super) fn width(&self, array: Array) -> Option<usize> {
-        match (&self.arrays, array) {
-            (Arrays::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => Some(x.dim().2),
-            (Arrays::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => Some(y.dim().2),
-            (Arrays::Memory(..), _) => None,
-            (Arrays::File(stored), array) => stored.kept(array).width(),
+        match (&self.store, array) {
+            (Store::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => Some(x.dim().2),
+            (Store::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => Some(y.dim().2),
+            (Store::Memory(..), _) => None,
+            (Store::File(stored), array) => stored.kept(array).width(),
         }
     }
 
@@ -309,13 +310,13 @@ impl<T: Scalar> Sequences<T> {
         steps: Range<usize>,
         out: &mut [T],
     ) -> Result<()> {
-        let all = match (&self.arrays, array) {
-            (Arrays::File(stored), _) => {
+        let all = match (&self.store, array) {
+            (Store::File(stored), _) => {
                 let mask = self.mask_of(row, steps.clone());
                 return stored.kept(array).floats(stored.row(row), steps, mask, out);
             }
-            (Arrays::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => x.as_slice(),
-            (Arrays::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => y.as_slice(),
+            (Store::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => x.as_slice(),
+            (Store::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => y.as_slice(),
             _ => unreachable!("floats of {array:?} that have none"),
         };
         let begin = (row * self.t + steps.start) * (out.len() / steps.len());
@@ -334,13 +335,13 @@ impl<T: Scalar> Sequences<T> {
         steps: Range<usize>,
         out: &mut [u32],
     ) -> Result<()> {
-        let all = match (&self.arrays, array) {
-            (Arrays::File(stored), _) => {
+        let all = match (&self.store, array) {
+            (Store::File(stored), _) => {
                 let mask = self.mask_of(row, steps.clone());
                 return stored.kept(array).ids(stored.row(row), steps, mask, out);
             }
-            (Arrays::Memory(OwnedInputs::Tokens(ids), _), Array::Inputs) => ids.as_slice(),
-            (Arrays::Memory(_, OwnedTargets::Classes(ids)), Array::Targets) => ids.as_slice(),
+            (Store::Memory(OwnedInputs::Tokens(ids), _), Array::Inputs) => ids.as_slice(),
+            (Store::Memory(_, OwnedTargets::Classes(ids)), Array::Targets) => ids.as_slice(),
             _ => unreachable!("ids of {array:?} that have none"),
         };
         let begin = row * self.t + steps.start;
@@ -371,9 +372,9 @@ impl<T: Scalar> Sequences<T> {
     }
 
     fn in_memory(&self) -> (&OwnedInputs<T>, &OwnedTargets<T>) {
-        match &self.arrays {
-            Arrays::Memory(inputs, targets) => (inputs, targets),
-            Arrays::File(_) => panic!("the arrays of a set from `open_npz` stay in their file"),
+        match &self.store {
+            Store::Memory(inputs, targets) => (inputs, targets),
+            Store::File(_) => panic!("the arrays of a set from `open_npz` stay in their file"),
         }
     }
 
@@ -415,8 +416,8 @@ impl<T: Scalar> Sequences<T> {
     /// # Panics
     /// If a row is not below [`Sequences::len`].
     pub fn select(&self, rows: &[usize]) -> Self {
-        let arrays = match &self.arrays {
-            Arrays::Memory(inputs, targets) => {
+        let store = match &self.store {
+            Store::Memory(inputs, targets) => {
                 let inputs = match inputs {
                     OwnedInputs::Dense(x) => OwnedInputs::Dense(x.select(Axis(0), rows)),
                     OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(ids.select(Axis(0), rows)),
@@ -427,12 +428,12 @@ impl<T: Scalar> Sequences<T> {
                     }
                     OwnedTargets::Classes(ids) => OwnedTargets::Classes(ids.select(Axis(0), rows)),
                 };
-                Arrays::Memory(inputs, targets)
+                Store::Memory(inputs, targets)
             }
-            Arrays::File(stored) => Arrays::File(stored.select(rows)),
+            Store::File(stored) => Store::File(stored.select(rows)),
         };
         Sequences {
-            arrays,
+            store,
             n: rows.len(),
             mask: self.mask.as_ref().map(|mask| mask.select(Axis(0), rows)),
             lengths: (self.lengths.as_ref())

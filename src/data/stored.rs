@@ -13,6 +13,7 @@ use super::sequences::{Array, Sequences};
 use crate::deal::piece;
 use crate::ranks::{self, Ranks, broadcast_bytes, each};
 use crate::{Dims, Error, Result, Scalar};
+use crc32fast::Hasher;
 use ndarray::Array2;
 use std::ops::Range;
 use std::path::Path;
@@ -51,6 +52,8 @@ struct Chunk<'a> {
     path: &'a Path,
     columns: &'a [Column],
     rows: Range<usize>,
+    /// Of each array as far as it has been read.
+    sums: Vec<Hasher>,
 }
 
 impl Arrays for Chunk<'_> {
@@ -59,10 +62,11 @@ impl Arrays for Chunk<'_> {
     }
 
     fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
-        let column = self.columns.iter().find(|column| column.name() == name);
-        let numbers = column.map(|column| match name {
-            "n_x" | "n_y" => column.all(),
-            _ => column.rows(self.rows.clone()),
+        let mut columns = self.columns.iter().zip(&mut self.sums);
+        let found = columns.find(|(column, _)| column.name() == name);
+        let numbers = found.map(|(column, sum)| match column.has_rows() {
+            true => column.rows(self.rows.clone(), sum),
+            false => column.all(sum),
         });
         numbers.transpose()
     }
@@ -85,8 +89,10 @@ impl<T: Scalar> Sequences<T> {
             Some(columns) => {
                 let row: usize = columns_of_rows(&columns).map(Column::row_bytes).sum();
                 let (n, t) = (columns[0].shape()[0], columns[0].shape()[1]);
-                // What is read at a time, as it is and checked, the mask in two forms, and the order.
-                Ok(4.0 * row.max(CHUNK) as f64 + n as f64 * (2 * t + size_of::<usize>()) as f64)
+                // What is read at a time, as it is and checked, ids of one byte as such of four; the mask in two forms;
+                // which row and how long each sequence is, and when it comes.
+                let of_each = 2 * t + 3 * size_of::<usize>();
+                Ok(6.0 * row.max(CHUNK) as f64 + n as f64 * of_each as f64)
             }
         }
     }
@@ -101,7 +107,7 @@ impl<T: Scalar> Sequences<T> {
         if let Some(ranks) = ranks {
             Listing::of(&[path.to_owned()])?.agree(ranks)?;
         }
-        let mut archive = Archive::open(path, &ARRAYS)?;
+        let archive = Archive::open(path, &ARRAYS)?;
         if let Some(ranks) = ranks {
             ranks::agree(ranks, "other data", &archive.checksums(&ARRAYS))?;
         }
@@ -118,10 +124,20 @@ impl<T: Scalar> Sequences<T> {
             path,
             columns: &columns,
             rows: 0..0,
+            sums: vec![Hasher::new(); columns.len()],
         };
         let stated = Stated::read(&mut chunk)?;
         let own = ranks.map_or(0..n, |ranks| piece(ranks.rank(), ranks.size(), n));
-        let (mut found, mut mask) = chunk.check::<T>(own, stated)?;
+        let (mut found, mut mask) = chunk.check::<T>(own.clone(), stated)?;
+        for (column, sum) in columns.iter().zip(chunk.sums) {
+            let rows = if column.has_rows() { own.len() } else { 1 };
+            let own = [sum.finalize().into(), (rows * column.row_bytes()) as u64];
+            let parts = match ranks.filter(|_| column.has_rows()) {
+                Some(ranks) => each(ranks, own),
+                None => vec![own],
+            };
+            column.verify(parts.into_iter().map(|[sum, bytes]| (sum as u32, bytes)))?;
+        }
         if let Some(ranks) = ranks {
             let all = each(ranks, [found.0 as u64, found.1 as u64]);
             found = all.iter().fold(found, |found, &[n_x, n_y]| {
@@ -134,10 +150,10 @@ impl<T: Scalar> Sequences<T> {
             let mask = mask.into_iter().map(|counts| counts == 1).collect();
             Array2::from_shape_vec((n, t), mask).expect("of every row")
         });
-        let mut columns = columns.into_iter();
+        let mut columns = columns;
         let mut take = |name| {
-            let column = columns.find(|column| column.name() == name);
-            column.expect("regular arrays have it")
+            let at = columns.iter().position(|column| column.name() == name);
+            columns.swap_remove(at.expect("regular arrays have it"))
         };
         let set = Set {
             inputs: Kept {
@@ -172,6 +188,7 @@ impl Chunk<'_> {
     ) -> Result<((usize, usize), Vec<u8>)> {
         let row_bytes: usize = columns_of_rows(self.columns).map(Column::row_bytes).sum();
         let (mut found, mut mask) = ((0, 0), Vec::new());
+        let n = self.columns[0].shape()[0];
         let at_once = (CHUNK / row_bytes).max(1);
         for begin in rows.clone().step_by(at_once) {
             self.rows = begin..rows.end.min(begin + at_once);
@@ -180,7 +197,7 @@ impl Chunk<'_> {
             match part.check(Dims { n_x, n_h: 1, n_y }) {
                 // Elsewhere something may.
                 Ok(()) | Err(Error::NothingCounts) => {}
-                Err(error) => return Err(in_file(self.path, further_on(error, begin))),
+                Err(error) => return Err(in_file(self.path, of_all(error, begin, n))),
             }
             found = larger(found, part.dims());
             let counts = part.mask().into_iter().flatten();
@@ -207,22 +224,24 @@ impl Stored {
     /// Whether a network of these sizes can be trained on the set that these sequences are from.
     ///
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Shape`]; [`Error::Invalid`] for ids that are too large.
     pub fn check(&self, dims: Dims) -> Result<()> {
         let (n_x, n_y) = self.set.found;
-        for (what, found, limit, exact) in [
-            ("inputs", n_x, dims.n_x, self.set.inputs.width().is_some()),
-            ("targets", n_y, dims.n_y, self.set.targets.width().is_some()),
+        for (what, kept, found, limit) in [
+            ("inputs", &self.set.inputs, n_x, dims.n_x),
+            ("targets", &self.set.targets, n_y, dims.n_y),
         ] {
-            if found > limit || (exact && found != limit) {
-                let unit = if exact {
-                    "numbers a step"
-                } else {
-                    "different ids"
-                };
+            if kept.width().is_some_and(|width| width != limit) {
+                return Err(Error::Shape {
+                    what,
+                    found: kept.column.shape().to_vec(),
+                    expected: format!("[N, T, {limit}]"),
+                });
+            }
+            if found > limit {
                 return Err(Error::Invalid {
                     what,
-                    problem: format!("{found} {unit}, expected {limit}"),
+                    problem: format!("ids up to {}, expected less than {limit}", found - 1),
                 });
             }
         }
@@ -328,24 +347,14 @@ fn are_regular(columns: &[Column]) -> bool {
             .all(|size| size.is_integer() && size.shape().iter().all(|&n| n == 1))
 }
 
-/// An error in rows that begin at `begin`, as one of the whole.
-fn further_on(error: Error, begin: usize) -> Error {
-    match error {
-        Error::Id {
-            what,
-            row,
-            step,
-            id,
-            limit,
-        } => Error::Id {
-            what,
-            row: begin + row,
-            step,
-            id,
-            limit,
-        },
-        other => other,
+/// An error in rows that begin at `begin`, as one of all `n` rows.
+fn of_all(mut error: Error, begin: usize, n: usize) -> Error {
+    match &mut error {
+        Error::Id { row, .. } => *row += begin,
+        Error::Shape { found, .. } => found[0] = n,
+        _ => {}
     }
+    error
 }
 
 fn larger(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {

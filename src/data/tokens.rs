@@ -78,7 +78,7 @@ impl Tokens {
     /// If they are not here.
     pub fn copy_to(&self, place: usize, out: &mut [u32]) {
         let next = self.held.partition_point(|stretch| stretch.place <= place);
-        let stretch = self.held[next - 1];
+        let stretch = self.held[next.checked_sub(1).expect("the tokens are here")];
         self.ids.copy_to(stretch.at + (place - stretch.place), out);
     }
 
@@ -86,45 +86,46 @@ impl Tokens {
     /// the ids, each multiplied by a number drawn for its place (multilinear hashing).
     pub fn fingerprint(&self) -> u64 {
         let of_place: [u64; BLOCK] = std::array::from_fn(|i| mixed(i as u64) | 1);
-        let (mut sum, mut ids) = (0u64, [0; BLOCK]);
-        let ends = self.held.iter().skip(1).map(|next| next.at);
-        for (stretch, end) in self.held.iter().zip(ends.chain([self.ids.len()])) {
-            let (mut at, mut place) = (stretch.at, stretch.place);
-            while at < end {
-                let first = place % BLOCK;
-                let ids = &mut ids[..(BLOCK - first).min(end - at)];
-                self.ids.copy_to(at, ids);
-                let block: u64 = (ids.iter().zip(&of_place[first..]))
-                    .map(|(&id, &factor)| factor.wrapping_mul(u64::from(id) + 1))
-                    .fold(0, u64::wrapping_add);
-                let of_block = mixed(!(place / BLOCK) as u64) | 1;
-                sum = sum.wrapping_add(of_block.wrapping_mul(block));
-                (at, place) = (at + ids.len(), place + ids.len());
-            }
+        let mut place = self.begin();
+        let (mut sum, mut at, mut ids) = (0u64, 0, [0; BLOCK]);
+        while at < self.ids.len() {
+            let first = place % BLOCK;
+            let ids = &mut ids[..(BLOCK - first).min(self.ids.len() - at)];
+            self.ids.copy_to(at, ids);
+            let block: u64 = (ids.iter().zip(&of_place[first..]))
+                .map(|(&id, &factor)| factor.wrapping_mul(u64::from(id) + 1))
+                .fold(0, u64::wrapping_add);
+            let of_block = mixed(!(place / BLOCK) as u64) | 1;
+            sum = sum.wrapping_add(of_block.wrapping_mul(block));
+            (at, place) = (at + ids.len(), place + ids.len());
         }
         sum
     }
 
+    /// The place of the first of those that this process has read.
+    fn begin(&self) -> usize {
+        match self.held[..] {
+            [Stretch { place, .. }] => place,
+            _ => unreachable!("a text is asked this before its tokens are exchanged"),
+        }
+    }
+
     /// `self` keeps what is before a place, the rest is returned.
     pub fn split_off(&mut self, place: usize) -> Self {
-        let [begin] = self.held[..] else {
-            unreachable!("a text is split before its tokens are exchanged");
-        };
-        let end = begin.place + self.ids.len();
-        let right = self
-            .ids
-            .split_off(place.clamp(begin.place, end) - begin.place);
+        let begin = self.begin();
+        let end = begin + self.ids.len();
+        let right = self.ids.split_off(place.clamp(begin, end) - begin);
         let cuts = self.cuts.iter().map(|cut| cut.saturating_sub(place));
         let right = Tokens {
             ids: right,
             held: vec![Stretch {
-                place: begin.place.saturating_sub(place),
+                place: begin.saturating_sub(place),
                 at: 0,
             }],
             cuts: cuts.collect(),
         };
         self.cuts.iter_mut().for_each(|cut| *cut = place.min(*cut));
-        self.held[0].place = begin.place.min(place);
+        self.held[0].place = begin.min(place);
         right
     }
 

@@ -1,7 +1,8 @@
 //! Several processes that train one network together: [`Ranks`], what the engine asks of whatever connects them.
 //!
 //! Every rank has some of the shards and computes their part of the gradient; the parts are added up, and every rank
-//! makes the same update. [`crate::Engine::join`] makes an engine one of several; the feature `mpi` has the
+//! makes the same update. Each needs no more of the data than its own sequences ([`crate::data::Corpus::read_part`],
+//! [`crate::data::Sequences::open_npz`]). [`crate::Engine::join`] makes an engine one of several; the feature `mpi` has the
 //! connection that clusters use.
 //!
 //! # The order of the sum

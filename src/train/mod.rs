@@ -327,19 +327,18 @@ impl<T: Scalar> Trainer<T> {
             if self.options.reset_state {
                 self.state.reset();
             }
-            let state = Some(self.state.enter(&self.engine, &window));
+            let state = self.state.enter(&self.engine, &window);
+            let (p, update) = (self.rnn.parameters(), self.progress.step + 1);
             if window.counted == 0 {
                 // Nothing to learn, but the state has to pass through.
-                self.engine
-                    .predict(self.rnn.parameters(), window.batch.inputs, state)?;
+                self.engine.advance(p, &window.batch, state)?;
                 self.state.leave(&self.engine, &window);
                 continue;
             }
-            let (p, update) = (self.rnn.parameters(), self.progress.step + 1);
             let found = self.engine.gradient_with_dropout(
                 p,
                 &window.batch,
-                state,
+                Some(state),
                 &self.options.dropout,
                 update,
             )?;
@@ -513,11 +512,11 @@ pub fn evaluate<T: Scalar>(
     data.seek(crate::data::Position::default())?;
     loop {
         let window = data.next()?;
-        let state = Some(carried.enter(engine, &window));
+        let state = carried.enter(engine, &window);
         if window.counted == 0 {
-            engine.predict(p, window.batch.inputs, state)?;
+            engine.advance(p, &window.batch, state)?;
         } else {
-            tally += engine.evaluate(p, &window.batch, state)?;
+            tally += engine.evaluate(p, &window.batch, Some(state))?;
         }
         carried.leave(engine, &window);
         seen(window.counted);
