@@ -83,8 +83,21 @@ pub struct Engine<T: Scalar> {
     gradients: Parameters<T>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     _one_thread: OneThread,
+}
+
+/// The threads of an engine, for a whole step there: so there is one hand-over, and not one for each part of it. None where
+/// the other processes may be talked to from the present thread alone.
+pub(crate) struct StepDesk(Option<Arc<rayon::ThreadPool>>);
+
+impl StepDesk {
+    pub fn take<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.install(step),
+            None => step(),
+        }
+    }
 }
 
 impl<T: Scalar> Engine<T> {
@@ -127,7 +140,7 @@ impl<T: Scalar> Engine<T> {
             team: None,
             gradients: Parameters::zeros(dims),
             squares: vec![0.0; dims.len().div_ceil(REDUCTION_SLICE)],
-            pool,
+            pool: Arc::new(pool),
             _one_thread: OneThread::new(),
         })
     }
@@ -248,6 +261,12 @@ impl<T: Scalar> Engine<T> {
     /// Runs `f` on the engine's own threads: rayon inside it uses them, and steps taken inside it need no hand-over.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.pool.install(f)
+    }
+
+    /// Where a whole step is best taken.
+    pub(crate) fn desk(&self) -> StepDesk {
+        let from_any = self.team.as_ref().is_none_or(Team::takes_any_thread);
+        StepDesk(from_any.then(|| Arc::clone(&self.pool)))
     }
 
     /// The gradient of the mean loss over the counted steps of `batch`, to be found in [`Engine::gradients`].

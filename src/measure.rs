@@ -160,6 +160,10 @@ impl<T: Scalar> Workload<T> {
     /// # Errors
     /// As [`Engine::gradient`].
     pub fn step(&mut self) -> Result<f64> {
+        self.engine.desk().take(|| self.step_here())
+    }
+
+    fn step_here(&mut self) -> Result<f64> {
         let inputs = if self.features.is_empty() {
             Inputs::from(&self.ids)
         } else {

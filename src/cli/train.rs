@@ -193,6 +193,8 @@ fn train<T: Scalar>(
         Ok(reason) => reason,
         Err(error) => {
             let error = error.into();
+            // A file that could not be written may be one of a folder that went away meanwhile.
+            watch.folder.check_ours()?;
             // Whoever read the output has gone: what was reached is kept.
             if is_broken_pipe(&error) && world.size() == 1 {
                 watch.checkpoint(&trainer)?;

@@ -42,6 +42,10 @@ pub trait Ranks: Debug + Send + Sync {
     fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]);
     /// The sum of what all have, to all: the same bits everywhere, added in whatever order.
     fn sum(&self, values: Values<'_>);
+    /// Whether any thread may make these calls, one at a time; else that which made the connection.
+    fn takes_any_thread(&self) -> bool {
+        true
+    }
 }
 
 /// Numbers of one of two types.
@@ -99,6 +103,11 @@ impl Team {
 
     pub fn size(&self) -> usize {
         self.ranks.size()
+    }
+
+    /// [`Ranks::takes_any_thread`].
+    pub fn takes_any_thread(&self) -> bool {
+        self.ranks.takes_any_thread()
     }
 
     /// The time in communication since this was asked for last.

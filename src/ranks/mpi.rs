@@ -33,13 +33,14 @@ pub struct World {
 }
 
 impl World {
-    /// Starts MPI; `None` if it has been started before. Of this process, only the thread that calls this talks to the
-    /// others.
+    /// Starts MPI; `None` if it has been started before. Threads of this process may talk to the others, one at a time; only
+    /// the one that calls this, if this MPI cannot do that.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a launcher started several processes, and MPI knows of one: it is another MPI's launcher.
     pub fn start() -> Result<Option<Self>> {
-        let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
+        let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Serialized)
+        else {
             return Ok(None);
         };
         let world = SimpleCommunicator::world();
@@ -48,7 +49,7 @@ impl World {
         let connection = Connection {
             rank,
             size,
-            thread: thread::current().id(),
+            only: (threading < Threading::Serialized).then(|| thread::current().id()),
         };
         if let Some(launched) = launched_processes().filter(|&n| n > 1 && size == 1) {
             return Err(Error::Invalid {
@@ -101,15 +102,16 @@ impl Drop for World {
 struct Connection {
     rank: usize,
     size: usize,
-    thread: ThreadId,
+    /// The thread that may call MPI, if not any may.
+    only: Option<ThreadId>,
 }
 
 impl Connection {
     fn world(&self) -> SimpleCommunicator {
         let here = thread::current().id();
-        assert_eq!(
-            here, self.thread,
-            "MPI is called from the thread that started it"
+        assert!(
+            self.only.is_none_or(|only| only == here),
+            "this MPI is called from the thread that started it"
         );
         SimpleCommunicator::world()
     }
@@ -126,6 +128,10 @@ impl Ranks for Connection {
 
     fn size(&self) -> usize {
         self.size
+    }
+
+    fn takes_any_thread(&self) -> bool {
+        self.only.is_none()
     }
 
     fn send(&self, bytes: &[u8], to: usize) {

@@ -4,11 +4,14 @@ use bptt::Scalar;
 use bptt::ranks::{Ranks, Values};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 /// A rank that is a thread: a channel from each to each.
 #[derive(Debug)]
 struct Thread {
     rank: usize,
+    /// The thread that it is, which every other rank insists on.
+    home: Option<ThreadId>,
     to: Vec<Mutex<Sender<Vec<u8>>>>,
     from: Vec<Mutex<Receiver<Vec<u8>>>>,
 }
@@ -22,7 +25,13 @@ impl Ranks for Thread {
         self.to.len()
     }
 
+    fn takes_any_thread(&self) -> bool {
+        self.rank.is_multiple_of(2)
+    }
+
     fn send(&self, bytes: &[u8], to: usize) {
+        let here = std::thread::current().id();
+        assert!(self.takes_any_thread() || self.home == Some(here));
         self.to[to].lock().unwrap().send(bytes.to_vec()).unwrap();
     }
 
@@ -73,6 +82,7 @@ pub fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn Ranks>) -> R + Sync)
     let mut ranks: Vec<_> = (0..size)
         .map(|rank| Thread {
             rank,
+            home: None,
             to: Vec::new(),
             from: Vec::new(),
         })
@@ -88,7 +98,12 @@ pub fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn Ranks>) -> R + Sync)
     std::thread::scope(|scope| {
         let threads: Vec<_> = ranks
             .into_iter()
-            .map(|rank| scope.spawn(move || work(Arc::new(rank))))
+            .map(|mut rank| {
+                scope.spawn(move || {
+                    rank.home = Some(std::thread::current().id());
+                    work(Arc::new(rank))
+                })
+            })
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     })
