@@ -89,10 +89,10 @@ pub struct Engine<T: Scalar> {
 
 /// The threads of an engine, for a whole step there: so there is one hand-over, and not one for each part of it. None where
 /// the other processes may be talked to from the present thread alone.
-pub(crate) struct StepDesk(Option<Arc<rayon::ThreadPool>>);
+pub(crate) struct StepPool(Option<Arc<rayon::ThreadPool>>);
 
-impl StepDesk {
-    pub fn take<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
+impl StepPool {
+    pub fn run<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
         match &self.0 {
             Some(pool) => pool.install(step),
             None => step(),
@@ -264,9 +264,9 @@ impl<T: Scalar> Engine<T> {
     }
 
     /// Where a whole step is best taken.
-    pub(crate) fn desk(&self) -> StepDesk {
+    pub(crate) fn step_pool(&self) -> StepPool {
         let from_any = self.team.as_ref().is_none_or(Team::takes_any_thread);
-        StepDesk(from_any.then(|| Arc::clone(&self.pool)))
+        StepPool(from_any.then(|| Arc::clone(&self.pool)))
     }
 
     /// The gradient of the mean loss over the counted steps of `batch`, to be found in [`Engine::gradients`].

@@ -160,7 +160,7 @@ impl<T: Scalar> Workload<T> {
     /// # Errors
     /// As [`Engine::gradient`].
     pub fn step(&mut self) -> Result<f64> {
-        self.engine.desk().take(|| self.step_here())
+        self.engine.step_pool().run(|| self.step_here())
     }
 
     fn step_here(&mut self) -> Result<f64> {

@@ -46,8 +46,8 @@ fn check_parts(paths: &[PathBuf], kind: TokenKind, limits: WordLimits, size: usi
     let (all, reading) = whole(paths, kind, limits).unwrap();
     let split = all.clone().split(cut).unwrap();
     let parts = on_ranks(size, |ranks| {
-        let (part, of_part) = Corpus::read_part(paths, kind, limits, &*ranks).unwrap();
-        let known = Corpus::read_part_with(paths, all.vocabulary(), &*ranks).unwrap();
+        let (part, of_part) = Corpus::read_part(paths, kind, limits, Some(&*ranks)).unwrap();
+        let known = Corpus::read_part_with(paths, all.vocabulary(), Some(&*ranks)).unwrap();
         assert_eq!(known, (part.clone(), of_part));
         assert_eq!(of_part, reading);
         let (train, valid) = part.clone().split(cut).unwrap();
@@ -123,7 +123,7 @@ fn a_rank_reads_nothing_of_the_others_parts() {
             // A folder's files are checked before they are read, a file that is named is read.
             let file = [paths[0].join("00")];
             for paths in [&paths[..], &file] {
-                let part = Corpus::read_part(paths, kind, WordLimits::default(), &*ranks);
+                let part = Corpus::read_part(paths, kind, WordLimits::default(), Some(&*ranks));
                 let (part, _) = part.unwrap();
                 assert_eq!(part.vocabulary(), all.vocabulary());
                 assert_eq!(part.fingerprint(Some(&*ranks)), all.fingerprint(None));
@@ -144,7 +144,13 @@ fn ranks_that_see_other_files_are_told_so() {
         let errors = on_ranks(3, |ranks| {
             let here = if ranks.rank() == 2 { &content } else { &text };
             let (_root, paths) = folder(&[here.clone().into()]);
-            Corpus::read_part(&paths, TokenKind::Char, WordLimits::default(), &*ranks).unwrap_err()
+            Corpus::read_part(
+                &paths,
+                TokenKind::Char,
+                WordLimits::default(),
+                Some(&*ranks),
+            )
+            .unwrap_err()
         });
         for error in errors {
             assert!(matches!(error, Error::Ranks { rank: 2, .. }), "{error}");
@@ -160,7 +166,7 @@ fn errors_are_those_of_one_process() {
     let expected = Corpus::read_with(&paths, &known).unwrap_err().to_string();
     let there = expected.replace("line 3,", "line 48,");
     let errors = on_ranks(2, |ranks| {
-        Corpus::read_part_with(&paths, &known, &*ranks).unwrap_err()
+        Corpus::read_part_with(&paths, &known, Some(&*ranks)).unwrap_err()
     });
     assert_eq!(errors[0].to_string(), expected);
     assert_eq!(errors[1].to_string(), there);
@@ -186,7 +192,7 @@ fn errors_are_those_of_one_process() {
         let limits = WordLimits::default();
         let expected = whole(&paths, kind, limits).unwrap_err().to_string();
         let errors = on_ranks(2, |ranks| {
-            Corpus::read_part(&paths, kind, limits, &*ranks).unwrap_err()
+            Corpus::read_part(&paths, kind, limits, Some(&*ranks)).unwrap_err()
         });
         for error in errors {
             assert_eq!(error.to_string(), expected);
@@ -224,10 +230,7 @@ fn run(
 /// On parts of a text, or on all of it.
 fn run_on_text(paths: &[PathBuf], ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
     let (kind, limits) = (TokenKind::Char, WordLimits::default());
-    let (corpus, _) = match &ranks {
-        Some(ranks) => Corpus::read_part(paths, kind, limits, &**ranks).unwrap(),
-        None => Corpus::read(paths, kind).unwrap(),
-    };
+    let (corpus, _) = Corpus::read_part(paths, kind, limits, ranks.as_deref()).unwrap();
     let symbols = corpus.vocabulary().len();
     let (train, valid) = corpus.split(0.2).unwrap();
     let train = Loader::text(train, 9, 8).unwrap();

@@ -68,8 +68,7 @@ pub fn read_set<T: Scalar>(
     ranks: Option<&dyn Ranks>,
     output: Output,
 ) -> Result<Sequences<T>> {
-    let whole = memory::check_npz::<T>(path, true);
-    if ranks.is_none() && whole.is_ok() {
+    if ranks.is_none() && memory::check_npz::<T>(path, true).is_ok() {
         return Ok(Sequences::read_npz(path)?);
     }
     memory::check_open_npz::<T>(path)?;
@@ -113,12 +112,10 @@ impl<T: Scalar> Dataset<T> {
                 min_count: settings.min_count,
                 vocab_size: settings.vocab_size,
             };
-            let (data, kind, ranks) = (&settings.data, settings.tokens, world.several());
-            let (corpus, reading) = match (&ranks, kind) {
-                (Some(ranks), _) => Corpus::read_part(data, kind, limits, &**ranks)?,
-                (None, TokenKind::Word) => Corpus::read_words(data, limits)?,
-                (None, _) => Corpus::read(data, kind)?,
-            };
+            let ranks = world.several();
+            let ranks = ranks.as_deref();
+            let (corpus, reading) =
+                Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
             if reading.skipped > 0 {
                 output.remark(format_args!(
                     "{} files are not UTF-8 text and were skipped",
@@ -135,11 +132,8 @@ impl<T: Scalar> Dataset<T> {
                 let (corpus, valid) = corpus.split(fraction)?;
                 (corpus, valid, summary)
             } else {
-                let (paths, known) = (&settings.valid, corpus.vocabulary());
-                let (valid, _) = match &ranks {
-                    Some(ranks) => Corpus::read_part_with(paths, known, &**ranks)?,
-                    None => Corpus::read_with(paths, known)?,
-                };
+                let (valid, _) =
+                    Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
                 (corpus, valid, summary)
             }
         };

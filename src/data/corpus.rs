@@ -48,7 +48,7 @@ impl Corpus {
     /// that is empty or, unless tokens are bytes, not UTF-8, and for a folder without text;
     /// [`Error::Invalid`] without any path.
     pub fn read(paths: &[PathBuf], kind: TokenKind) -> Result<(Self, Reading)> {
-        Self::read_own(paths, kind, WordLimits::default(), None)
+        Self::read_part(paths, kind, WordLimits::default(), None)
     }
 
     /// [`Corpus::read`] of words, the rare ones replaced by `<unk>`.
@@ -56,7 +56,7 @@ impl Corpus {
     /// # Errors
     /// As [`Corpus::read`]; [`Error::Option`] for a vocabulary too small for a word.
     pub fn read_words(paths: &[PathBuf], limits: WordLimits) -> Result<(Self, Reading)> {
-        Self::read_own(paths, TokenKind::Word, limits, None)
+        Self::read_part(paths, TokenKind::Word, limits, None)
     }
 
     /// [`Corpus::read`] with the vocabulary of a model.
@@ -65,13 +65,14 @@ impl Corpus {
     /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
     /// its file, line and column.
     pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
-        Self::read_known(paths, vocabulary, None)
+        Self::read_part_with(paths, vocabulary, None)
     }
 
-    /// The part of a text that one of several ranks reads of it: as many bytes of the files as any other. Vocabulary,
-    /// documents and all sizes are those of the whole text. When a rank joins a training run
-    /// ([`crate::train::Trainer::join`]), it is given the tokens of its sequences by those that have read them; a
-    /// [`Loader`](super::Loader) that is no part of such a run panics at its first window.
+    /// The part of a text that one of several ranks reads of it, as many bytes of the files as any other; without ranks
+    /// all of it. The limits are those of words, for other tokens ignored. Vocabulary, documents and all sizes are those of
+    /// the whole text. When a rank joins a training run ([`crate::train::Trainer::join`]), it is given the tokens of its
+    /// sequences by those that have read them; a [`Loader`](super::Loader) of a part that is in no such run panics at its
+    /// first window.
     ///
     /// # Errors
     /// As [`Corpus::read_words`]; [`Error::Ranks`] if the ranks see files of other sizes, or other bytes where they compare
@@ -80,30 +81,11 @@ impl Corpus {
         paths: &[PathBuf],
         kind: TokenKind,
         limits: WordLimits,
-        ranks: &dyn Ranks,
-    ) -> Result<(Self, Reading)> {
-        Self::read_own(paths, kind, limits, Some(ranks))
-    }
-
-    /// [`Corpus::read_part`] with a vocabulary that is known.
-    ///
-    /// # Errors
-    /// As [`Corpus::read_with`] and [`Corpus::read_part`].
-    pub fn read_part_with(
-        paths: &[PathBuf],
-        vocabulary: &Vocabulary,
-        ranks: &dyn Ranks,
-    ) -> Result<(Self, Reading)> {
-        Self::read_known(paths, vocabulary, Some(ranks))
-    }
-
-    fn read_own(
-        paths: &[PathBuf],
-        kind: TokenKind,
-        limits: WordLimits,
         ranks: Option<&dyn Ranks>,
     ) -> Result<(Self, Reading)> {
-        limits.check()?;
+        if kind == TokenKind::Word {
+            limits.check()?;
+        }
         let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
         let (reading, lengths) = read(paths, kind, ranks, &mut ids, |piece, ids| {
             let pushed = interner.push(piece, ids);
@@ -132,7 +114,11 @@ impl Corpus {
         Ok((Self::of(vocabulary, ids, &lengths, ranks), reading))
     }
 
-    fn read_known(
+    /// [`Corpus::read_part`] with a vocabulary that is known.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_with`] and [`Corpus::read_part`].
+    pub fn read_part_with(
         paths: &[PathBuf],
         vocabulary: &Vocabulary,
         ranks: Option<&dyn Ranks>,

@@ -319,8 +319,7 @@ impl<T: Scalar> Sequences<T> {
             (Store::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => y.as_slice(),
             _ => unreachable!("floats of {array:?} that have none"),
         };
-        let begin = (row * self.t + steps.start) * (out.len() / steps.len());
-        out.copy_from_slice(&all.expect("row-major")[begin..begin + out.len()]);
+        self.copy(all, row, steps, out);
         Ok(())
     }
 
@@ -344,9 +343,15 @@ impl<T: Scalar> Sequences<T> {
             (Store::Memory(_, OwnedTargets::Classes(ids)), Array::Targets) => ids.as_slice(),
             _ => unreachable!("ids of {array:?} that have none"),
         };
-        let begin = row * self.t + steps.start;
-        out.copy_from_slice(&all.expect("row-major")[begin..begin + out.len()]);
+        self.copy(all, row, steps, out);
         Ok(())
+    }
+
+    /// Some steps of a sequence from all `[N, T, width]`.
+    fn copy<A: Copy>(&self, all: Option<&[A]>, row: usize, steps: Range<usize>, out: &mut [A]) {
+        let width = out.len() / steps.len();
+        let begin = (row * self.t + steps.start) * width;
+        out.copy_from_slice(&all.expect("row-major")[begin..begin + out.len()]);
     }
 
     /// Where some steps of a sequence count, unless all do.

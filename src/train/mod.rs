@@ -321,7 +321,7 @@ impl<T: Scalar> Trainer<T> {
 
     /// One update; or what was not finite, and then the run is where it was at its last report, at half the rate.
     fn step(&mut self) -> Result<std::result::Result<StepReport, Error>> {
-        self.engine.desk().take(|| self.step_here())
+        self.engine.step_pool().run(|| self.step_here())
     }
 
     fn step_here(&mut self) -> Result<std::result::Result<StepReport, Error>> {
