@@ -4,16 +4,16 @@
 //! |---|---|---|
 //! | [`Inputs::Dense`] | `[N, T, n_x]` | any real features |
 //! | [`Inputs::Tokens`] | `[N, T]` | token ids below `n_x`: one-hot rows without the rows |
-//! | [`Targets::Classes`] | `[N, T]` | class ids below `n_y` |
-//! | [`Targets::Distributions`] | `[N, T, n_y]` | a weight for each class |
-//! | mask | `[N, T]` | `true` where a step counts in the loss |
+//! | [`Answers`] | `[N, T]` or `[N, T, n_y]` | targets, and a mask of the steps that count |
 //! | lengths | `[N]` | the steps of each sequence, where not all have `T`: what follows is never computed |
 //!
+//! Lengths and mask are two things: a length says where a sequence ends, a mask which of its steps count in the loss.
 //! Knows shapes and ranges; nothing is copied here.
 
-use crate::{Dims, Error, Result, Scalar};
+use crate::architecture::{Architecture, Input};
+use crate::targets::{Answers, Targets, check_ids};
+use crate::{Error, Result, Scalar};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
-use rand::{Rng, RngExt};
 
 /// The inputs of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +22,6 @@ pub enum Inputs<'a, T> {
     Dense(ArrayView3<'a, T>),
     /// Token ids `[N, T]`, each below `n_x`.
     Tokens(ArrayView2<'a, u32>),
-}
-
-/// The targets of a batch.
-#[derive(Clone, Copy, Debug)]
-pub enum Targets<'a, T> {
-    /// Class ids `[N, T]`, each below `n_y`.
-    Classes(ArrayView2<'a, u32>),
-    /// Weights `[N, T, n_y]`: the loss of a step is `-sum_k target_k log y_k`.
-    Distributions(ArrayView3<'a, T>),
 }
 
 impl<'a, T> From<&'a Array3<T>> for Inputs<'a, T> {
@@ -42,18 +33,6 @@ impl<'a, T> From<&'a Array3<T>> for Inputs<'a, T> {
 impl<'a, T> From<&'a Array2<u32>> for Inputs<'a, T> {
     fn from(ids: &'a Array2<u32>) -> Self {
         Inputs::Tokens(ids.view())
-    }
-}
-
-impl<'a, T> From<&'a Array3<T>> for Targets<'a, T> {
-    fn from(x: &'a Array3<T>) -> Self {
-        Targets::Distributions(x.view())
-    }
-}
-
-impl<'a, T> From<&'a Array2<u32>> for Targets<'a, T> {
-    fn from(ids: &'a Array2<u32>) -> Self {
-        Targets::Classes(ids.view())
     }
 }
 
@@ -74,114 +53,36 @@ impl<T: Scalar> Inputs<'_, T> {
         }
     }
 
-    /// Whether a network of these sizes can read them.
+    /// Whether a network with this input can read them.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`].
-    pub fn check(&self, dims: Dims) -> Result<()> {
+    pub fn check(&self, input: Input) -> Result<()> {
         let (n, t) = self.sequences();
-        let misfit = |shape: &[usize]| {
+        let misfit = |found: &[usize], expected: String| {
             Err(Error::Shape {
                 what: "inputs",
-                found: shape.to_vec(),
-                expected: format!("[N, T, {}] with N and T at least 1", dims.n_x),
+                found: found.to_vec(),
+                expected,
             })
         };
-        match self {
-            Inputs::Dense(x) if n == 0 || t == 0 || x.dim().2 != dims.n_x => misfit(x.shape()),
-            Inputs::Tokens(ids) if n == 0 || t == 0 => misfit(ids.shape()),
-            Inputs::Dense(_) => Ok(()),
-            Inputs::Tokens(ids) => check_ids("inputs", ids, dims.n_x),
-        }
-    }
-}
-
-impl<T: Scalar> Targets<'_, T> {
-    /// The same, borrowed for a shorter time.
-    pub(crate) fn reborrow(&self) -> Targets<'_, T> {
-        match self {
-            Targets::Classes(ids) => Targets::Classes(ids.view()),
-            Targets::Distributions(y) => Targets::Distributions(y.view()),
-        }
-    }
-
-    /// Whether they are the targets of `n` sequences of `t` steps for a network of these sizes.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] or [`Error::Id`].
-    pub fn check(&self, dims: Dims, (n, t): (usize, usize)) -> Result<()> {
-        match self {
-            Targets::Classes(ids) if ids.dim() != (n, t) => Err(Error::Shape {
-                what: "targets",
-                found: ids.shape().to_vec(),
-                expected: format!("[{n}, {t}] as the inputs"),
-            }),
-            Targets::Classes(ids) => check_ids("targets", ids, dims.n_y),
-            Targets::Distributions(y) if y.dim() != (n, t, dims.n_y) => Err(Error::Shape {
-                what: "targets",
-                found: y.shape().to_vec(),
-                expected: format!("[{n}, {t}, {}] as the inputs and the network", dims.n_y),
-            }),
-            Targets::Distributions(_) => Ok(()),
-        }
-    }
-}
-
-fn check_ids(what: &'static str, ids: &ArrayView2<'_, u32>, limit: usize) -> Result<()> {
-    match ids.indexed_iter().find(|&(_, &id)| id as usize >= limit) {
-        Some(((row, step), &id)) => Err(Error::Id {
-            what,
-            row,
-            step,
-            id,
-            limit,
-        }),
-        None => Ok(()),
-    }
-}
-
-/// What a network should answer, and where that counts.
-#[derive(Clone, Copy, Debug)]
-pub struct Answers<'a, T> {
-    /// The targets.
-    pub targets: Targets<'a, T>,
-    /// `[N, T]`, `true` where a step counts in the loss; all of them where there is none.
-    pub mask: Option<ArrayView2<'a, bool>>,
-}
-
-/// Every step counts.
-impl<'a, T, A: Into<Targets<'a, T>>> From<A> for Answers<'a, T> {
-    fn from(targets: A) -> Self {
-        Answers {
-            targets: targets.into(),
-            mask: None,
-        }
-    }
-}
-
-impl<T: Scalar> Answers<'_, T> {
-    /// How many of `n` sequences' `t` steps count.
-    pub fn counted(&self, (n, t): (usize, usize)) -> u64 {
-        match self.mask {
-            Some(mask) => mask.iter().filter(|&&counts| counts).count() as u64,
-            None => (n * t) as u64,
-        }
-    }
-
-    /// Whether they are those of `n` sequences of `t` steps for a network of these sizes.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] or [`Error::Id`]; [`Error::NothingCounts`] if the mask is false everywhere.
-    pub fn check(&self, dims: Dims, (n, t): (usize, usize)) -> Result<()> {
-        self.targets.check(dims, (n, t))?;
-        match self.mask {
-            Some(mask) if mask.dim() != (n, t) => Err(Error::Shape {
-                what: "mask",
-                found: mask.shape().to_vec(),
-                expected: format!("[{n}, {t}] as the inputs"),
-            }),
-            _ if self.counted((n, t)) == 0 => Err(Error::NothingCounts),
-            _ => Ok(()),
+        match (self, input) {
+            (Inputs::Dense(x), Input::Features(n_x)) if n == 0 || t == 0 || x.dim().2 != n_x => {
+                misfit(x.shape(), format!("[N, T, {n_x}] with N and T at least 1"))
+            }
+            (Inputs::Dense(_), Input::Features(_)) => Ok(()),
+            (Inputs::Tokens(ids), Input::Tokens(_)) if n == 0 || t == 0 => {
+                misfit(ids.shape(), "[N, T] with N and T at least 1".into())
+            }
+            (Inputs::Tokens(ids), Input::Tokens(tokens)) => check_ids("inputs", ids, tokens),
+            (Inputs::Dense(x), Input::Tokens(tokens)) => misfit(
+                x.shape(),
+                format!("[N, T] ids, for the network reads one of {tokens} tokens a step"),
+            ),
+            (Inputs::Tokens(ids), Input::Features(n_x)) => misfit(
+                ids.shape(),
+                format!("[N, T, {n_x}], for the network reads {n_x} features a step"),
+            ),
         }
     }
 }
@@ -189,7 +90,7 @@ impl<T: Scalar> Answers<'_, T> {
 /// Sequences with their targets, and which of their steps count.
 ///
 /// ```
-/// use bptt::{Batch, Dims};
+/// use bptt::{Architecture, Batch, Head, Input};
 /// use ndarray::array;
 ///
 /// let (inputs, targets) = (array![[0u32, 1, 2]], array![[1u32, 2, 0]]);
@@ -197,7 +98,8 @@ impl<T: Scalar> Answers<'_, T> {
 /// assert_eq!(batch.counted(), 3);
 /// let last_step_only = array![[false, false, true]];
 /// assert_eq!(batch.with_mask(last_step_only.view()).counted(), 1);
-/// assert!(batch.check(Dims::new(2, 8, 3)?).is_err()); // token 2 of an alphabet of two
+/// let network = Architecture::new(Input::Tokens(2), 8, Head::softmax(3));
+/// assert!(batch.check(&network).is_err()); // token 2 of an alphabet of two
 /// # Ok::<(), bptt::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -274,16 +176,16 @@ impl<'a, T: Scalar> Batch<'a, T> {
         Some(mask)
     }
 
-    /// Whether inputs, targets, mask and lengths fit each other and a network of these sizes.
+    /// Whether inputs, targets, mask and lengths fit each other and a network.
     ///
     /// Ids beyond the lengths are looked at as well: give them 0.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`] of the first that does not; [`Error::NothingCounts`].
-    pub fn check(&self, dims: Dims) -> Result<()> {
-        self.inputs.check(dims)?;
+    pub fn check(&self, architecture: &Architecture) -> Result<()> {
+        self.inputs.check(architecture.input)?;
         let (n, t) = self.inputs.sequences();
-        self.answers.check(dims, (n, t))?;
+        self.answers.check(architecture.head.outputs, (n, t))?;
         if let Some(lengths) = self.lengths {
             let longest = lengths.iter().copied().max().unwrap_or(0);
             if lengths.len() != n || longest > t {
@@ -301,40 +203,3 @@ impl<'a, T: Scalar> Batch<'a, T> {
     }
 }
 
-/// Class ids `[N, T]` as distributions `[N, T, n_y]`: 1 at the class, 0 elsewhere.
-///
-/// # Errors
-/// [`Error::Id`] for an id that is not below `n_y`.
-pub fn one_hot<T: Scalar>(classes: ArrayView2<'_, u32>, n_y: usize) -> Result<Array3<T>> {
-    check_ids("targets", &classes, n_y)?;
-    let (n, t) = classes.dim();
-    let mut y = Array3::zeros((n, t, n_y));
-    for ((row, step), &class) in classes.indexed_iter() {
-        y[[row, step, class as usize]] = T::one();
-    }
-    Ok(y)
-}
-
-/// One-hot distributions `[N, T, n_y]` of classes drawn evenly from `rng`.
-///
-/// # Panics
-/// If `n_y` is zero.
-///
-/// ```
-/// use bptt::batch::generate_one_hot_targets;
-/// use rand::SeedableRng;
-///
-/// let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(123);
-/// let y = generate_one_hot_targets::<f64>(7, 2, 5, &mut rng);
-/// assert_eq!((y.dim(), y.sum()), ((7, 2, 5), 14.0));
-/// ```
-pub fn generate_one_hot_targets<T: Scalar>(
-    n: usize,
-    t: usize,
-    n_y: usize,
-    rng: &mut impl Rng,
-) -> Array3<T> {
-    let limit = u32::try_from(n_y).expect("the number of classes fits into 32 bits");
-    let classes = Array2::from_shape_fn((n, t), |_| rng.random_range(0..limit));
-    one_hot(classes.view(), n_y).expect("drawn below n_y")
-}

@@ -1,4 +1,4 @@
-//! Dropout on what enters and what leaves the hidden layer, never on the way from step to step.
+//! Dropout on what enters the first layer and what leaves each layer, never on the way from step to step.
 //!
 //! ```text
 //! x~ = x * m / (1 - p)        m = 0 with probability p, else 1, for each element
@@ -8,8 +8,10 @@
 //! (Srivastava et al. 2014; where to put it in a recurrent network: Zaremba et al. 2014.) A token is an element of its
 //! one-hot row: dropped, it leaves the bias alone.
 //!
-//! Masks come from a counter-based generator, ChaCha8 keyed by seed and update, its stream by shard, its position by time
-//! step: they are drawn where they are needed, in any order, on any thread, and never stored.
+//! What leaves each layer is dropped on its way to the layer above or the head, with a mask of its own.
+//!
+//! Masks come from a counter-based generator, ChaCha8 keyed by seed, update and layer, its stream by shard, its position by
+//! time step: they are drawn where they are needed, in any order, on any thread, and never stored.
 
 use crate::{Error, Result, Scalar};
 use rand::{Rng, SeedableRng};
@@ -18,9 +20,9 @@ use rand_chacha::ChaCha8Rng;
 /// How much is dropped in training; nothing, by default. Evaluation and prediction never drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Dropout {
-    /// The probability for an input of the hidden layer.
+    /// The probability for an input of the first layer.
     pub inputs: f64,
-    /// The probability for an output of the hidden layer, on its way to the classes.
+    /// The probability for an output of a layer, on its way to the layer above or to the classes.
     pub outputs: f64,
     /// The same seed drops the same.
     pub seed: u64,
@@ -43,12 +45,49 @@ impl Dropout {
         }
         Ok(())
     }
+}
 
-    /// The masks of one shard at one update, for inputs and for outputs; `None` where nothing is dropped.
-    pub(crate) fn masks(&self, update: u64, shard: usize) -> [Option<Mask>; 2] {
-        let stream = 2 * shard as u64;
-        [(self.inputs, stream), (self.outputs, stream + 1)]
-            .map(|(p, stream)| (p > 0.0).then(|| Mask::new(p, self.seed, update, stream)))
+/// What is dropped in a pass over some of the time steps of a shard.
+#[derive(Clone, Copy)]
+pub(crate) struct Dropping<'a> {
+    /// Which dropout at which update; `None` where nothing is dropped.
+    pub dropout: Option<(&'a Dropout, u64)>,
+    /// Which of all shards it is.
+    pub shard: usize,
+    /// The time step of the whole at which the pass begins.
+    pub first: usize,
+    /// The sequences of the shard: no time step has more.
+    pub most: usize,
+}
+
+impl Dropping<'_> {
+    /// Nothing is dropped.
+    pub const NONE: Self = Dropping {
+        dropout: None,
+        shard: 0,
+        first: 0,
+        most: 0,
+    };
+
+    /// The mask of the inputs, `width` elements for each sequence.
+    pub fn inputs(&self, width: usize) -> Option<Dropped> {
+        self.mask(|dropout| dropout.inputs, 0, 0, width)
+    }
+
+    /// The mask of the outputs of a layer, which is the `depth`th from the top.
+    pub fn outputs(&self, depth: usize, width: usize) -> Option<Dropped> {
+        self.mask(|dropout| dropout.outputs, 1, depth, width)
+    }
+
+    fn mask(&self, p: impl Fn(&Dropout) -> f64, kind: u64, depth: usize, width: usize) -> Option<Dropped> {
+        let (dropout, update) = self.dropout?;
+        let p = p(dropout);
+        let stream = 2 * self.shard as u64 + kind;
+        (p > 0.0).then(|| Dropped {
+            mask: Mask::new(p, dropout.seed, update, stream, depth),
+            first: self.first,
+            most: self.most * width,
+        })
     }
 }
 
@@ -64,11 +103,12 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    fn new(p: f64, seed: u64, update: u64, stream: u64) -> Self {
+    fn new(p: f64, seed: u64, update: u64, stream: u64, depth: usize) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&update.to_le_bytes());
         key[16..23].copy_from_slice(b"dropout");
+        key[23] = depth as u8;
         let mut rng = ChaCha8Rng::from_seed(key);
         rng.set_stream(stream);
         Mask {
@@ -118,15 +158,20 @@ impl Mask {
 }
 
 /// The masks of a pass over some of the time steps.
-pub(crate) struct Dropped<'a> {
-    pub mask: &'a mut Mask,
+pub(crate) struct Dropped {
+    pub mask: Mask,
     /// The time step of the whole at which the pass begins.
-    pub first: usize,
+    first: usize,
     /// Elements of the longest time step.
-    pub most: usize,
+    most: usize,
 }
 
-impl Dropped<'_> {
+impl Dropped {
+    /// Calls `element(i, kept)` for elements `0..count` of the pass's time step `t`.
+    pub fn draw(&mut self, t: usize, count: usize, element: impl FnMut(usize, bool)) {
+        self.mask.draw(self.first + t, self.most, count, element);
+    }
+
     /// Multiplies the elements of the pass's time step `t` with their mask.
     pub fn apply<T: Scalar>(&mut self, t: usize, values: &mut [T]) {
         self.mask.apply(self.first + t, self.most, values);
@@ -143,9 +188,17 @@ mod tests {
             outputs: 0.3,
             seed: 5,
         };
-        let [inputs, outputs] = dropout.masks(update, shard);
-        assert!(inputs.is_none());
-        outputs.unwrap()
+        let dropping = Dropping {
+            dropout: Some((&dropout, update)),
+            shard,
+            first: 0,
+            most: 10,
+        };
+        assert!(dropping.inputs(100).is_none());
+        let [top, below] = [0, 1].map(|depth| dropping.outputs(depth, 100).unwrap().mask);
+        let [mut first, mut second] = [top.clone(), below];
+        assert_ne!(drawn(&mut first, 0, 300), drawn(&mut second, 0, 300), "each layer has its own");
+        top
     }
 
     fn drawn(mask: &mut Mask, t: usize, count: usize) -> Vec<f64> {

@@ -14,23 +14,24 @@
 //!
 //! A step allocates nothing once a batch of the same size has been seen, if it is called from inside
 //! [`Engine::install`]; from outside, handing the work to the pool costs rayon an allocation every few dozen steps.
-//! Knows nothing of optimisers.
 
-use crate::blas::{self, OneThread};
-use crate::deal::Deal;
+use crate::architecture::Architecture;
 use crate::dropout::Dropout;
-use crate::loss::{Tally, softmax_cross_entropy};
-use crate::network::check_state;
+use crate::heads::Metrics;
+use crate::kernels::blas::{self, OneThread};
+use crate::kernels::simd;
+use crate::optim::{Optimizer, SLICE};
+use crate::partition::Partition;
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::reduce::Reduce;
 use crate::shard::{Pass, Shard};
-use crate::{Batch, Dims, Error, Inputs, Parameters, Result, Scalar, activation};
-use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, s};
+use crate::stack::{self, Weights};
+use crate::weights::{PackedNetwork, Passes, has_wide_decoder};
+use crate::{Batch, Error, Inputs, Network, Parameters, Result, Scalar};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, s};
 use rayon::prelude::*;
 use std::ops::Add;
 use std::sync::{Arc, Mutex};
-
-pub use crate::reduce::{REDUCTION_SEGMENT, REDUCTION_SLICE};
 
 /// How an engine divides its work. Zero means: as the machine has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,38 +50,72 @@ pub struct EngineOptions {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gradient {
     /// Losses and counts of the batch.
-    pub tally: Tally,
+    pub metrics: Metrics,
     /// The Euclidean norm of the gradient of the mean loss.
     pub norm: f64,
 }
 
-/// Computes gradients, losses and predictions of batches on several threads.
+impl Gradient {
+    /// The mean loss of a counted step of the batch, in nats.
+    pub fn mean_loss(&self) -> f64 {
+        self.metrics.mean_loss()
+    }
+}
+
+/// What a gradient may take into account beside the batch.
+#[derive(Debug)]
+pub struct GradientOptions<'a, T> {
+    /// States `[N, W]` from which the sequences start, and which become the states after their last steps; from zero, where
+    /// there are none.
+    pub state: Option<&'a mut Array2<T>>,
+    /// Dropout, and the number of the update: each has masks of its own.
+    pub dropout: Option<(&'a Dropout, u64)>,
+}
+
+/// Zero states, nothing dropped.
+impl<T> Default for GradientOptions<'_, T> {
+    fn default() -> Self {
+        GradientOptions {
+            state: None,
+            dropout: None,
+        }
+    }
+}
+
+/// Computes gradients, losses and predictions of batches on several threads, and updates networks there.
 ///
 /// ```
-/// use bptt::{Batch, Dims, Engine, EngineOptions, Init, Rnn};
+/// use bptt::optim::{Optimizer, OptimizerOptions};
+/// use bptt::{Architecture, Batch, Engine, EngineOptions, Head, Init, Input, Network};
 /// use ndarray::array;
 ///
-/// let mut rnn = Rnn::<f32>::new(Dims::new(3, 8, 3)?, Init::Orthogonal, 0)?;
-/// let mut engine = Engine::new(rnn.dims(), EngineOptions::default())?;
+/// let architecture = Architecture::new(Input::Tokens(3), 8, Head::softmax(3));
+/// let mut network = Network::<f32>::new(architecture, Init::Orthogonal, 0)?;
+/// let mut engine = Engine::new(architecture, EngineOptions::default())?;
+/// let mut adam = Optimizer::new(architecture, OptimizerOptions::default())?;
 /// let (inputs, targets) = (array![[0u32, 1], [1, 2], [2, 0]], array![[1u32, 2], [2, 0], [0, 1]]);
 /// let batch = Batch::new(&inputs, &targets);
 /// for _ in 0..50 {
-///     engine.gradient(rnn.parameters(), &batch, None)?;
-///     bptt::optim::gradient_descent_step(rnn.parameters_mut(), engine.gradients(), 1.0);
+///     engine.gradient(&network, &batch)?;
+///     engine.update(&mut network, &mut adam, 0.1);
 /// }
-/// assert!(engine.evaluate(rnn.parameters(), &batch, None)?.accuracy() == 1.0);
+/// assert!(engine.evaluate(&network, &batch, None)?.accuracy() == 1.0);
 /// # Ok::<(), bptt::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Engine<T: Scalar> {
-    dims: Dims,
+    architecture: Architecture,
     memory: Option<usize>,
-    deal: Deal,
+    partition: Partition,
     /// Those of this process.
     shards: Vec<Shard<T>>,
+    /// The weights that all of them multiply with.
+    packed: PackedNetwork<T>,
     /// The other processes, if there are any.
     team: Option<Team>,
     gradients: Parameters<T>,
+    /// Its Euclidean norm; `None` before the first gradient.
+    norm: Option<f64>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
     pool: Arc<rayon::ThreadPool>,
@@ -101,14 +136,16 @@ impl StepPool {
 }
 
 impl<T: Scalar> Engine<T> {
-    /// An engine for networks of these sizes, with its own pool of threads.
+    /// An engine for networks of this architecture, with its own pool of threads.
     ///
-    /// More threads than OpenBLAS has buffers for ([`blas::Library::max_workers`]) are not started; nor are more than
-    /// there are shards, for they would have nothing to do.
+    /// More threads than OpenBLAS has buffers for are not started; nor are more than there are shards, for they would have
+    /// nothing to do.
     ///
     /// # Errors
-    /// [`Error::Option`] for more than 65,536 shards, [`Error::Threads`] if the threads cannot be started.
-    pub fn new(dims: Dims, options: EngineOptions) -> Result<Self> {
+    /// As [`Architecture::check`]; [`Error::Option`] for more than 65,536 shards, [`Error::Threads`] if the threads cannot be
+    /// started.
+    pub fn new(architecture: Architecture, options: EngineOptions) -> Result<Self> {
+        architecture.check()?;
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -133,13 +170,17 @@ impl<T: Scalar> Engine<T> {
             .build()
             .map_err(|source| Error::Threads { threads, source })?;
         Ok(Engine {
-            dims,
+            architecture,
             memory: options.memory,
-            deal: Deal::new(shards),
-            shards: (0..shards).map(|index| Shard::new(dims, index)).collect(),
+            partition: Partition::new(shards),
+            shards: (0..shards)
+                .map(|index| Shard::new(architecture, index))
+                .collect(),
+            packed: PackedNetwork::default(),
             team: None,
-            gradients: Parameters::zeros(dims),
-            squares: vec![0.0; dims.len().div_ceil(REDUCTION_SLICE)],
+            gradients: Parameters::zeros(architecture),
+            norm: None,
+            squares: vec![0.0; architecture.len().div_ceil(SLICE)],
             pool: Arc::new(pool),
             _one_thread: OneThread::new(),
         })
@@ -152,14 +193,14 @@ impl<T: Scalar> Engine<T> {
     /// # Errors
     /// [`Error::Option`] if there are fewer shards than ranks.
     pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
-        if ranks.size() > self.deal.shards {
+        if ranks.size() > self.partition.shards {
             return Err(Error::Option {
                 name: "shards",
-                value: self.deal.shards.to_string(),
+                value: self.partition.shards.to_string(),
                 expected: "at least one for each rank",
             });
         }
-        let own = self.deal.shards_of(ranks.rank(), ranks.size());
+        let own = self.partition.shards_of(ranks.rank(), ranks.size());
         self.shards.retain(|shard| own.contains(&shard.index));
         self.team = Some(Team::new(ranks, reduction));
         Ok(self)
@@ -167,7 +208,7 @@ impl<T: Scalar> Engine<T> {
 
     /// The number of shards, of all ranks together.
     pub fn shards(&self) -> usize {
-        self.deal.shards
+        self.partition.shards
     }
 
     /// Which of several processes this is, from 0.
@@ -189,58 +230,53 @@ impl<T: Scalar> Engine<T> {
         self.pool.current_num_threads()
     }
 
-    /// Bytes of scratch and gradients after training steps on `n` sequences of `t` steps, without dropout; of several
-    /// ranks, of the one with the most.
+    /// Bytes of scratch, packed weights and gradients after training steps on `n` sequences of `t` steps, without dropout; of
+    /// several ranks, of the one with the most.
     ///
     /// # Errors
     /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
-    pub fn bytes(&self, n: usize, t: usize, tokens: bool) -> Result<usize> {
-        self.bytes_dealt(n, t, None, tokens)
+    pub fn bytes(&self, n: usize, t: usize) -> Result<usize> {
+        self.bytes_divided(n, t, None)
     }
 
     /// [`Engine::bytes`] of sequences of these lengths.
     ///
     /// # Errors
     /// As [`Engine::bytes`].
-    pub fn bytes_of(&self, lengths: &[usize], tokens: bool) -> Result<usize> {
-        self.bytes_dealt(lengths.len(), 0, Some(lengths), tokens)
+    pub fn bytes_of(&self, lengths: &[usize]) -> Result<usize> {
+        self.bytes_divided(lengths.len(), 0, Some(lengths))
     }
 
-    fn bytes_dealt(
-        &self,
-        n: usize,
-        t: usize,
-        lengths: Option<&[usize]>,
-        tokens: bool,
-    ) -> Result<usize> {
-        let mut deal = Deal::new(self.deal.shards);
-        deal.deal(n, t, lengths);
-        Ok(self.bytes_in(&deal, self.segment(&deal, tokens)?, tokens))
+    fn bytes_divided(&self, n: usize, t: usize, lengths: Option<&[usize]>) -> Result<usize> {
+        let mut partition = Partition::new(self.partition.shards);
+        partition.divide(n, t, lengths);
+        Ok(self.bytes_in(&partition, self.segment(&partition)?))
     }
 
-    /// Bytes for a batch as it was dealt, in segments: of the rank that needs the most.
-    fn bytes_in(&self, deal: &Deal, segment: usize, tokens: bool) -> usize {
-        let segments = deal.longest().div_ceil(segment.max(1));
+    /// Bytes for a batch as it was divided, in segments: of the rank that needs the most.
+    fn bytes_in(&self, partition: &Partition, segment: usize) -> usize {
+        let segments = partition.longest().div_ceil(segment.max(1));
         let bytes = |shard| {
-            let extent = deal.extent(shard, segment);
-            Shard::<T>::bytes(self.dims, extent, segments, tokens)
+            let extent = partition.extent(shard, segment);
+            Shard::<T>::bytes(&self.architecture, extent, segments)
         };
         let ranks = self.ranks();
-        let of_rank = |rank| deal.shards_of(rank, ranks).map(bytes).sum();
+        let of_rank = |rank| partition.shards_of(rank, ranks).map(bytes).sum();
         let most: usize = (0..ranks).map(of_rank).max().expect("there is a rank");
-        most + self.dims.len() * size_of::<T>()
+        let gradients = self.architecture.len() * size_of::<T>();
+        most + gradients + PackedNetwork::<T>::bytes(&self.architecture)
     }
 
     /// The time steps of a segment: as many as the memory has room for.
-    fn segment(&self, deal: &Deal, tokens: bool) -> Result<usize> {
-        let t = deal.longest();
+    fn segment(&self, partition: &Partition) -> Result<usize> {
+        let t = partition.longest();
         let Some(budget) = self.memory else {
             return Ok(t);
         };
         let mut least = usize::MAX;
         for segments in 1..=t {
             let segment = t.div_ceil(segments);
-            let bytes = self.bytes_in(deal, segment, tokens);
+            let bytes = self.bytes_in(partition, segment);
             if bytes <= budget {
                 return Ok(segment);
             }
@@ -251,7 +287,7 @@ impl<T: Scalar> Engine<T> {
             least = least.min(bytes);
         }
         Err(Error::Memory {
-            n: deal.n,
+            n: partition.n,
             t,
             budget,
             least,
@@ -271,58 +307,56 @@ impl<T: Scalar> Engine<T> {
 
     /// The gradient of the mean loss over the counted steps of `batch`, to be found in [`Engine::gradients`].
     ///
-    /// With a `state [N, n_h]`, the sequences start from it, and it becomes the state after their last step.
-    ///
     /// # Errors
-    /// As [`Batch::check`]; [`Error::Shape`] for a state that does not fit; [`Error::Memory`]. Nothing has changed then.
-    pub fn gradient(
-        &mut self,
-        p: &Parameters<T>,
-        batch: &Batch<'_, T>,
-        state: Option<&mut Array2<T>>,
-    ) -> Result<Gradient> {
-        self.gradient_with(p, batch, state, None)
+    /// As [`Batch::check`]; [`Error::Memory`]. Nothing has changed then.
+    pub fn gradient(&mut self, network: &Network<T>, batch: &Batch<'_, T>) -> Result<Gradient> {
+        self.gradient_with(network, batch, GradientOptions::default())
     }
 
-    /// [`Engine::gradient`] with dropout; its masks are those of update `update`.
+    /// [`Engine::gradient`] of sequences that start from given states, with dropout.
     ///
     /// # Errors
-    /// As [`Engine::gradient`] and [`Dropout::check`].
-    pub fn gradient_with_dropout(
+    /// As [`Engine::gradient`] and [`Dropout::check`]; [`Error::Shape`] for states that do not fit.
+    pub fn gradient_with(
         &mut self,
-        p: &Parameters<T>,
+        network: &Network<T>,
         batch: &Batch<'_, T>,
-        state: Option<&mut Array2<T>>,
-        dropout: &Dropout,
-        update: u64,
+        options: GradientOptions<'_, T>,
     ) -> Result<Gradient> {
-        dropout.check()?;
-        self.gradient_with(p, batch, state, Some((dropout, update)))
-    }
-
-    fn gradient_with(
-        &mut self,
-        p: &Parameters<T>,
-        batch: &Batch<'_, T>,
-        state: Option<&mut Array2<T>>,
-        dropout: Option<(&Dropout, u64)>,
-    ) -> Result<Gradient> {
-        batch.check(self.dims)?;
+        batch.check(&self.architecture)?;
+        let GradientOptions { state, dropout } = options;
+        dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let scale = T::from_f64(1.0 / batch.counted() as f64);
-        self.run(p, &batch.inputs, batch.lengths, state, |shard, pass| {
-            shard.train(pass, &batch.answers, scale, dropout);
-        })?;
+        self.run(
+            network.parameters(),
+            Passes::ForwardAndBack,
+            (&batch.inputs, batch.lengths),
+            state,
+            |shard, pass| shard.train(pass, &batch.answers, scale, dropout),
+        )?;
         let reduce = Reduce {
             shards: &self.shards,
             pool: &self.pool,
-            deal: &self.deal,
+            partition: &self.partition,
             team: self.team.as_ref(),
         };
         let norm = reduce.run(self.gradients.as_mut_slice(), &mut self.squares);
+        self.norm = Some(norm);
         Ok(Gradient {
-            tally: self.tally(),
+            metrics: self.metrics(),
             norm,
         })
+    }
+
+    /// Updates the network by the gradient that was found last, at learning rate `lr`, on the engine's threads.
+    ///
+    /// # Panics
+    /// If no gradient was found yet, or network or optimiser are of another architecture.
+    pub fn update(&self, network: &mut Network<T>, optimizer: &mut Optimizer<T>, lr: f64) {
+        let norm = self.norm.expect("an update needs a gradient: call `gradient` first");
+        let weights = network.parameters_mut();
+        self.pool
+            .install(|| optimizer.step(weights, &self.gradients, norm, lr));
     }
 
     /// The gradient that the last [`Engine::gradient`] found.
@@ -330,38 +364,37 @@ impl<T: Scalar> Engine<T> {
         &self.gradients
     }
 
-    /// That gradient, to be clipped in place.
-    pub fn gradients_mut(&mut self) -> &mut Parameters<T> {
-        &mut self.gradients
-    }
-
-    /// Losses and right answers of a batch; `state` as in [`Engine::gradient`].
+    /// Losses and right answers of a batch; `state` as in [`GradientOptions::state`].
     ///
     /// # Errors
     /// As [`Engine::gradient`].
     pub fn evaluate(
         &mut self,
-        p: &Parameters<T>,
+        network: &Network<T>,
         batch: &Batch<'_, T>,
         state: Option<&mut Array2<T>>,
-    ) -> Result<Tally> {
-        batch.check(self.dims)?;
-        self.run(p, &batch.inputs, batch.lengths, state, |shard, pass| {
+    ) -> Result<Metrics> {
+        batch.check(&self.architecture)?;
+        let n_y = self.architecture.head.outputs;
+        let inputs = (&batch.inputs, batch.lengths);
+        let passes = Passes::Forward;
+        self.run(network.parameters(), passes, inputs, state, |shard, pass| {
             shard.infer(pass, |shard, first| {
-                let (ws, answers) = (&mut shard.ws, &batch.answers);
-                shard.tally += softmax_cross_entropy(ws, answers, &shard.rows, first, T::one());
+                let (scratch, index) = (&mut shard.scratch, shard.assigned.index());
+                let answers = &batch.answers;
+                shard.metrics += stack::loss(scratch, answers, index, n_y, first, T::one());
             });
         })?;
-        Ok(self.tally())
+        Ok(self.metrics())
     }
 
-    /// The states after a batch of which nothing counts, and nothing else; `state` as in [`Engine::gradient`].
+    /// The states after a batch of which nothing counts, and nothing else; `state` as in [`GradientOptions::state`].
     ///
     /// # Errors
     /// As [`Engine::predict`].
     pub(crate) fn advance(
         &mut self,
-        p: &Parameters<T>,
+        network: &Network<T>,
         batch: &Batch<'_, T>,
         state: &mut Array2<T>,
     ) -> Result<()> {
@@ -369,101 +402,111 @@ impl<T: Scalar> Engine<T> {
         if batch.lengths.is_some_and(ended) {
             return Ok(());
         }
+        let inputs = (&batch.inputs, batch.lengths);
         let visit = |shard: &mut Shard<T>, pass: &Pass<'_, T>| shard.advance(pass, |_, _| {});
-        self.run(p, &batch.inputs, batch.lengths, Some(state), visit)
+        let passes = Passes::Forward;
+        self.run(network.parameters(), passes, inputs, Some(state), visit)
     }
 
-    /// Probabilities `[N, T, n_y]`; `state` as in [`Engine::gradient`]. Of several ranks, each finds those of its own
+    /// Probabilities `[N, T, n_y]`; `state` as in [`GradientOptions::state`]. Of several ranks, each finds those of its own
     /// sequences; the others are zero.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`] if inputs or state do not fit the network.
     pub fn predict<'a>(
         &mut self,
-        p: &Parameters<T>,
+        network: &Network<T>,
         inputs: impl Into<Inputs<'a, T>>,
         state: Option<&mut Array2<T>>,
     ) -> Result<Array3<T>> {
-        let (inputs, n_y) = (inputs.into(), self.dims.n_y);
+        let (inputs, n_y) = (inputs.into(), self.architecture.head.outputs);
         let (n, t) = inputs.sequences();
         let mut y = Array3::zeros((n, t, n_y));
         // Each shard writes rows of its own; the locks only say so.
-        let (parts, mut rest) = (self.deal.shards, y.view_mut());
+        let (parts, mut rest) = (self.partition.shards, y.view_mut());
         let mut outputs = Vec::with_capacity(parts);
         for s in 0..parts {
-            let (rows, later) = rest.split_at(Axis(0), self.deal.count(s, n));
+            let (rows, later) = rest.split_at(Axis(0), self.partition.count(s, n));
             outputs.push(Mutex::new(rows));
             rest = later;
         }
-        self.run(p, &inputs, None, state, |shard, pass| {
+        let (passes, inputs) = (Passes::Forward, (&inputs, None));
+        self.run(network.parameters(), passes, inputs, state, |shard, pass| {
             let mut y = outputs[shard.index].lock().expect("of this shard alone");
             shard.infer(pass, |shard, first| {
-                let ws = &mut shard.ws;
-                activation::softmax_at(ws.level, &mut ws.u, n_y);
-                let time_major = ArrayView3::from_shape((ws.t, ws.n(), n_y), &ws.u);
-                y.slice_mut(s![.., first..first + ws.t, ..]).assign(
-                    &time_major
-                        .expect("u is [T, n, n_y]")
-                        .permuted_axes([1, 0, 2]),
-                );
+                let (steps, u) = (&shard.scratch.steps, &mut shard.scratch.u);
+                T::softmax(simd::level(), u, n_y);
+                let time_major = ArrayView3::from_shape((steps.count(), steps.n(), n_y), u);
+                y.slice_mut(s![.., first..first + steps.count(), ..])
+                    .assign(
+                        &time_major
+                            .expect("u is [T, n, n_y]")
+                            .permuted_axes([1, 0, 2]),
+                    );
             });
         })?;
         drop(outputs);
         Ok(y)
     }
 
-    /// Deals the sequences to the shards and runs `work` on each, on the threads of the pool.
+    /// Divides the sequences among the shards and runs `work` on each, on the threads of the pool.
     fn run(
         &mut self,
         p: &Parameters<T>,
-        inputs: &Inputs<'_, T>,
-        lengths: Option<&[usize]>,
+        passes: Passes,
+        (inputs, lengths): (&Inputs<'_, T>, Option<&[usize]>),
         mut state: Option<&mut Array2<T>>,
         work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
     ) -> Result<()> {
         let (n, t) = inputs.sequences();
         assert_eq!(
-            p.dims(),
-            self.dims,
-            "an engine works for networks of one size"
+            p.architecture(),
+            self.architecture,
+            "an engine works for networks of one architecture"
         );
-        inputs.check(self.dims)?;
-        check_state(state.as_deref().map(|state| state.view()), n, self.dims)?;
-        // Sequences of other lengths are others' than before.
+        inputs.check(self.architecture.input)?;
+        let width = self.architecture.state();
+        check_state(state.as_deref().map(|state| state.view()), n, width)?;
+        // With lengths, sequences may be another rank's than before.
         let moves = lengths.is_some();
         if let Some(state) = state.as_deref_mut().filter(|_| moves) {
             self.gather_state(state);
         }
-        self.deal.deal(n, t, lengths);
+        self.partition.divide(n, t, lengths);
         for shard in &mut self.shards {
-            shard.rows.set(self.deal.rows(shard.index));
+            shard.assigned.set(self.partition.rows(shard.index));
         }
-        let segment = self.segment(&self.deal, matches!(inputs, Inputs::Tokens(_)))?;
-        let pass = Pass {
-            parameters: p,
-            inputs: inputs.reborrow(),
-            state: state.as_deref().map(|state| state.view()),
-            segment,
-        };
-        let shards = &mut self.shards;
+        let segment = self.segment(&self.partition)?;
+        let (shards, packed) = (&mut self.shards, &mut self.packed);
+        let state_view = state.as_deref().map(|state| state.view());
         self.pool.install(|| {
+            packed.pack(p, passes, has_wide_decoder(&p.architecture()));
+            let pass = Pass {
+                weights: Weights {
+                    parameters: p,
+                    packed,
+                },
+                inputs: inputs.reborrow(),
+                state: state_view,
+                segment,
+            };
             let shards = shards.par_iter_mut().with_max_len(1);
             shards.for_each(|shard| {
                 shard.clear();
-                if !shard.rows.index().is_empty() {
+                if !shard.assigned.index().is_empty() {
                     work(shard, &pass);
                 }
             });
         });
         if let Some(state) = state {
             for shard in &self.shards {
-                let finals = shard.finals.chunks_exact(self.dims.n_h);
-                for (&row, last) in shard.rows.index().iter().zip(finals) {
+                let finals = shard.finals.chunks_exact(width);
+                for (&row, last) in shard.assigned.index().iter().zip(finals) {
                     state.row_mut(row).assign(&ArrayView1::from(last));
                 }
             }
             if moves {
-                self.exchange(&self.deal, state);
+                self.exchange(&self.partition, state);
             }
         }
         Ok(())
@@ -472,19 +515,19 @@ impl<T: Scalar> Engine<T> {
     /// Every sequence's state, where each rank has those of its own: a collective call. Sequences are whose they are in a
     /// batch of one length; after one of others, every rank has all states already.
     pub(crate) fn gather_state(&self, state: &mut Array2<T>) {
-        let mut deal = Deal::new(self.deal.shards);
-        deal.deal(state.nrows(), 0, None);
-        self.exchange(&deal, state);
+        let mut partition = Partition::new(self.partition.shards);
+        partition.divide(state.nrows(), 0, None);
+        self.exchange(&partition, state);
     }
 
     /// The states of the sequences of each rank, as they were dealt, to all.
-    fn exchange(&self, deal: &Deal, state: &mut Array2<T>) {
-        let (Some(team), width) = (&self.team, self.dims.n_h) else {
+    fn exchange(&self, partition: &Partition, state: &mut Array2<T>) {
+        let (Some(team), width) = (&self.team, self.architecture.state()) else {
             return;
         };
         let rows = |rank| {
-            let shards = deal.shards_of(rank, team.size());
-            shards.flat_map(|shard| deal.rows(shard).map(|(_, row)| row))
+            let shards = partition.shards_of(rank, team.size());
+            shards.flat_map(|shard| partition.rows(shard).map(|(_, row)| row))
         };
         let own: Vec<T> = rows(team.rank())
             .flat_map(|row| state.row(row).to_vec())
@@ -497,20 +540,36 @@ impl<T: Scalar> Engine<T> {
         }
     }
 
-    /// The tally of all shards, in their order.
-    fn tally(&self) -> Tally {
-        let own = self.shards.iter().map(|shard| shard.tally);
+    /// The metrics of all shards, in their order.
+    fn metrics(&self) -> Metrics {
+        let own = self.shards.iter().map(|shard| shard.metrics);
         match &self.team {
-            None => own.fold(Tally::default(), Tally::add),
+            None => own.fold(Metrics::default(), Metrics::add),
             Some(team) => {
-                let own: Vec<_> = own.map(Tally::to_array).collect();
-                let mut all = vec![[0.0; 3]; self.deal.shards];
-                let count = |rank| self.deal.shards_of(rank, team.size()).len();
+                let own: Vec<_> = own.map(Metrics::to_array).collect();
+                let mut all = vec![[0.0; 3]; self.partition.shards];
+                let count = |rank| self.partition.shards_of(rank, team.size()).len();
                 team.all_gather(&own, count, &mut all);
                 all.into_iter()
-                    .map(Tally::from_array)
-                    .fold(Tally::default(), Tally::add)
+                    .map(Metrics::from_array)
+                    .fold(Metrics::default(), Metrics::add)
             }
         }
+    }
+}
+
+/// Whether states, if there are any, are `[n, width]`.
+pub(crate) fn check_state<T>(
+    state: Option<ArrayView2<'_, T>>,
+    n: usize,
+    width: usize,
+) -> Result<()> {
+    match state {
+        Some(state) if state.dim() != (n, width) => Err(Error::Shape {
+            what: "state",
+            found: state.shape().to_vec(),
+            expected: format!("[{n}, {width}]"),
+        }),
+        _ => Ok(()),
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! # Notation
 //!
-//! `N` sequences of `T` time steps, `n_x` inputs, `n_h` hidden units, `n_y` classes; weights as in PyTorch.
+//! `N` sequences of `T` time steps, `n_x` inputs, `L` layers of `n_h` hidden units, `n_y` outputs; weights as in PyTorch:
+//! `weight_ih [gates n_h, inputs]`, `weight_hh [gates n_h, n_h]`, `decoder.weight [n_y, n_h]`. A sequence's state is `W`
+//! numbers: for each layer `h`.
 //!
 //! ```text
-//! wx [n_h, n_x]   wh [n_h, n_h]   wy [n_y, n_h]   bh [n_h]   by [n_y]
-//!
-//! z_t = wx x_t + wh h_{t-1} + bh      h_t = tanh(z_t)
-//! u_t = wy h_t + by                   y_t = softmax(u_t)
-//! L   = -1/(number of counted steps) * sum_{n,t} target . log y
+//! layer     h_t = f(W_ih x_t + W_hh h_{t-1} + b)      f = tanh, or max(0, .)      x of a layer above the first: h below
+//! head      u_t = W_decoder h_t + b_decoder           y_t = softmax(u_t)
+//! loss      L   = -1/(number of counted steps) * sum_{n,t} target . log y
 //!
 //! du_t = (y_t - target_t) / counted
-//! dz_t = (wy^T du_t + wh^T dz_{t+1}) * (1 - h_t^2)
-//! dwy = sum du_t h_t^T     dwh = sum dz_t h_{t-1}^T     dwx = sum dz_t x_t^T     dby = sum du_t     dbh = sum dz_t
+//! da_t = (above_t + W_hh^T da_{t+1}) * f'             above: W_decoder^T du_t, or W_ih^T da_t of the layer above
+//! dW_decoder = sum du_t h_t^T     dW_hh = sum da_t h_{t-1}^T     dW_ih = sum da_t x_t^T     db = sum da_t
 //! ```
 //!
 //! Arrays are batch-first, `[N, T, n]`, where users meet them; inside the engine everything is time-major, so that a time
@@ -21,64 +21,97 @@
 //!
 //! # The tour
 //!
-//! In the order of the computation; arrows point one way, from later rows to earlier ones.
+//! In the order in which the modules stand on each other; arrows point one way, from later rows to earlier ones.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`Scalar`] | `f32` or `f64`, the one numeric bound |
-//! | [`blas`] | every call into OpenBLAS, and its threads |
-//! | [`simd`] | the vector instructions in use |
-//! | [`activation`], [`packed`] | the kernels: tanh, softmax, products with packed weights |
-//! | [`parameters`], [`init`] | the weights, one flat buffer; how they are drawn |
-//! | [`batch`], [`workspace`] | what a shard reads, and its scratch |
-//! | `forward`, [`loss`], `backward` | one shard, all time steps: to be read side by side |
-//! | [`dropout`] | masks for what enters and leaves the hidden layer |
-//! | `shard` | these together: a whole pass, in segments of time where memory is short |
-//! | [`reference`](mod@reference) | the same as plain loops: the oracle of every test |
-//! | [`network`] | [`Rnn`]: a network for one thread; [`Stream`]: step by step |
-//! | `deal`, [`ranks`], `reduce` | which sequences are whose; several processes as one; the sum of all shards' gradients |
-//! | [`engine`] | [`Engine`]: batch, shards, threads, one gradient |
+//! | `error`, `atomic` | [`Error`]; files whole or not at all |
+//! | `kernels` | numbers, vectors, exponentials, products, every call into OpenBLAS |
+//! | `cells` | what happens between the products, a file a cell |
+//! | `targets` | what a network should answer, and where that counts |
+//! | `heads` | losses, a file each |
+//! | `scalar` | [`Scalar`]: `f32` or `f64`, with the kernels of networks |
+//! | [`architecture`] | what a network is, and the one table of its tensors |
+//! | `parameters` | the flat buffer that the table describes |
+//! | [`init`] | how it is drawn |
+//! | `network` | [`Network`]: an architecture and its weights |
+//! | `batch` | [`Batch`]: inputs, targets, lengths, mask |
+//! | `steps` | which sequences are alive at which step, and where they lie |
+//! | `weights`, `scratch` | weights laid out for products; every buffer of a shard, in one table |
+//! | [`dropout`] | masks for what enters and leaves a layer |
+//! | `layer`, `stack` | one layer, there and back; layers one on the other, and the head |
+//! | `shard` | a whole pass of one shard, in segments of time where memory is short |
 //! | [`optim`] | one gradient, one update |
+//! | `partition`, [`ranks`], `reduce` | which sequences are whose; several processes as one; the sum of all gradients |
+//! | `engine` | [`Engine`]: batch, shards, threads, one gradient, one update |
+//! | `stream` | [`Stream`]: step by step |
+//! | [`reference`](mod@reference) | the equations as plain loops, nothing shared: the oracle of every test |
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
-//! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints, the plot |
-//! | [`measure`] | training steps timed in turn with the machine's own limit |
-//! | [`model`], [`sample`], [`file`](mod@file) | the model file; choosing tokens; files whole or not at all |
+//! | [`sample`] | choosing tokens |
+//! | [`model`] | the model file |
+//! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints |
+//! | `measure` | training steps timed in turn with the machine's own limit |
 
 #![deny(missing_docs, unsafe_code)]
 
-pub mod activation;
-mod backward;
-pub mod batch;
-pub mod blas;
+pub mod architecture;
+mod atomic;
+mod batch;
+mod cells;
 pub mod data;
-mod deal;
 pub mod dropout;
-pub mod engine;
+mod engine;
 mod error;
-pub mod file;
-mod forward;
+mod heads;
 pub mod init;
-pub mod loss;
-pub mod measure;
+mod kernels;
+mod layer;
+mod machine;
+mod measure;
 pub mod model;
-pub mod network;
+mod network;
 pub mod optim;
-pub mod packed;
-pub mod parameters;
+mod parameters;
+mod partition;
 pub mod ranks;
 mod reduce;
 pub mod reference;
 pub mod sample;
 mod scalar;
+mod scratch;
 mod shard;
-pub mod simd;
+mod stack;
+mod steps;
+mod stream;
+mod targets;
 pub mod train;
-pub mod workspace;
+mod weights;
 
-pub use batch::{Answers, Batch, Inputs, Targets};
-pub use engine::{Engine, EngineOptions};
+pub use architecture::{Architecture, Head, Input};
+pub use batch::{Batch, Inputs};
+pub use cells::Cell;
+pub use dropout::Dropout;
+pub use engine::{Engine, EngineOptions, Gradient, GradientOptions};
 pub use error::{Error, Result};
+pub use heads::Metrics;
 pub use init::Init;
-pub use network::{Rnn, Stream};
-pub use parameters::{Dims, Parameters};
+pub use machine::{Machine, machine};
+pub use network::Network;
+pub use parameters::Parameters;
 pub use scalar::Scalar;
+pub use stream::Stream;
+pub use targets::{Answers, Targets, one_hot};
+
+/// What the program and the benchmarks of this crate use of it, and nobody else should: no part of the library, and not stable.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::kernels::{blas, simd};
+    /// Files whole or not at all.
+    pub mod atomic {
+        pub use crate::atomic::*;
+    }
+    /// Training steps timed.
+    pub mod measure {
+        pub use crate::measure::*;
+    }
+}

@@ -1,4 +1,4 @@
-//! One update of the weights from one gradient: [`Optimizer`], and plain [`gradient_descent_step`].
+//! One update of the weights from one gradient: [`Optimizer`].
 //!
 //! With gradient `g`, learning rate `a`, and all operations element by element:
 //!
@@ -14,21 +14,12 @@
 //! where `m' = m / (1 - b1^t)` and `s' = s / (1 - b2^t)` at update `t`. For all but adamw, weight decay is `g += decay w`.
 //! Knows nothing of losses, batches or schedules.
 
-use crate::engine::REDUCTION_SLICE;
-use crate::{Dims, Error, Parameters, Result, Scalar};
+use crate::{Architecture, Error, Parameters, Result, Scalar};
 use rayon::prelude::*;
 
-/// The shared update: `p -= lr g`.
-///
-/// # Panics
-/// If the sizes differ.
-pub fn gradient_descent_step<T: Scalar>(p: &mut Parameters<T>, g: &Parameters<T>, lr: f64) {
-    assert_eq!(p.dims(), g.dims(), "gradients of the same network");
-    let lr = T::from_f64(lr);
-    for (w, &g) in p.as_mut_slice().iter_mut().zip(g.as_slice()) {
-        *w -= lr * g;
-    }
-}
+/// Elements of the flat buffer that one thread reduces and updates at a time. Part of the result (the gradient's norm is
+/// summed slice by slice), so a constant; 32 KiB of `f32`, half a first-level cache.
+pub(crate) const SLICE: usize = 8192;
 
 /// How gradients become updates; the module has the equations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -72,6 +63,8 @@ pub struct OptimizerOptions {
     pub epsilon: f64,
     /// Weight decay, for weights and biases alike.
     pub weight_decay: f64,
+    /// Bounds on the gradient, before anything else is done with it; none, unless they are given.
+    pub clip: Clip,
 }
 
 impl Default for OptimizerOptions {
@@ -82,6 +75,7 @@ impl Default for OptimizerOptions {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            clip: Clip::default(),
         }
     }
 }
@@ -109,7 +103,12 @@ impl OptimizerOptions {
             return wrong("epsilon", self.epsilon, "a positive number");
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return wrong("weight decay", self.weight_decay, "a number from 0 up");
+            return wrong("weight_decay", self.weight_decay, "a number from 0 up");
+        }
+        for (name, bound) in [("clip_norm", self.clip.norm), ("clip_value", self.clip.value)] {
+            if let Some(bound) = bound.filter(|&bound| !(bound > 0.0 && bound.is_finite())) {
+                return wrong(name, bound, "a finite number above 0");
+            }
         }
         Ok(())
     }
@@ -124,28 +123,20 @@ pub struct Clip {
     pub value: Option<f64>,
 }
 
-/// What one update takes beside the gradient.
-#[derive(Clone, Copy, Debug)]
-pub struct Update {
-    /// The learning rate.
-    pub lr: f64,
-    /// The Euclidean norm of the gradient, as [`crate::engine::Gradient`] has it.
-    pub norm: f64,
-    /// Bounds.
-    pub clip: Clip,
-}
-
 /// An algorithm with what it remembers.
 ///
-/// ```
-/// use bptt::optim::{Clip, Optimizer, OptimizerOptions, Update};
-/// use bptt::{Dims, Parameters};
+/// [`crate::Engine::update`] makes an update of the gradient it has found; [`Optimizer::step`] is for gradients from
+/// elsewhere.
 ///
-/// let dims = Dims::new(1, 1, 1)?;
-/// let mut p = Parameters::from_vec(dims, vec![1.0; 5])?;
-/// let g = Parameters::from_vec(dims, vec![3.0, -4.0, 0.0, 0.0, 0.0])?;
-/// let mut adam = Optimizer::<f64>::new(dims, OptimizerOptions::default())?;
-/// adam.step(&mut p, &g, Update { lr: 0.1, norm: g.norm(), clip: Clip::default() });
+/// ```
+/// use bptt::optim::{Optimizer, OptimizerOptions};
+/// use bptt::{Architecture, Head, Input, Parameters};
+///
+/// let architecture = Architecture::new(Input::Features(1), 1, Head::softmax(1));
+/// let mut p = Parameters::from_vec(architecture, vec![1.0; 5])?;
+/// let g = Parameters::from_vec(architecture, vec![3.0, -4.0, 0.0, 0.0, 0.0])?;
+/// let mut adam = Optimizer::<f64>::new(architecture, OptimizerOptions::default())?;
+/// adam.step(&mut p, &g, g.norm(), 0.1);
 /// assert!((p.as_slice()[0] - 0.9).abs() < 1e-8); // Adam's first step is the learning rate
 /// # Ok::<(), bptt::Error>(())
 /// ```
@@ -163,8 +154,8 @@ impl<T: Scalar> Optimizer<T> {
     ///
     /// # Errors
     /// As [`OptimizerOptions::check`].
-    pub fn new(dims: Dims, options: OptimizerOptions) -> Result<Self> {
-        let moments = vec![Parameters::zeros(dims); options.algorithm.moments()];
+    pub fn new(architecture: Architecture, options: OptimizerOptions) -> Result<Self> {
+        let moments = vec![Parameters::zeros(architecture); options.algorithm.moments()];
         Self::resume(options, 0, moments)
     }
 
@@ -208,17 +199,17 @@ impl<T: Scalar> Optimizer<T> {
         &self.moments
     }
 
-    /// Updates `p` by `g`, on the threads of the rayon pool it is called in ([`crate::Engine::install`]); the bits do
-    /// not depend on them.
+    /// Updates `p` by `g`, whose Euclidean norm is `norm`, at learning rate `lr`, on the threads of the rayon pool it is called
+    /// in; the bits do not depend on them.
     ///
     /// # Panics
-    /// If the sizes differ.
-    pub fn step(&mut self, p: &mut Parameters<T>, g: &Parameters<T>, update: Update) {
-        assert_eq!(p.dims(), g.dims(), "gradients of the same network");
+    /// If they are of different networks.
+    pub fn step(&mut self, p: &mut Parameters<T>, g: &Parameters<T>, norm: f64, lr: f64) {
+        assert_eq!(p.architecture(), g.architecture(), "gradients of the same network");
         self.steps += 1;
-        let rule = Rule::new(&self.options, self.steps, update);
-        let weights = p.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
-        let slices = weights.zip(g.as_slice().par_chunks(REDUCTION_SLICE));
+        let rule = Rule::new(&self.options, self.steps, norm, lr);
+        let weights = p.as_mut_slice().par_chunks_mut(SLICE);
+        let slices = weights.zip(g.as_slice().par_chunks(SLICE));
         let algorithm = self.options.algorithm;
         match &mut self.moments[..] {
             [] => slices.for_each(|(w, g)| {
@@ -227,7 +218,7 @@ impl<T: Scalar> Optimizer<T> {
                     .for_each(|(w, &g)| rule.descend(w, rule.bounded(g, *w)));
             }),
             [first] => {
-                let first = first.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
+                let first = first.as_mut_slice().par_chunks_mut(SLICE);
                 slices.zip(first).for_each(|((w, g), m)| {
                     for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
                         let g = rule.bounded(g, *w);
@@ -240,8 +231,8 @@ impl<T: Scalar> Optimizer<T> {
                 });
             }
             [first, second, ..] => {
-                let first = first.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
-                let second = second.as_mut_slice().par_chunks_mut(REDUCTION_SLICE);
+                let first = first.as_mut_slice().par_chunks_mut(SLICE);
+                let second = second.as_mut_slice().par_chunks_mut(SLICE);
                 slices.zip(first).zip(second).for_each(|(((w, g), m), s)| {
                     for (((w, &g), m), s) in w.iter_mut().zip(g).zip(m).zip(s) {
                         let g = rule.bounded(g, *w);
@@ -270,9 +261,9 @@ struct Rule<T> {
 }
 
 impl<T: Scalar> Rule<T> {
-    fn new(options: &OptimizerOptions, steps: u64, update: Update) -> Self {
-        let scale = match update.clip.norm {
-            Some(limit) if update.norm > limit => limit / update.norm,
+    fn new(options: &OptimizerOptions, steps: u64, norm: f64, lr: f64) -> Self {
+        let scale = match options.clip.norm {
+            Some(limit) if norm > limit => limit / norm,
             _ => 1.0,
         };
         let decoupled = options.algorithm == Algorithm::AdamW;
@@ -280,11 +271,11 @@ impl<T: Scalar> Rule<T> {
         let exponent = i32::try_from(steps).unwrap_or(i32::MAX);
         let correction = |beta: f64| T::from_f64(1.0 / (1.0 - beta.powi(exponent)));
         Rule {
-            lr: T::from_f64(update.lr),
+            lr: T::from_f64(lr),
             scale: T::from_f64(scale),
-            limit: T::from_f64(update.clip.value.unwrap_or(f64::INFINITY)),
+            limit: T::from_f64(options.clip.value.unwrap_or(f64::INFINITY)),
             coupled: T::from_f64(if decoupled { 0.0 } else { decay }),
-            decoupled: T::from_f64(if decoupled { update.lr * decay } else { 0.0 }),
+            decoupled: T::from_f64(if decoupled { lr * decay } else { 0.0 }),
             momentum: T::from_f64(options.momentum),
             beta2: T::from_f64(options.beta2),
             epsilon: T::from_f64(options.epsilon),
@@ -328,30 +319,26 @@ impl<T: Scalar> Rule<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Head, Input};
 
-    const PLAIN: Update = Update {
-        lr: 0.1,
-        norm: 0.0,
-        clip: Clip {
-            norm: None,
-            value: None,
-        },
-    };
+    fn one_of_each() -> Architecture {
+        Architecture::new(Input::Features(1), 1, Head::softmax(1))
+    }
 
     /// The first weight after each of three updates with gradients 1, -2 and 0.5, from weight 1.
     fn path(algorithm: Algorithm, weight_decay: f64) -> Vec<f64> {
-        let dims = Dims::new(1, 1, 1).unwrap();
+        let network = one_of_each();
         let options = OptimizerOptions {
             algorithm,
             weight_decay,
             ..OptimizerOptions::default()
         };
-        let mut optimizer = Optimizer::<f64>::new(dims, options).unwrap();
-        let mut p = Parameters::from_vec(dims, vec![1.0; 5]).unwrap();
+        let mut optimizer = Optimizer::<f64>::new(network, options).unwrap();
+        let mut p = Parameters::from_vec(network, vec![1.0; 5]).unwrap();
         [1.0, -2.0, 0.5]
             .map(|g| {
-                let g = Parameters::from_vec(dims, vec![g; 5]).unwrap();
-                optimizer.step(&mut p, &g, PLAIN);
+                let g = Parameters::from_vec(network, vec![g; 5]).unwrap();
+                optimizer.step(&mut p, &g, 0.0, 0.1);
                 p.as_slice()[0]
             })
             .to_vec()
@@ -373,35 +360,30 @@ mod tests {
 
     #[test]
     fn clipping_scales_then_limits() {
-        let dims = Dims::new(1, 1, 1).unwrap();
-        let mut p = Parameters::<f64>::zeros(dims);
-        let g = Parameters::from_vec(dims, vec![3.0, -4.0, 0.0, 0.0, 0.0]).unwrap();
+        let network = one_of_each();
+        let mut p = Parameters::<f64>::zeros(network);
+        let g = Parameters::from_vec(network, vec![3.0, -4.0, 0.0, 0.0, 0.0]).unwrap();
         let options = OptimizerOptions {
             algorithm: Algorithm::Gd,
+            clip: Clip {
+                norm: Some(1.0),
+                value: Some(0.7),
+            },
             ..OptimizerOptions::default()
         };
-        let mut gd = Optimizer::new(dims, options).unwrap();
-        let clip = Clip {
-            norm: Some(1.0),
-            value: Some(0.7),
-        };
-        let update = Update {
-            lr: 1.0,
-            norm: g.norm(),
-            clip,
-        };
-        gd.step(&mut p, &g, update);
+        let mut gd = Optimizer::new(network, options).unwrap();
+        gd.step(&mut p, &g, g.norm(), 1.0);
         assert_eq!(p.as_slice()[..3], [-3.0 * (1.0 / 5.0), 0.7, 0.0]);
     }
 
     #[test]
     fn a_wrong_constant_is_named() {
-        let dims = Dims::new(1, 1, 1).unwrap();
+        let network = one_of_each();
         let options = OptimizerOptions {
             beta2: 1.0,
             ..OptimizerOptions::default()
         };
-        let error = Optimizer::<f32>::new(dims, options)
+        let error = Optimizer::<f32>::new(network, options)
             .unwrap_err()
             .to_string();
         assert!(error.contains("beta2: 1"), "{error}");

@@ -1,124 +1,58 @@
-//! The weights of a network as one flat buffer: [`Parameters`].
+//! The numbers of a network as one flat buffer: [`Parameters`].
 //!
-//! ```text
-//! [ wx [n_h, n_x] | wh [n_h, n_h] | wy [n_y, n_h] | bh [n_h] | by [n_y] ]
-//! ```
-//!
-//! Gradients and an optimiser's moments are the same type, so that reducing, updating, clipping, saving and sending
-//! them is one loop each. Knows its shapes; knows nothing of what is computed with them.
+//! Weights, gradients and an optimiser's moments are the same type, so that reducing, updating, clipping, saving and sending
+//! them is one loop each. Where which tensor lies is said by the table of [`crate::architecture`].
 
+use crate::architecture::{Architecture, Tensor, Which};
 use crate::{Error, Result, Scalar};
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
-use std::ops::Range;
+use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// The sizes of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Dims {
-    /// Inputs a step: features, or the number of distinct tokens.
-    pub n_x: usize,
-    /// Hidden units.
-    pub n_h: usize,
-    /// Classes.
-    pub n_y: usize,
-}
-
-impl Dims {
-    /// The sizes, if all are positive and the parameters can be addressed.
-    ///
-    /// # Errors
-    /// [`Error::Option`] naming the size that is zero or too large.
-    pub fn new(n_x: usize, n_h: usize, n_y: usize) -> Result<Self> {
-        for (name, n) in [("n_x", n_x), ("n_h", n_h), ("n_y", n_y)] {
-            if n == 0 || n > 1 << 24 {
-                return Err(Error::Option {
-                    name,
-                    value: n.to_string(),
-                    expected: "between 1 and 2^24",
-                });
-            }
-        }
-        Ok(Dims { n_x, n_h, n_y })
-    }
-
-    /// How many parameters a network of these sizes has.
-    pub fn len(self) -> usize {
-        self.ranges().by.end
-    }
-
-    /// Never true for sizes made by [`Dims::new`].
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// Where each parameter lies in the flat buffer.
-    fn ranges(self) -> Ranges {
-        let Dims { n_x, n_h, n_y } = self;
-        let mut end = 0;
-        let mut next = |len: usize| {
-            end += len;
-            end - len..end
-        };
-        Ranges {
-            wx: next(n_h * n_x),
-            wh: next(n_h * n_h),
-            wy: next(n_y * n_h),
-            bh: next(n_h),
-            by: next(n_y),
-        }
-    }
-
-    /// Floating-point operations of one training step on `n` sequences of `t` steps: `6 n t (n_h^2 + n_h n_x + n_h n_y)`,
-    /// three products of two operations for each weight.
-    pub fn flops(self, n: usize, t: usize) -> f64 {
-        6.0 * (n * t) as f64 * (self.n_h * (self.n_h + self.n_x + self.n_y)) as f64
-    }
-}
-
-struct Ranges {
-    wx: Range<usize>,
-    wh: Range<usize>,
-    wy: Range<usize>,
-    bh: Range<usize>,
-    by: Range<usize>,
-}
-
-/// The five parameters of an Elman network, or anything of the same shape: gradients, moments.
+/// The parameters of a network, or anything of the same shape: gradients, moments.
+///
+/// ```
+/// use bptt::architecture::Which;
+/// use bptt::{Architecture, Head, Input, Parameters};
+///
+/// let mut p = Parameters::<f32>::zeros(Architecture::new(Input::Features(3), 8, Head::softmax(2)));
+/// p.matrix_mut(Which::WeightHh(0))[[1, 2]] = 0.5;
+/// assert_eq!(p.norm(), 0.5);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters<T> {
-    dims: Dims,
+    architecture: Architecture,
     data: Vec<T>,
 }
 
 impl<T: Scalar> Parameters<T> {
     /// All zero.
-    pub fn zeros(dims: Dims) -> Self {
+    pub fn zeros(architecture: Architecture) -> Self {
         Parameters {
-            dims,
-            data: vec![T::zero(); dims.len()],
+            data: vec![T::zero(); architecture.len()],
+            architecture,
         }
     }
 
-    /// From a flat buffer in the order `wx, wh, wy, bh, by`, each row-major.
+    /// From a flat buffer in the order of [`Architecture::tensors`], each row-major.
     ///
     /// # Errors
-    /// [`Error::Shape`] if its length is not [`Dims::len`].
-    pub fn from_vec(dims: Dims, data: Vec<T>) -> Result<Self> {
-        if data.len() != dims.len() {
+    /// [`Error::Shape`] if its length is not [`Architecture::len`].
+    pub fn from_vec(architecture: Architecture, data: Vec<T>) -> Result<Self> {
+        if data.len() != architecture.len() {
             return Err(Error::Shape {
                 what: "parameters",
                 found: vec![data.len()],
-                expected: format!("{} values for {dims:?}", dims.len()),
+                expected: format!("{} values for {architecture}", architecture.len()),
             });
         }
-        Ok(Parameters { dims, data })
+        Ok(Parameters { architecture, data })
     }
 
-    /// The sizes.
-    pub fn dims(&self) -> Dims {
-        self.dims
+    /// What they are the parameters of.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
-    /// All of them, in the order `wx, wh, wy, bh, by`, each row-major.
+    /// All of them, in the order of [`Architecture::tensors`].
     pub fn as_slice(&self) -> &[T] {
         &self.data
     }
@@ -128,65 +62,39 @@ impl<T: Scalar> Parameters<T> {
         &mut self.data
     }
 
-    /// Input weights `[n_h, n_x]`.
-    pub fn wx(&self) -> ArrayView2<'_, T> {
-        matrix(&self.data[self.dims.ranges().wx], self.dims.n_x)
+    /// The elements of one tensor.
+    pub fn get(&self, which: Which) -> &[T] {
+        &self.data[self.architecture.tensor(which).range()]
     }
 
-    /// Recurrent weights `[n_h, n_h]`.
-    pub fn wh(&self) -> ArrayView2<'_, T> {
-        matrix(&self.data[self.dims.ranges().wh], self.dims.n_h)
+    /// The elements of one tensor, to write to.
+    pub fn get_mut(&mut self, which: Which) -> &mut [T] {
+        &mut self.data[self.architecture.tensor(which).range()]
     }
 
-    /// Output weights `[n_y, n_h]`.
-    pub fn wy(&self) -> ArrayView2<'_, T> {
-        matrix(&self.data[self.dims.ranges().wy], self.dims.n_h)
+    /// One tensor with its shape; a bias is a matrix of one row.
+    pub fn matrix(&self, which: Which) -> ArrayView2<'_, T> {
+        let Tensor { rows, columns, .. } = self.architecture.tensor(which);
+        ArrayView2::from_shape((rows, columns), self.get(which)).expect("a tensor has its size")
     }
 
-    /// Hidden bias `[n_h]`.
-    pub fn bh(&self) -> ArrayView1<'_, T> {
-        (&self.data[self.dims.ranges().bh]).into()
+    /// The same, to write to.
+    pub fn matrix_mut(&mut self, which: Which) -> ArrayViewMut2<'_, T> {
+        let Tensor { rows, columns, .. } = self.architecture.tensor(which);
+        ArrayViewMut2::from_shape((rows, columns), self.get_mut(which))
+            .expect("a tensor has its size")
     }
 
-    /// Output bias `[n_y]`.
-    pub fn by(&self) -> ArrayView1<'_, T> {
-        (&self.data[self.dims.ranges().by]).into()
-    }
-
-    /// All five to write to at once.
-    pub fn views_mut(&mut self) -> ViewsMut<'_, T> {
-        let Dims { n_x, n_h, n_y } = self.dims;
-        let (wx, rest) = self.data.split_at_mut(n_h * n_x);
-        let (wh, rest) = rest.split_at_mut(n_h * n_h);
-        let (wy, rest) = rest.split_at_mut(n_y * n_h);
-        let (bh, by) = rest.split_at_mut(n_h);
-        ViewsMut {
-            wx: matrix_mut(wx, n_x),
-            wh: matrix_mut(wh, n_h),
-            wy: matrix_mut(wy, n_h),
-            bh: bh.into(),
-            by: by.into(),
-        }
-    }
-
-    /// Each parameter by name, as its shape and its slice of the flat buffer.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Vec<usize>, &[T])> {
-        let Dims { n_x, n_h, n_y } = self.dims;
-        let r = self.dims.ranges();
-        [
-            ("wx", vec![n_h, n_x], &self.data[r.wx]),
-            ("wh", vec![n_h, n_h], &self.data[r.wh]),
-            ("wy", vec![n_y, n_h], &self.data[r.wy]),
-            ("bh", vec![n_h], &self.data[r.bh]),
-            ("by", vec![n_y], &self.data[r.by]),
-        ]
-        .into_iter()
+    /// Each tensor with its elements.
+    pub fn iter(&self) -> impl Iterator<Item = (Tensor, &[T])> {
+        let tensors = self.architecture.tensors();
+        tensors.map(|tensor| (tensor, &self.data[tensor.range()]))
     }
 
     /// The same values in another number type, rounded where it is narrower.
     pub fn cast<U: Scalar>(&self) -> Parameters<U> {
         Parameters {
-            dims: self.dims,
+            architecture: self.architecture,
             data: self.data.iter().map(|x| U::from_f64(x.as_f64())).collect(),
         }
     }
@@ -206,60 +114,25 @@ impl<T: Scalar> Parameters<T> {
     }
 }
 
-/// Mutable views of all five parameters.
-pub struct ViewsMut<'a, T> {
-    /// Input weights `[n_h, n_x]`.
-    pub wx: ArrayViewMut2<'a, T>,
-    /// Recurrent weights `[n_h, n_h]`.
-    pub wh: ArrayViewMut2<'a, T>,
-    /// Output weights `[n_y, n_h]`.
-    pub wy: ArrayViewMut2<'a, T>,
-    /// Hidden bias `[n_h]`.
-    pub bh: ArrayViewMut1<'a, T>,
-    /// Output bias `[n_y]`.
-    pub by: ArrayViewMut1<'a, T>,
-}
-
-fn matrix<T>(data: &[T], columns: usize) -> ArrayView2<'_, T> {
-    ArrayView2::from_shape((data.len() / columns, columns), data)
-        .expect("a parameter's slice has its size")
-}
-
-fn matrix_mut<T>(data: &mut [T], columns: usize) -> ArrayViewMut2<'_, T> {
-    ArrayViewMut2::from_shape((data.len() / columns, columns), data)
-        .expect("a parameter's slice has its size")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Head, Input};
 
     #[test]
-    fn every_name_is_its_own_slice() {
-        let dims = Dims::new(2, 3, 4).unwrap();
-        let mut p = Parameters::<f64>::zeros(dims);
-        for (i, x) in p.as_mut_slice().iter_mut().enumerate() {
-            *x = i as f64;
+    fn every_tensor_is_its_own_slice() {
+        let architecture = Architecture::new(Input::Features(2), 3, Head::softmax(4));
+        let numbers = (0..architecture.len()).map(|i| i as f64).collect();
+        let mut p = Parameters::from_vec(architecture, numbers).unwrap();
+        assert_eq!(p.matrix(Which::WeightIh(0))[[2, 1]], 5.0);
+        assert_eq!(p.matrix(Which::WeightHh(0))[[0, 0]], 6.0);
+        assert_eq!(p.matrix(Which::Decoder)[[3, 2]], 26.0);
+        assert_eq!((p.get(Which::Bias(0))[0], p.get(Which::DecoderBias)[3]), (27.0, 33.0));
+        for (tensor, elements) in p.iter() {
+            assert_eq!(elements, p.get(tensor.which), "{}", tensor.which);
         }
-        assert_eq!(p.wx()[[2, 1]], 5.0);
-        assert_eq!(p.wh()[[0, 0]], 6.0);
-        assert_eq!(p.wy()[[3, 2]], 26.0);
-        assert_eq!((p.bh()[0], p.by()[3]), (27.0, 33.0));
-        assert_eq!(
-            p.iter().map(|(_, _, slice)| slice.len()).sum::<usize>(),
-            dims.len()
-        );
-        for (name, shape, slice) in p.iter() {
-            assert_eq!(shape.iter().product::<usize>(), slice.len(), "{name}");
-        }
-        let views = p.views_mut();
-        assert_eq!((views.wy[[0, 0]], views.by[0]), (15.0, 30.0));
-    }
-
-    #[test]
-    fn sizes_must_be_positive() {
-        let error = Dims::new(3, 0, 2).unwrap_err().to_string();
-        assert!(error.contains("n_h: 0"), "{error}");
-        assert!(Parameters::from_vec(Dims::new(1, 1, 1).unwrap(), vec![0.0f32; 4]).is_err());
+        p.matrix_mut(Which::Decoder)[[0, 0]] = -1.0;
+        assert_eq!(p.as_slice()[15], -1.0);
+        assert!(Parameters::from_vec(architecture, vec![0.0f32; 4]).is_err());
     }
 }

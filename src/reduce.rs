@@ -4,24 +4,21 @@
 //! segment by segment along their chain ([`crate::ranks`]). Knows nothing of what a gradient means.
 
 use crate::Scalar;
-use crate::deal::Deal;
+use crate::partition::Partition;
+use crate::optim::SLICE;
 use crate::ranks::{Reduction, Team};
 use crate::shard::Shard;
 use rayon::prelude::*;
 
-/// Elements of the flat buffer that one thread reduces at a time. Part of the result (the gradient norm is summed slice by
-/// slice), so a constant; 32 KiB of `f32`, half a first-level cache.
-pub const REDUCTION_SLICE: usize = 8192;
-
 /// Elements that go from rank to rank at a time.
-pub const REDUCTION_SEGMENT: usize = 8 * REDUCTION_SLICE;
+pub const REDUCTION_SEGMENT: usize = 8 * SLICE;
 
 /// What there is to add, and who adds.
 pub(crate) struct Reduce<'a, T: Scalar> {
     /// Those of this process.
     pub shards: &'a [Shard<T>],
     pub pool: &'a rayon::ThreadPool,
-    pub deal: &'a Deal,
+    pub partition: &'a Partition,
     pub team: Option<&'a Team>,
 }
 
@@ -51,10 +48,10 @@ impl<T: Scalar> Reduce<'_, T> {
     }
 
     fn along_the_chain(&self, team: &Team, sum: &mut [T]) {
-        let own = self.deal.shards_of(team.rank(), team.size());
+        let own = self.partition.shards_of(team.rank(), team.size());
         // Shards without sequences have nothing to add, and zero is not nothing: -0 would become 0.
-        let begun = self.deal.any(0..own.start);
-        let goes_on = begun || self.deal.any(own);
+        let begun = self.partition.any(0..own.start);
+        let goes_on = begun || self.partition.any(own);
         for (i, segment) in sum.chunks_mut(REDUCTION_SEGMENT).enumerate() {
             if begun {
                 team.receive_from_before(segment);
@@ -68,8 +65,8 @@ impl<T: Scalar> Reduce<'_, T> {
     }
 
     fn by_the_connection(&self, team: &Team, sum: &mut [T]) {
-        let own = self.deal.shards_of(team.rank(), team.size());
-        if !self.deal.any(own) {
+        let own = self.partition.shards_of(team.rank(), team.size());
+        if !self.partition.any(own) {
             sum.fill(T::zero());
         }
         self.add_own(sum, 0, false);
@@ -88,7 +85,7 @@ impl<T: Scalar> Reduce<'_, T> {
     fn add_to(&self, first: usize, sum: &mut [T], begun: bool) {
         let (shards, range) = (self.shards.iter(), first..first + sum.len());
         let mut parts = shards
-            .filter(|shard| !shard.rows.index().is_empty())
+            .filter(|shard| !shard.assigned.index().is_empty())
             .map(|shard| &shard.gradients.as_slice()[range.clone()]);
         if !begun && let Some(part) = parts.next() {
             sum.copy_from_slice(part);
@@ -104,8 +101,8 @@ fn slices<T: Scalar>(
     x: &mut [T],
     first: usize,
 ) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
-    let slices = x.par_chunks_mut(REDUCTION_SLICE).enumerate();
-    slices.map(move |(i, slice)| (first + i * REDUCTION_SLICE, slice))
+    let slices = x.par_chunks_mut(SLICE).enumerate();
+    slices.map(move |(i, slice)| (first + i * SLICE, slice))
 }
 
 /// In `f64`, in eight running sums so that it vectorises, always in the same order.

@@ -6,20 +6,22 @@
 //!
 //! Knows nothing of the other shards or of threads.
 
-use crate::backward::{Beyond, backward};
-use crate::dropout::{Dropout, Dropped, Mask};
-use crate::forward::{logits, states};
-use crate::loss::{Tally, softmax_cross_entropy};
-use crate::workspace::{Extent, Rows, Workspace};
-use crate::{Answers, Dims, Inputs, Parameters, Scalar};
+use crate::architecture::Architecture;
+use crate::dropout::{Dropout, Dropping};
+use crate::heads::Metrics;
+use crate::scratch::{NO_TOKEN, Scratch};
+use crate::stack::{self, Weights};
+use crate::steps::{Assigned, Extent};
+use crate::targets::Answers;
+use crate::{Inputs, Parameters, Scalar};
 use ndarray::ArrayView2;
 use std::ops::Range;
 
 /// What every shard of a batch is given.
-pub(crate) struct Pass<'a, T> {
-    pub parameters: &'a Parameters<T>,
+pub(crate) struct Pass<'a, T: Scalar> {
+    pub weights: Weights<'a, T>,
     pub inputs: Inputs<'a, T>,
-    /// The initial state `[N, n_h]`; zero, if there is none.
+    /// The initial states `[N, W]`; zero, if there are none.
     pub state: Option<ArrayView2<'a, T>>,
     /// Time steps of a segment.
     pub segment: usize,
@@ -30,40 +32,40 @@ pub(crate) struct Pass<'a, T> {
 pub(crate) struct Shard<T> {
     /// Which of all shards it is.
     pub index: usize,
-    pub rows: Rows,
-    pub ws: Workspace<T>,
+    pub assigned: Assigned,
+    pub scratch: Scratch<T>,
     pub gradients: Parameters<T>,
-    pub tally: Tally,
-    /// The state of each sequence after its last step `[n, n_h]`, in the order of `rows`.
+    pub metrics: Metrics,
+    /// The state of each sequence after its last step `[n, W]`, in the order of `assigned`.
     pub finals: Vec<T>,
     /// The states with which segments after the first begin, the latest at the end.
     between: Vec<T>,
-    /// dZ of the first time step of the segment after.
-    dz_after: Vec<T>,
 }
 
 impl<T: Scalar> Shard<T> {
-    pub fn new(dims: Dims, index: usize) -> Self {
+    pub fn new(architecture: Architecture, index: usize) -> Self {
         Shard {
             index,
-            rows: Rows::default(),
-            ws: Workspace::new(dims),
-            gradients: Parameters::zeros(dims),
-            tally: Tally::default(),
+            assigned: Assigned::default(),
+            scratch: Scratch::new(architecture),
+            gradients: Parameters::zeros(architecture),
+            metrics: Metrics::default(),
             finals: Vec::new(),
             between: Vec::new(),
-            dz_after: Vec::new(),
         }
     }
 
-    /// Bytes of a shard after a training step without dropout, in so many segments; `extent` is that of the first.
-    pub fn bytes(dims: Dims, extent: Extent, segments: usize, tokens: bool) -> usize {
-        let states = (1 + segments.max(1)) * extent.n;
-        Workspace::<T>::bytes(dims, extent, tokens)
-            + (states * dims.n_h + dims.len()) * size_of::<T>()
+    fn architecture(&self) -> Architecture {
+        self.gradients.architecture()
     }
 
-    /// Forward, loss and BPTT: gradients of `scale` times the summed loss, and the tally.
+    /// Bytes of a shard after a training step without dropout, in so many segments; `extent` is that of the first.
+    pub fn bytes(architecture: &Architecture, extent: Extent, segments: usize) -> usize {
+        let states = (1 + segments.max(1)) * extent.n * architecture.state();
+        Scratch::<T>::bytes(architecture, extent) + (states + architecture.len()) * size_of::<T>()
+    }
+
+    /// Forward, loss and BPTT: gradients of `scale` times the summed loss, and the metrics.
     ///
     /// `dropout`, if there is any, is that of update `update`.
     pub fn train(
@@ -73,52 +75,37 @@ impl<T: Scalar> Shard<T> {
         scale: T,
         dropout: Option<(&Dropout, u64)>,
     ) {
-        let [mut drop_x, mut drop_h] = match dropout {
-            Some((dropout, update)) => dropout.masks(update, self.index),
-            None => [None, None],
-        };
-        let p = pass.parameters;
-
         // STEP 1: the states of all segments, of which those between them and those of the last are kept.
         let last = self.segments(pass) - 1;
         for s in 0..=last {
-            self.run_states(pass, s, &mut drop_x);
-            self.ws.copy_last_states(&mut self.finals);
+            self.run_states(pass, s, dropout);
             if s < last {
-                self.between.extend_from_slice(self.ws.last_states());
+                self.keep_states();
             }
         }
         // STEP 2: from the last segment to the first: logits, loss, BPTT.
-        self.ws.pack_backward(p);
-        self.dz_after.clear();
+        self.begin_carry();
         for s in (0..=last).rev() {
+            let dropping = self.dropping(pass, s, dropout);
             if s < last {
-                // Backward has gathered its gradient in the table of tokens.
-                self.ws.pack_inputs(p);
-                self.run_states(pass, s, &mut drop_x);
+                self.run_states(pass, s, dropout);
             }
-            let first = s * pass.segment;
-            let (ws, most) = (&mut self.ws, self.rows.index().len() * p.dims().n_h);
-            let mut dropped = drop_h.as_mut().map(|mask| Dropped { mask, first, most });
-            logits(p, ws, dropped.as_mut());
-            self.tally += softmax_cross_entropy(ws, answers, &self.rows, first, scale);
-            let beyond = Beyond {
-                dz: &self.dz_after,
-                accumulate: s < last,
-            };
-            backward(p, ws, &mut self.gradients, &beyond, dropped.as_mut());
-            let entered = ws.n() * p.dims().n_h;
-            self.dz_after.clear();
-            self.dz_after.extend_from_slice(&ws.dz[..entered]);
+            let n_y = self.architecture().head.outputs;
+            let (scratch, index) = (&mut self.scratch, self.assigned.index());
+            stack::logits(pass.weights, scratch);
+            self.metrics += stack::loss(scratch, answers, index, n_y, dropping.first, scale);
+            let gradients = &mut self.gradients;
+            stack::back(pass.weights, scratch, gradients, &dropping, s < last);
+            let entered = scratch.steps.n() * gradients.architecture().state();
             self.between
                 .truncate(self.between.len().saturating_sub(entered));
         }
     }
 
-    /// Forward alone; `visit` sees the workspace with the logits of each segment and the time step at which it begins.
+    /// Forward alone; `visit` sees the scratch with the logits of each segment and the time step at which it begins.
     pub fn infer(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
         self.advance(pass, |shard, first| {
-            logits(pass.parameters, &mut shard.ws, None);
+            stack::logits(pass.weights, &mut shard.scratch);
             visit(shard, first);
         });
     }
@@ -126,53 +113,111 @@ impl<T: Scalar> Shard<T> {
     /// The states alone; `visit` sees those of each segment and the time step at which it begins.
     pub fn advance(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
         for s in 0..self.segments(pass) {
-            self.run_states(pass, s, &mut None);
-            self.ws.copy_last_states(&mut self.finals);
+            self.run_states(pass, s, None);
             visit(self, s * pass.segment);
             self.between.clear();
-            self.between.extend_from_slice(self.ws.last_states());
+            self.keep_states();
         }
     }
 
     fn segments(&self, pass: &Pass<'_, T>) -> usize {
-        self.rows.steps().div_ceil(pass.segment).max(1)
+        self.assigned.steps().div_ceil(pass.segment).max(1)
+    }
+
+    fn dropping<'d>(
+        &self,
+        pass: &Pass<'_, T>,
+        s: usize,
+        dropout: Option<(&'d Dropout, u64)>,
+    ) -> Dropping<'d> {
+        Dropping {
+            dropout,
+            shard: self.index,
+            first: s * pass.segment,
+            most: self.assigned.len(),
+        }
     }
 
     /// The states of a segment, from those at the end of `between`, or from the initial ones.
-    fn run_states(&mut self, pass: &Pass<'_, T>, s: usize, drop_x: &mut Option<Mask>) {
+    fn run_states(&mut self, pass: &Pass<'_, T>, s: usize, dropout: Option<(&Dropout, u64)>) {
+        let dropping = self.dropping(pass, s, dropout);
         let steps = self.steps(pass, s);
-        let (ws, first) = (&mut self.ws, steps.start);
-        ws.load(&pass.inputs, &self.rows, steps);
-        if let Some(mask) = drop_x {
-            ws.drop_inputs(mask, first, self.rows.index().len());
-        }
+        let width = self.architecture().state();
+        let scratch = &mut self.scratch;
+        scratch.load(&pass.inputs, &self.assigned, steps);
+        drop_inputs(scratch, &dropping);
         if s == 0 {
-            ws.start(pass.state, &self.rows);
-            ws.token_scale = drop_x.as_ref().map_or(T::one(), Mask::scale);
-            ws.pack_forward(pass.parameters);
-            self.finals.resize(ws.n() * ws.dims.n_h, T::zero());
+            scratch.begin(pass.state, &self.assigned);
+            self.finals.resize(scratch.steps.n() * width, T::zero());
         } else {
-            let begin = self.between.len() - ws.n() * ws.dims.n_h;
-            ws.go_on(&self.between[begin..]);
+            let begin = self.between.len() - scratch.steps.n() * width;
+            scratch.go_on(&self.between[begin..]);
         }
-        states(pass.parameters, ws);
+        stack::states(pass.weights, scratch, &dropping);
+        scratch.copy_last_states(&mut self.finals);
+    }
+
+    /// The states after a segment, with which the next one begins.
+    fn keep_states(&mut self) {
+        let alive = self.scratch.last_alive() * self.architecture().state();
+        self.between.extend_from_slice(&self.finals[..alive]);
+    }
+
+    /// Nothing comes from beyond the last step.
+    fn begin_carry(&mut self) {
+        let two_states = self.architecture().cell.states() == 2;
+        let carried = self.assigned.len() * self.architecture().hidden;
+        for layer in &mut self.scratch.layers {
+            layer.after.clear();
+            layer.carry.c.clear();
+            if two_states {
+                layer.carry.c.resize(carried, T::zero());
+            }
+        }
     }
 
     fn steps(&self, pass: &Pass<'_, T>, s: usize) -> Range<usize> {
-        s * pass.segment..((s + 1) * pass.segment).min(self.rows.steps())
+        s * pass.segment..((s + 1) * pass.segment).min(self.assigned.steps())
     }
 
     /// Nothing to do with the batch at hand.
     pub fn clear(&mut self) {
-        self.tally = Tally::default();
+        self.metrics = Metrics::default();
         self.between.clear();
+    }
+}
+
+/// Drops inputs, or tokens; what is kept is made larger.
+fn drop_inputs<T: Scalar>(s: &mut Scratch<T>, dropping: &Dropping<'_>) {
+    s.token_scale = T::one();
+    // A token is one element of its one-hot row.
+    let width = s.input_width();
+    let Some(mut dropped) = dropping.inputs(width) else {
+        return;
+    };
+    for t in 0..s.steps.count() {
+        let rows = s.steps.rows(t);
+        if s.x.is_empty() {
+            s.token_scale = dropped.mask.scale();
+            let ids = &mut s.ids[rows];
+            dropped.draw(t, ids.len(), |i, kept| {
+                if !kept {
+                    ids[i] = NO_TOKEN;
+                }
+            });
+        } else {
+            dropped.apply(t, &mut s.x[rows.start * width..rows.end * width]);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Batch, Inputs};
+    use crate::architecture::{Head, Input};
+    use crate::cells::Cell;
+    use crate::weights::{PackedNetwork, Passes};
+    use crate::Batch;
     use ndarray::{Array2, Array3};
 
     /// A shard's results, after whatever it did before.
@@ -181,16 +226,22 @@ mod tests {
         n: usize,
         t: usize,
         segment: usize,
-    ) -> (Parameters<f64>, Tally, Vec<f64>) {
-        let dims = shard.ws.dims;
-        let x = Array3::from_shape_fn((n, t, dims.n_x), |(i, t, j)| {
+    ) -> (Parameters<f64>, Metrics, Vec<f64>) {
+        let architecture = shard.architecture();
+        let n_y = architecture.head.outputs;
+        let x = Array3::from_shape_fn((n, t, architecture.input.size()), |(i, t, j)| {
             ((i + 2 * t + 3 * j) as f64).sin()
         });
-        let classes = Array2::from_shape_fn((n, t), |(i, t)| ((i + t) % dims.n_y) as u32);
-        let weights = (0..dims.len()).map(|i| (i as f64).cos() / 4.0).collect();
-        let parameters = Parameters::from_vec(dims, weights).unwrap();
+        let classes = Array2::from_shape_fn((n, t), |(i, t)| ((i + t) % n_y) as u32);
+        let weights = (0..architecture.len()).map(|i| (i as f64).cos() / 4.0);
+        let parameters = Parameters::from_vec(architecture, weights.collect()).unwrap();
+        let mut packed = PackedNetwork::default();
+        packed.pack(&parameters, Passes::ForwardAndBack, false);
         let pass = Pass {
-            parameters: &parameters,
+            weights: Weights {
+                parameters: &parameters,
+                packed: &packed,
+            },
             inputs: Inputs::from(&x),
             state: None,
             segment,
@@ -200,48 +251,48 @@ mod tests {
             outputs: 0.2,
             seed: 3,
         };
-        // The first a step shorter than the others.
+        // The last a step shorter than the others.
         shard
-            .rows
+            .assigned
             .set((0..n).map(|row| (t - usize::from(row + 1 == n), row)));
         shard.clear();
         let batch = Batch::new(&x, &classes);
         shard.train(&pass, &batch.answers, 0.5, Some((&dropout, 1)));
-        (shard.gradients.clone(), shard.tally, shard.finals.clone())
+        (shard.gradients.clone(), shard.metrics, shard.finals.clone())
     }
 
     #[test]
     fn what_is_in_the_scratch_does_not_matter() {
-        let dims = Dims::new(3, 10, 4).unwrap();
-        for segment in [7, 3] {
-            let clean = run(&mut Shard::new(dims, 0), 3, 7, segment);
-            let mut shard = Shard::new(dims, 0);
-            run(&mut shard, 4, 9, 9);
-            let Shard {
-                ws,
-                gradients,
-                finals,
-                between,
-                dz_after,
-                ..
-            } = &mut shard;
-            let buffers = [
-                &mut ws.h,
-                &mut ws.h_dropped,
-                &mut ws.u,
-                &mut ws.dz,
-                finals,
-                between,
-                dz_after,
-            ];
-            buffers.into_iter().for_each(|buffer| buffer.fill(f64::NAN));
-            ws.forward.table.fill(f64::NAN);
-            gradients.as_mut_slice().fill(f64::NAN);
-            if let crate::workspace::ShardInputs::Dense(x) = &mut ws.inputs {
-                x.fill(f64::NAN);
+        for (cell, layers) in Cell::ALL.into_iter().flat_map(|cell| [(cell, 1), (cell, 2)]) {
+            let architecture = Architecture {
+                cell,
+                layers,
+                ..Architecture::new(Input::Features(3), 10, Head::softmax(4))
+            };
+            for segment in [7, 3] {
+                let clean = run(&mut Shard::new(architecture, 0), 3, 7, segment);
+                let mut shard = Shard::new(architecture, 0);
+                run(&mut shard, 4, 9, 9);
+                let Shard {
+                    scratch,
+                    gradients,
+                    finals,
+                    between,
+                    ..
+                } = &mut shard;
+                let mut buffers = vec![finals, between, &mut scratch.x, &mut scratch.u];
+                buffers.extend(&mut scratch.dh);
+                buffers.push(&mut scratch.gathered);
+                for layer in &mut scratch.layers {
+                    buffers.extend([&mut layer.states.h, &mut layer.states.c, &mut layer.sums]);
+                    buffers.extend([&mut layer.dropped, &mut layer.after]);
+                    buffers.extend([&mut layer.carry.h, &mut layer.carry.c]);
+                }
+                buffers.into_iter().for_each(|buffer| buffer.fill(f64::NAN));
+                gradients.as_mut_slice().fill(f64::NAN);
+                let dirty = run(&mut shard, 3, 7, segment);
+                assert!(dirty == clean, "{architecture}: {dirty:?}\n{clean:?}");
             }
-            let dirty = run(&mut shard, 3, 7, segment);
-            assert!(dirty == clean, "{dirty:?}\n{clean:?}");
         }
     }
 }

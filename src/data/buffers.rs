@@ -7,7 +7,7 @@ use super::loader::Row;
 use super::sequences::{Array, Sequences};
 use super::streams::Streams;
 use super::tokens::{Needs, Tokens};
-use crate::deal::Share;
+use crate::partition::Share;
 use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
 use ndarray::{ArrayView2, ArrayView3};
 use std::ops::Range;

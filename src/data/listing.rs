@@ -4,9 +4,9 @@
 //! counted. Of several ranks, each reads an even share of the bytes of all files together.
 
 use super::files::is_text;
-use crate::deal::piece;
+use crate::partition::even_share;
 use crate::ranks::{self, Ranks, Values};
-use crate::{Error, Result, file};
+use crate::{Error, Result, atomic};
 use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -25,9 +25,9 @@ const BLOCK: usize = 1 << 20;
 /// # Errors
 /// [`Error::Io`] or [`Error::File`].
 pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
-    let (mut file, bytes) = file::open_ordinary(path)?;
+    let (mut file, bytes) = atomic::open_ordinary(path)?;
     let blocks = bytes.div_ceil(BLOCK as u64) as usize;
-    let own = ranks.map_or(0..blocks, |ranks| piece(ranks.rank(), ranks.size(), blocks));
+    let own = ranks.map_or(0..blocks, |ranks| even_share(ranks.rank(), ranks.size(), blocks));
     file.seek(SeekFrom::Start((own.start * BLOCK) as u64))?;
     let (mut sum, mut block) = (0, Vec::with_capacity(BLOCK));
     for number in own {
@@ -112,7 +112,7 @@ impl Listing {
     /// [`Error::Ranks`] if not; [`Error::Io`] or [`Error::File`] for one that several cannot read.
     pub fn agree(&self, ranks: &dyn Ranks) -> Result<()> {
         for file in self.files.iter().filter(|file| file.folder.is_none()) {
-            file::open_ordinary(&file.path)?;
+            atomic::open_ordinary(&file.path)?;
         }
         let sizes = self.files.iter().flat_map(|file| file.bytes.to_le_bytes());
         let mut seen: Vec<u8> = sizes.collect();
@@ -198,7 +198,7 @@ impl Listing {
 
     /// One of as many even shares in the bytes of all together.
     fn even_part(&self, i: usize, parts: usize) -> Range<u64> {
-        let Range { start, end } = piece(i, parts, self.bytes() as usize);
+        let Range { start, end } = even_share(i, parts, self.bytes() as usize);
         start as u64..end as u64
     }
 

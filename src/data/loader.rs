@@ -20,7 +20,7 @@ use super::pieces::Pieces;
 use super::sequences::Sequences;
 use super::streams::Streams;
 use super::tokens::Needs;
-use crate::deal::Share;
+use crate::partition::Share;
 use crate::ranks::Ranks;
 use crate::{Batch, Error, Result, Scalar};
 use rand::SeedableRng;

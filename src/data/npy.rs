@@ -6,7 +6,7 @@
 
 use super::column::Column;
 use super::zip_directory;
-use crate::{Error, Result, Scalar, file};
+use crate::{Error, Result, Scalar, atomic};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::ReadableElement;
 use ndarray_npy::npy::header::Header;
@@ -81,7 +81,7 @@ impl Archive<BufReader<fs_err::File>> {
     /// # Errors
     /// [`Error::Io`] if the file is not there; as [`Archive::new`].
     pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
-        let (file, _) = file::open_ordinary(path)?;
+        let (file, _) = atomic::open_ordinary(path)?;
         Self::new(path, BufReader::new(file), names)
     }
 
@@ -90,7 +90,7 @@ impl Archive<BufReader<fs_err::File>> {
     /// # Errors
     /// As [`Archive::open`].
     pub fn headers(path: &Path, names: &[&str]) -> Result<Self> {
-        let (file, _) = file::open_ordinary(path)?;
+        let (file, _) = atomic::open_ordinary(path)?;
         let mut archive = Self::directory(path, BufReader::new(file))?;
         archive.survey(names, false)?;
         Ok(archive)

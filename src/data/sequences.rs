@@ -10,7 +10,7 @@
 //! ([`Sequences::open_npz`]). Knows nothing of file formats or batches.
 
 use super::stored::Stored;
-use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
+use crate::{Answers, Architecture, Batch, Error, Head, Input, Inputs, Result, Scalar, Targets};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -233,7 +233,7 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// [`Error::Id`] or [`Error::Shape`] for what does not fit them.
     pub fn with_dims(mut self, n_x: usize, n_y: usize) -> Result<Self> {
-        self.check(crate::Dims { n_x, n_h: 1, n_y })?;
+        self.check(self.input(n_x), n_y)?;
         (self.n_x, self.n_y) = (n_x, n_y);
         Ok(self)
     }
@@ -243,10 +243,21 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// [`Error::Id`] or [`Error::Shape`] for what does not fit, of ids that stay in their file [`Error::Invalid`];
     /// [`Error::NothingCounts`].
-    pub fn check(&self, dims: crate::Dims) -> Result<()> {
+    pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
         match &self.store {
-            Store::Memory(..) => self.batch().check(dims),
-            Store::File(stored) => stored.check(dims),
+            Store::Memory(..) => {
+                let network = Architecture::new(input, 1, Head::softmax(n_y));
+                self.batch().check(&network)
+            }
+            Store::File(stored) => stored.check(input, n_y),
+        }
+    }
+
+    /// The input of a network that reads `n_x` features, or one of `n_x` tokens.
+    pub(super) fn input(&self, n_x: usize) -> Input {
+        match self.reads_tokens() {
+            true => Input::Tokens(n_x),
+            false => Input::Features(n_x),
         }
     }
 

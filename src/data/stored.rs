@@ -10,9 +10,9 @@ use super::listing::Listing;
 use super::npy::{Archive, Numbers};
 use super::npz::{ARRAYS, Arrays, Stated, assembled, in_file};
 use super::sequences::{Array, Sequences};
-use crate::deal::piece;
+use crate::partition::even_share;
 use crate::ranks::{self, Ranks, broadcast_bytes, each};
-use crate::{Dims, Error, Result, Scalar};
+use crate::{Error, Input, Result, Scalar};
 use crc32fast::Hasher;
 use ndarray::Array2;
 use std::ops::Range;
@@ -127,7 +127,7 @@ impl<T: Scalar> Sequences<T> {
             sums: vec![Hasher::new(); columns.len()],
         };
         let stated = Stated::read(&mut chunk)?;
-        let own = ranks.map_or(0..n, |ranks| piece(ranks.rank(), ranks.size(), n));
+        let own = ranks.map_or(0..n, |ranks| even_share(ranks.rank(), ranks.size(), n));
         let (mut found, mut mask) = chunk.check::<T>(own.clone(), stated)?;
         for (column, sum) in columns.iter().zip(chunk.sums) {
             let rows = if column.has_rows() { own.len() } else { 1 };
@@ -194,7 +194,7 @@ impl Chunk<'_> {
             self.rows = begin..rows.end.min(begin + at_once);
             let part = assembled::<T>(self)?;
             let (n_x, n_y) = stated.or(part.dims());
-            match part.check(Dims { n_x, n_h: 1, n_y }) {
+            match part.check(part.input(n_x), n_y) {
                 // Elsewhere something may.
                 Ok(()) | Err(Error::NothingCounts) => {}
                 Err(error) => return Err(in_file(self.path, of_all(error, begin, n))),
@@ -225,11 +225,11 @@ impl Stored {
     ///
     /// # Errors
     /// [`Error::Shape`]; [`Error::Invalid`] for ids that are too large.
-    pub fn check(&self, dims: Dims) -> Result<()> {
-        let (n_x, n_y) = self.set.found;
+    pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
+        let found = self.set.found;
         for (what, kept, found, limit) in [
-            ("inputs", &self.set.inputs, n_x, dims.n_x),
-            ("targets", &self.set.targets, n_y, dims.n_y),
+            ("inputs", &self.set.inputs, found.0, input.size()),
+            ("targets", &self.set.targets, found.1, n_y),
         ] {
             if kept.width().is_some_and(|width| width != limit) {
                 return Err(Error::Shape {

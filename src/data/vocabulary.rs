@@ -19,7 +19,7 @@ pub(super) const UNKNOWN: &str = "<unk>";
 pub(super) const END_OF_LINE: &str = "<eos>";
 /// The id of [`END_OF_LINE`].
 pub(super) const END_OF_LINE_ID: u32 = 1;
-/// The most symbols a network can read, as [`crate::Dims::new`] limits them.
+/// The most symbols a network can read, as [`crate::Architecture::check`] limits them.
 pub(super) const MOST_SYMBOLS: usize = 1 << 24;
 
 /// What a text is cut into.

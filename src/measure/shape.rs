@@ -1,17 +1,19 @@
 //! The sizes of what is timed, with names and as text: [`Shape`].
 
-use crate::{Dims, Error, Result};
+use crate::architecture::{Architecture, Head, Input};
+use crate::cells::Cell;
+use crate::{Error, Result};
 use std::str::FromStr;
 
-/// How many sequences of how many steps a network of which sizes reads at once.
+/// How many sequences of how many steps which network reads at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Sequences.
     pub n: usize,
     /// Time steps.
     pub t: usize,
-    /// The network's sizes.
-    pub dims: Dims,
+    /// The network.
+    pub architecture: Architecture,
 }
 
 impl Shape {
@@ -27,7 +29,7 @@ impl Shape {
         ("big", [1024, 100, 64, 256, 32]),
     ];
 
-    /// `N, T, n_x, n_h, n_y`.
+    /// `N, T, n_x, n_h, n_y`: one layer of tanh that reads features.
     ///
     /// # Errors
     /// [`Error::Option`] if one of them is zero.
@@ -39,8 +41,25 @@ impl Shape {
                 expected: "sizes of at least 1",
             });
         }
-        let dims = Dims::new(n_x, n_h, n_y)?;
-        Ok(Shape { n, t, dims })
+        let architecture = Architecture::new(Input::Features(n_x), n_h, Head::softmax(n_y));
+        architecture.check()?;
+        Ok(Shape { n, t, architecture })
+    }
+
+    /// The same sizes of so many layers of this cell, which read features or tokens.
+    ///
+    /// # Errors
+    /// As [`Architecture::check`].
+    pub fn of(self, cell: Cell, layers: usize, tokens: bool) -> Result<Self> {
+        let n_x = self.architecture.input.size();
+        let architecture = Architecture {
+            input: if tokens { Input::Tokens(n_x) } else { Input::Features(n_x) },
+            cell,
+            layers,
+            ..self.architecture
+        };
+        architecture.check()?;
+        Ok(Shape { architecture, ..self })
     }
 
     /// All shapes with names.
@@ -60,7 +79,10 @@ impl Shape {
 
     /// `[N, T, n_x, n_h, n_y]`.
     pub fn sizes(&self) -> [usize; 5] {
-        [self.n, self.t, self.dims.n_x, self.dims.n_h, self.dims.n_y]
+        {
+            let Architecture { input, hidden, head, .. } = self.architecture;
+            [self.n, self.t, input.size(), hidden, head.outputs]
+        }
     }
 
     /// Time steps of all sequences.
@@ -68,9 +90,9 @@ impl Shape {
         self.n * self.t
     }
 
-    /// [`Dims::flops`] of one training step.
+    /// [`Architecture::flops`] of one training step.
     pub fn flops(&self) -> f64 {
-        self.dims.flops(self.n, self.t)
+        self.architecture.flops(self.n, self.t)
     }
 }
 

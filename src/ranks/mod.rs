@@ -15,6 +15,7 @@
 #[cfg(feature = "mpi")]
 pub mod mpi;
 
+pub use crate::kernels::number::Values;
 use crate::{Error, Result};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use std::fmt::Debug;
@@ -46,15 +47,6 @@ pub trait Ranks: Debug + Send + Sync {
     fn takes_any_thread(&self) -> bool {
         true
     }
-}
-
-/// Numbers of one of two types.
-#[derive(Debug)]
-pub enum Values<'a> {
-    /// Single precision.
-    F32(&'a mut [f32]),
-    /// Double precision.
-    F64(&'a mut [f64]),
 }
 
 /// In which order the ranks' gradients are added.

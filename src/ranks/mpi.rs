@@ -2,11 +2,12 @@
 //!
 //! ```no_run
 //! use bptt::ranks::{Reduction, mpi::World};
-//! use bptt::{Dims, Engine, EngineOptions};
+//! use bptt::{Architecture, Engine, EngineOptions, Head, Input};
 //!
 //! let world = World::start()?.expect("MPI has not been started before");
 //! let options = EngineOptions { shards: 2 * world.size(), ..EngineOptions::default() };
-//! let engine = Engine::<f32>::new(Dims::new(64, 256, 64)?, options)?;
+//! let network = Architecture::new(Input::Tokens(64), 256, Head::softmax(64));
+//! let engine = Engine::<f32>::new(network, options)?;
 //! let engine = engine.join(world.ranks(), Reduction::Ordered)?;
 //! # Ok::<(), bptt::Error>(())
 //! ```

@@ -1,10 +1,14 @@
-//! All that a run depends on: [`Checkpoint`].
+//! All that a run depends on: [`Checkpoint`], and its file: a model file with more tensors, `training.*`, and `progress` in
+//! the metadata.
 
 use crate::data::Position;
-use crate::loss::Tally;
-use crate::{Parameters, Scalar};
+use crate::heads::Metrics;
+use crate::model::file::{self, File, Tensor, Values};
+use crate::model::{self, About, TRAINING};
+use crate::{Error, Parameters, Result, Scalar};
 use ndarray::Array2;
 use std::borrow::Cow;
+use std::path::Path;
 
 /// A run at one moment, between two updates.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +19,7 @@ pub struct Checkpoint<T> {
     pub best: Parameters<T>,
     /// What the optimiser remembers.
     pub moments: Vec<Parameters<T>>,
-    /// The state carried into the next window, `[N, n_h]`.
+    /// The state carried into the next window, `[N, W]`.
     pub state: Array2<T>,
     /// Counters.
     pub progress: Progress,
@@ -37,6 +41,28 @@ impl<T: Scalar> Borrowed<'_, T> {
         all.all(Parameters::all_finite)
     }
 
+    /// [`Checkpoint::write`] from wherever the parts are.
+    pub fn write(&self, path: &Path, about: &About) -> Result<()> {
+        let (mut tensors, mut meta) = model::parts(self.parameters, about);
+        let flat = |name: String, p: &'_ Parameters<T>| (name, vec![p.as_slice().len()]);
+        let mut push = |(name, shape), values| {
+            tensors.push(Tensor {
+                name,
+                shape,
+                values: Values::Stored(values),
+            });
+        };
+        push(flat(format!("{TRAINING}best"), self.best), self.best.as_slice());
+        for (i, moment) in self.moments.iter().enumerate() {
+            push(flat(format!("{TRAINING}moment.{i}"), moment), moment.as_slice());
+        }
+        let state = self.state.as_slice().expect("standard layout");
+        push((format!("{TRAINING}state"), self.state.shape().to_vec()), state);
+        meta["progress"] = serde_json::to_value(self.progress)
+            .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+        file::write(path, tensors, &meta)
+    }
+
     pub fn into_checkpoint(self) -> Checkpoint<T> {
         Checkpoint {
             parameters: self.parameters.clone(),
@@ -49,6 +75,77 @@ impl<T: Scalar> Borrowed<'_, T> {
 }
 
 impl<T: Scalar> Checkpoint<T> {
+    /// Writes the file, all or not at all: a model file with all that training needs to go on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write(&self, path: &Path, about: &About) -> Result<()> {
+        self.borrow().write(path, about)
+    }
+
+    /// Reads such a file.
+    ///
+    /// # Errors
+    /// As [`crate::model::Model::read`]; [`Error::File`] if it is a model and no checkpoint, or one in another precision.
+    pub fn read(path: &Path) -> Result<(Self, About)> {
+        Self::from_bytes(path, &file::read(path)?)
+    }
+
+    /// From the content of a file, wherever it came from; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, About)> {
+        let file = File::parse(path, bytes)?;
+        let Some(progress) = file.meta::<Progress>("progress")? else {
+            return Err(file.wrong("is a model and no checkpoint of a run: it has no `progress`"));
+        };
+        progress.check().map_err(|problem| file.wrong(problem))?;
+        let name = format!("{TRAINING}best");
+        let found = file.precision(&name)?;
+        if found != T::NAME {
+            let ours = T::NAME;
+            return Err(file.wrong(format!(
+                "is a checkpoint in {found}, the run computes in {ours}"
+            )));
+        }
+        let model = model::from_file::<T>(&file)?;
+        let architecture = model.network.architecture();
+        let flat = |name: &str| {
+            let values = file.values(name, &[architecture.len()])?;
+            Parameters::from_vec(architecture, values)
+        };
+        let moments = (0..)
+            .map(|i| format!("{TRAINING}moment.{i}"))
+            .take_while(|name| file.has(name))
+            .map(|name| flat(&name))
+            .collect::<Result<Vec<_>>>()?;
+        let state_name = format!("{TRAINING}state");
+        let rows = file.shape(&state_name)?.first().copied().unwrap_or(0);
+        let shape = [rows, architecture.state()];
+        let state = file.values(&state_name, &shape)?;
+        let known = [&name, &state_name].map(String::as_str);
+        let is_known = |name: &String| {
+            let moment = name.strip_prefix(TRAINING).and_then(|rest| rest.strip_prefix("moment."));
+            let moment = moment.and_then(|i| i.parse().ok());
+            known.contains(&name.as_str()) || moment.is_some_and(|i: usize| i < moments.len())
+        };
+        let mut training = file.names().into_iter().filter(|name| name.starts_with(TRAINING));
+        if let Some(name) = training.find(|name| !is_known(name)) {
+            return Err(file.wrong(format!(
+                "has a tensor `{name}`, which no checkpoint of this version has: go on with the version that wrote it"
+            )));
+        }
+        let checkpoint = Checkpoint {
+            best: flat(&name)?,
+            moments,
+            state: Array2::from_shape_vec(shape, state).expect("as many as were checked"),
+            parameters: model.network.parameters().clone(),
+            progress,
+        };
+        Ok((checkpoint, model.about))
+    }
+
     pub(crate) fn borrow(&self) -> Borrowed<'_, T> {
         Borrowed {
             parameters: &self.parameters,
@@ -116,7 +213,7 @@ const MOST: u64 = 1 << 53;
 
 impl Progress {
     /// What no run can have counted, in a file that somebody wrote.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
         let Pending { steps, counted, .. } = self.pending;
         let counters = [
             ("step", self.step, MOST),
@@ -168,10 +265,10 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn add(&mut self, tally: &Tally, norm: f64) {
+    pub(crate) fn add(&mut self, metrics: &Metrics, norm: f64) {
         self.steps += 1;
-        self.loss += tally.loss;
-        self.counted += tally.counted;
+        self.loss += metrics.loss;
+        self.counted += metrics.counted;
         self.norm += norm;
     }
 

@@ -28,10 +28,11 @@ pub use schedule::Schedule;
 pub use state::CarriedState;
 
 use crate::data::Loader;
-use crate::loss::Tally;
-use crate::optim::{Optimizer, OptimizerOptions, Update};
+use crate::engine::GradientOptions;
+use crate::heads::Metrics;
+use crate::optim::Optimizer;
 use crate::ranks::{Ranks, Reduction, Team};
-use crate::{Engine, EngineOptions, Error, Parameters, Result, Rnn, Scalar};
+use crate::{Engine, Error, Network, Parameters, Result, Scalar};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,32 +62,33 @@ pub enum StopReason {
     Diverged,
 }
 
+/// What came of an attempt to take a step.
+enum Step {
+    Taken(StepReport),
+    /// Something was not finite, as the error says.
+    Dropped(Error),
+}
+
 /// A training run.
 ///
 /// ```
 /// use bptt::data::{Corpus, Loader, Vocabulary};
-/// use bptt::optim::OptimizerOptions;
 /// use bptt::train::{StopReason, TrainOptions, Trainer};
-/// use bptt::{Dims, EngineOptions, Init, Rnn};
+/// use bptt::{Architecture, Head, Init, Input, Network};
 ///
 /// let text = "so it goes. ".repeat(50);
 /// let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text))?;
 /// let n = corpus.vocabulary().len();
-/// let rnn = Rnn::<f32>::new(Dims::new(n, 16, n)?, Init::Orthogonal, 0)?;
-/// let mut run = Trainer::new(
-///     rnn,
-///     Loader::text(corpus, 4, 12)?,
-///     None,
-///     EngineOptions::default(),
-///     OptimizerOptions::default(),
-///     TrainOptions { steps: 100, lr: 0.02, ..TrainOptions::default() },
-/// )?;
+/// let architecture = Architecture::new(Input::Tokens(n), 16, Head::softmax(n));
+/// let network = Network::<f32>::new(architecture, Init::Orthogonal, 0)?;
+/// let options = TrainOptions { steps: 100, lr: 0.02, ..TrainOptions::default() };
+/// let mut run = Trainer::new(network, Loader::text(corpus, 4, 12)?, options)?;
 /// assert_eq!(run.run(&mut ())?, StopReason::Finished);
 /// assert!(run.history().last().unwrap().train_loss < 0.5);
 /// # Ok::<(), bptt::Error>(())
 /// ```
 pub struct Trainer<T: Scalar> {
-    rnn: Rnn<T>,
+    network: Network<T>,
     engine: Engine<T>,
     optimizer: Optimizer<T>,
     loader: Loader<T>,
@@ -106,23 +108,16 @@ pub struct Trainer<T: Scalar> {
 }
 
 impl<T: Scalar> Trainer<T> {
-    /// A run from these weights, with data to train on and, perhaps, data to validate with.
+    /// A run from these weights on this data.
     ///
     /// # Errors
     /// [`Error::Option`] for a setting out of range; as [`Engine::new`].
-    pub fn new(
-        rnn: Rnn<T>,
-        loader: Loader<T>,
-        validation: Option<Loader<T>>,
-        engine: EngineOptions,
-        optimizer: OptimizerOptions,
-        options: TrainOptions,
-    ) -> Result<Self> {
+    pub fn new(network: Network<T>, loader: Loader<T>, options: TrainOptions) -> Result<Self> {
         options.check()?;
-        let dims = rnn.dims();
-        let optimizer = Optimizer::new(dims, optimizer)?;
-        let state = CarriedState::new(dims.n_h);
-        let best = rnn.parameters().clone();
+        let architecture = network.architecture();
+        let optimizer = Optimizer::new(architecture, options.optimizer)?;
+        let state = CarriedState::new(architecture.state());
+        let best = network.parameters().clone();
         let progress = Progress::default();
         let good = Checkpoint {
             parameters: best.clone(),
@@ -132,11 +127,11 @@ impl<T: Scalar> Trainer<T> {
             progress: progress.clone(),
         };
         Ok(Trainer {
-            engine: Engine::new(dims, engine)?,
-            rnn,
+            engine: Engine::new(architecture, options.engine)?,
+            network,
             optimizer,
             loader,
-            validation,
+            validation: None,
             options,
             state,
             best,
@@ -147,6 +142,12 @@ impl<T: Scalar> Trainer<T> {
             clock: Duration::ZERO,
             counted_since: 0,
         })
+    }
+
+    /// The same run with data to validate on at each report; without, the newest weights are the best.
+    pub fn with_validation(mut self, data: Loader<T>) -> Self {
+        self.validation = Some(data);
+        self
     }
 
     /// Makes this run one of several ranks, which are one run as [`Engine::join`] says. All take the same steps and stop
@@ -165,14 +166,14 @@ impl<T: Scalar> Trainer<T> {
     /// Goes to where `checkpoint` was taken, with the reports up to there.
     ///
     /// # Errors
-    /// [`Error::Shape`] if it is of another network or optimiser; [`Error::Option`] if its position is not in the data.
+    /// [`Error::Invalid`] if it is of another network, [`Error::Shape`] if of another optimiser; [`Error::Option`] if its position is not in the data.
     pub fn restore(&mut self, checkpoint: Checkpoint<T>, history: Vec<Report>) -> Result<()> {
         for p in [&checkpoint.parameters, &checkpoint.best] {
-            if p.dims() != self.rnn.dims() {
-                return Err(Error::Shape {
+            let (found, expected) = (p.architecture(), self.network.architecture());
+            if found != expected {
+                return Err(Error::Invalid {
                     what: "checkpoint",
-                    found: vec![p.dims().n_x, p.dims().n_h, p.dims().n_y],
-                    expected: format!("the sizes of the network, {:?}", self.rnn.dims()),
+                    problem: format!("it is of another network ({found}), expected {expected}"),
                 });
             }
         }
@@ -182,7 +183,7 @@ impl<T: Scalar> Trainer<T> {
             checkpoint.moments.clone(),
         )?;
         self.loader.seek(checkpoint.progress.position)?;
-        self.rnn = Rnn::from_parameters(checkpoint.parameters.clone());
+        self.network = Network::from_parameters(checkpoint.parameters.clone());
         self.best = checkpoint.best.clone();
         self.state = CarriedState::of(checkpoint.state.clone());
         self.progress = checkpoint.progress.clone();
@@ -204,7 +205,7 @@ impl<T: Scalar> Trainer<T> {
             self.engine.gather_state(state.to_mut());
         }
         Borrowed {
-            parameters: self.rnn.parameters(),
+            parameters: self.network.parameters(),
             best: &self.best,
             moments: self.optimizer.moments(),
             state,
@@ -213,8 +214,8 @@ impl<T: Scalar> Trainer<T> {
     }
 
     /// The network as it is.
-    pub fn rnn(&self) -> &Rnn<T> {
-        &self.rnn
+    pub fn network(&self) -> &Network<T> {
+        &self.network
     }
 
     /// The weights of the lowest validation loss at a report; without validation data, of the last report.
@@ -271,8 +272,8 @@ impl<T: Scalar> Trainer<T> {
                 return Ok(StopReason::NoImprovement);
             }
             let step = match self.step()? {
-                Ok(step) => step,
-                Err(what) => {
+                Step::Taken(step) => step,
+                Step::Dropped(what) => {
                     if self.progress.divergences >= DIVERGENCES {
                         return Ok(StopReason::Diverged);
                     }
@@ -302,7 +303,7 @@ impl<T: Scalar> Trainer<T> {
         let copy = |to: &mut Parameters<T>, from: &Parameters<T>| {
             to.as_mut_slice().copy_from_slice(from.as_slice());
         };
-        copy(&mut good.parameters, self.rnn.parameters());
+        copy(&mut good.parameters, self.network.parameters());
         copy(&mut good.best, &self.best);
         for (to, from) in good.moments.iter_mut().zip(self.optimizer.moments()) {
             copy(to, from);
@@ -319,71 +320,64 @@ impl<T: Scalar> Trainer<T> {
         !patient || plateau
     }
 
-    /// One update; or what was not finite, and then the run is where it was at its last report, at half the rate.
-    fn step(&mut self) -> Result<std::result::Result<StepReport, Error>> {
+    /// One update, unless something is not finite: then the run is where it was at its last report, at half the rate.
+    fn step(&mut self) -> Result<Step> {
         self.engine.step_pool().run(|| self.step_here())
     }
 
-    fn step_here(&mut self) -> Result<std::result::Result<StepReport, Error>> {
+    fn step_here(&mut self) -> Result<Step> {
         let begin = Instant::now();
-        let (tally, norm, ends) = loop {
+        let (metrics, norm, ends) = loop {
             let window = self.loader.next()?;
             if self.options.reset_state {
                 self.state.reset();
             }
             let state = self.state.enter(&self.engine, &window);
-            let (p, update) = (self.rnn.parameters(), self.progress.step + 1);
+            let (network, update) = (&self.network, self.progress.step + 1);
             if window.counted == 0 {
                 // Nothing to learn, but the state has to pass through.
-                self.engine.advance(p, &window.batch, state)?;
+                self.engine.advance(network, &window.batch, state)?;
                 self.state.leave(&self.engine, &window);
                 continue;
             }
-            let found = self.engine.gradient_with_dropout(
-                p,
-                &window.batch,
-                Some(state),
-                &self.options.dropout,
-                update,
-            )?;
+            let options = GradientOptions {
+                state: Some(state),
+                dropout: Some((&self.options.dropout, update)),
+            };
+            let found = self.engine.gradient_with(network, &window.batch, options)?;
             self.state.leave(&self.engine, &window);
-            break (found.tally, found.norm, self.loader.position());
+            break (found.metrics, found.norm, self.loader.position());
         };
-        let loss = tally.mean_loss();
+        let loss = metrics.mean_loss();
         let next = self.progress.step + 1;
         for (what, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
-                return self.back_off(next, what, value).map(Err);
+                return self.back_off(next, what, value).map(Step::Dropped);
             }
         }
         let lr = self.lr(next);
-        let update = Update {
-            lr,
-            norm,
-            clip: self.options.clip,
-        };
-        let (p, g) = (self.rnn.parameters_mut(), self.engine.gradients());
-        self.engine.install(|| self.optimizer.step(p, g, update));
+        self.engine
+            .update(&mut self.network, &mut self.optimizer, lr);
         // Weights that have left the numbers show in the next loss, unless somebody looks at them before.
         let seen = next.is_multiple_of(self.options.report_every) || next == self.options.steps;
-        if seen && !self.rnn.parameters().all_finite() {
-            return self.back_off(next, "weight", f64::NAN).map(Err);
+        if seen && !self.network.parameters().all_finite() {
+            return self.back_off(next, "weight", f64::NAN).map(Step::Dropped);
         }
 
         let progress = &mut self.progress;
         progress.step = next;
         progress.optimizer_steps = self.optimizer.steps();
         progress.position = ends;
-        progress.tokens += tally.counted;
+        progress.tokens += metrics.counted;
         progress.lr = lr;
-        progress.pending.add(&tally, norm);
+        progress.pending.add(&metrics, norm);
         self.clock += begin.elapsed();
-        self.counted_since += tally.counted;
-        Ok(Ok(StepReport {
+        self.counted_since += metrics.counted;
+        Ok(Step::Taken(StepReport {
             step: next,
             epoch: self.epoch(),
             loss,
-            tokens: tally.counted,
+            tokens: metrics.counted,
         }))
     }
 
@@ -440,7 +434,7 @@ impl<T: Scalar> Trainer<T> {
         if best {
             self.best
                 .as_mut_slice()
-                .copy_from_slice(self.rnn.parameters().as_slice());
+                .copy_from_slice(self.network.parameters().as_slice());
             (progress.best_loss, progress.best_step) = (valid_loss, progress.step);
             (progress.since_best, progress.plateau) = (0, 0);
         } else {
@@ -452,7 +446,7 @@ impl<T: Scalar> Trainer<T> {
         let seconds = std::mem::take(&mut self.clock).as_secs_f64();
         let counted = std::mem::take(&mut self.counted_since);
         if let Some(team) = self.engine.team() {
-            team.agree("other weights", self.rnn.parameters().as_slice())?;
+            team.agree("other weights", self.network.parameters().as_slice())?;
         }
         let report = Report {
             step: self.progress.step,
@@ -480,8 +474,8 @@ impl<T: Scalar> Trainer<T> {
         let Some(data) = &mut self.validation else {
             return Ok(None);
         };
-        let tally = evaluate(&mut self.engine, self.rnn.parameters(), data, |_| ())?;
-        Ok(Some(tally.mean_loss()))
+        let metrics = evaluate(&mut self.engine, &self.network, data, |_| ())?;
+        Ok(Some(metrics.mean_loss()))
     }
 
     /// Where the validation loss has stopped falling: half the rate, from the best weights.
@@ -492,7 +486,7 @@ impl<T: Scalar> Trainer<T> {
         self.progress.plateau = 0;
         self.progress.lr_factor /= 2.0;
         let best = self.best.as_slice();
-        self.rnn
+        self.network
             .parameters_mut()
             .as_mut_slice()
             .copy_from_slice(best);
@@ -507,25 +501,25 @@ impl<T: Scalar> Trainer<T> {
 /// As [`Engine::evaluate`].
 pub fn evaluate<T: Scalar>(
     engine: &mut Engine<T>,
-    p: &Parameters<T>,
+    network: &Network<T>,
     data: &mut Loader<T>,
     mut seen: impl FnMut(u64),
-) -> Result<Tally> {
-    let mut carried = CarriedState::new(p.dims().n_h);
-    let mut tally = Tally::default();
+) -> Result<Metrics> {
+    let mut carried = CarriedState::new(network.architecture().state());
+    let mut metrics = Metrics::default();
     data.seek(crate::data::Position::default())?;
     loop {
         let window = data.next()?;
         let state = carried.enter(engine, &window);
         if window.counted == 0 {
-            engine.advance(p, &window.batch, state)?;
+            engine.advance(network, &window.batch, state)?;
         } else {
-            tally += engine.evaluate(p, &window.batch, Some(state))?;
+            metrics += engine.evaluate(network, &window.batch, Some(state))?;
         }
         carried.leave(engine, &window);
         seen(window.counted);
         if window.ends_epoch {
-            return Ok(tally);
+            return Ok(metrics);
         }
     }
 }

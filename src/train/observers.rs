@@ -1,7 +1,7 @@
 //! What is seen of a run, and by whom: [`Observer`]. [`Checkpoints`] saves a run as it goes; a pair of observers is one.
 
 use super::{Checkpoint, Trainer};
-use crate::model::{About, write_checkpoint, write_model};
+use crate::model::{self, About};
 use crate::{Error, Parameters, Result, Scalar};
 use std::path::{Path, PathBuf};
 
@@ -101,19 +101,18 @@ impl<T: Scalar> Observer<T> for () {}
 /// ```
 /// use bptt::data::{Corpus, Loader, Vocabulary};
 /// use bptt::model::About;
-/// use bptt::optim::OptimizerOptions;
 /// use bptt::train::{Checkpoints, TrainOptions, Trainer};
-/// use bptt::{Dims, EngineOptions, Init, Rnn};
+/// use bptt::{Architecture, EngineOptions, Head, Init, Input, Network};
 ///
 /// let text = "so it goes. ".repeat(50);
 /// let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text))?;
 /// let n = corpus.vocabulary().len();
 /// let new = |steps| {
-///     let options = TrainOptions { steps, report_every: 10, ..TrainOptions::default() };
-///     let rnn = Rnn::<f32>::new(Dims::new(n, 16, n)?, Init::Orthogonal, 0)?;
-///     let loader = Loader::text(corpus.clone(), 4, 12)?;
 ///     let engine = EngineOptions { threads: 1, shards: 2, ..EngineOptions::default() };
-///     Trainer::new(rnn, loader, None, engine, OptimizerOptions::default(), options)
+///     let options = TrainOptions { steps, report_every: 10, engine, ..TrainOptions::default() };
+///     let architecture = Architecture::new(Input::Tokens(n), 16, Head::softmax(n));
+///     let network = Network::<f32>::new(architecture, Init::Orthogonal, 0)?;
+///     Trainer::new(network, Loader::text(corpus.clone(), 4, 12)?, options)
 /// };
 /// let folder = tempfile::tempdir()?;
 /// let mut saved = Checkpoints::new(folder.path(), About::default());
@@ -124,7 +123,7 @@ impl<T: Scalar> Observer<T> for () {}
 /// let mut parts = new(40)?;
 /// assert!(saved.restore(&mut parts)?); // another day
 /// parts.run(&mut saved)?;
-/// assert_eq!(parts.rnn(), whole.rnn());
+/// assert_eq!(parts.network(), whole.network());
 /// # Ok::<(), bptt::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -192,7 +191,7 @@ impl Checkpoints {
         let now = run.borrow();
         let finite = now.all_finite();
         if finite && run.engine().rank() == 0 {
-            write_checkpoint(&self.last(), &now, &self.about)?;
+            now.write(&self.last(), &self.about)?;
         }
         Ok(finite)
     }
@@ -205,7 +204,7 @@ impl Checkpoints {
         if !weights.all_finite() {
             return Ok(());
         }
-        write_model(&self.model(), weights, &self.about)
+        model::write(&self.model(), weights, &self.about)
     }
 
     /// Puts `run`, made as it was, to where its checkpoint was taken, without the reports up to there; false if there is no

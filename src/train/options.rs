@@ -2,11 +2,12 @@
 
 use super::Schedule;
 use crate::dropout::Dropout;
-use crate::optim::Clip;
+use crate::EngineOptions;
+use crate::optim::{Clip, OptimizerOptions};
 use crate::{Error, Result};
 
 /// How a network is to be trained.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainOptions {
     /// Updates in all.
     pub steps: u64,
@@ -16,8 +17,10 @@ pub struct TrainOptions {
     pub schedule: Schedule,
     /// Updates over which the rate rises to its full size.
     pub warmup: u64,
-    /// Bounds on the gradient.
-    pub clip: Clip,
+    /// How gradients become updates.
+    pub optimizer: OptimizerOptions,
+    /// How the work is divided.
+    pub engine: EngineOptions,
     /// What is dropped in training.
     pub dropout: Dropout,
     /// Updates from report to report.
@@ -29,17 +32,21 @@ pub struct TrainOptions {
 }
 
 impl Default for TrainOptions {
-    /// 10,000 steps at a constant rate of 0.002, norms clipped at 1, a report every 100 steps.
+    /// 10,000 steps of Adam at a constant rate of 0.002, norms clipped at 1, a report every 100 steps.
     fn default() -> Self {
         TrainOptions {
             steps: 10_000,
             lr: 2e-3,
             schedule: Schedule::Constant,
             warmup: 0,
-            clip: Clip {
-                norm: Some(1.0),
-                value: None,
+            optimizer: OptimizerOptions {
+                clip: Clip {
+                    norm: Some(1.0),
+                    value: None,
+                },
+                ..OptimizerOptions::default()
             },
+            engine: EngineOptions::default(),
             dropout: Dropout::default(),
             report_every: 100,
             patience: 0,
@@ -54,24 +61,18 @@ impl TrainOptions {
     /// # Errors
     /// [`Error::Option`] naming the one that is not.
     pub fn check(&self) -> Result<()> {
-        let positive = [
-            ("--lr", Some(self.lr)),
-            ("--clip-norm", self.clip.norm),
-            ("--clip-value", self.clip.value),
-        ];
-        for (name, value) in positive {
-            if let Some(value) = value.filter(|&v| !(v > 0.0 && v.is_finite())) {
-                return Err(Error::Option {
-                    name,
-                    value: value.to_string(),
-                    expected: "a finite number above 0",
-                });
-            }
+        if !(self.lr > 0.0 && self.lr.is_finite()) {
+            return Err(Error::Option {
+                name: "lr",
+                value: self.lr.to_string(),
+                expected: "a finite number above 0",
+            });
         }
+        self.optimizer.check()?;
         self.dropout.check()?;
         if self.report_every == 0 {
             return Err(Error::Option {
-                name: "--report-every",
+                name: "report_every",
                 value: "0".into(),
                 expected: "at least 1",
             });

@@ -2,7 +2,7 @@
 //!
 //! Knows curves and labels; knows nothing of where they come from.
 
-use crate::{Error, Result, file};
+use crate::{Error, Result, atomic};
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -151,7 +151,7 @@ const TEXT: (&str, i32) = ("sans-serif", 16);
 /// written.
 pub fn draw(path: &Path, labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<()> {
     let svg = render(labels, curves)?;
-    file::write_atomically(path, svg.as_bytes())
+    atomic::write_atomically(path, svg.as_bytes())
 }
 
 /// The picture as SVG text.

@@ -9,33 +9,35 @@ use ndarray::Array2;
 /// ```
 /// use bptt::data::{Corpus, Loader, Vocabulary};
 /// use bptt::train::CarriedState;
-/// use bptt::{Dims, Engine, EngineOptions, Init, Rnn};
+/// use bptt::{Architecture, Engine, EngineOptions, GradientOptions, Head, Init, Input, Network};
 ///
 /// let corpus = Corpus::from_texts(&["abcab", "cabca"], &Vocabulary::of_chars("abc"))?;
 /// let mut loader = Loader::text(corpus, 2, 3)?;
-/// let rnn = Rnn::<f32>::new(Dims::new(3, 8, 3)?, Init::Orthogonal, 0)?;
-/// let mut engine = Engine::new(rnn.dims(), EngineOptions::default())?;
-/// let mut carried = CarriedState::new(8);
+/// let architecture = Architecture::new(Input::Tokens(3), 8, Head::softmax(3));
+/// let network = Network::<f32>::new(architecture, Init::Orthogonal, 0)?;
+/// let mut engine = Engine::new(architecture, EngineOptions::default())?;
+/// let mut carried = CarriedState::new(architecture.state());
 /// for _ in 0..10 {
 ///     let window = loader.next()?;
 ///     let state = carried.enter(&engine, &window);
-///     engine.gradient(rnn.parameters(), &window.batch, Some(state))?;
+///     let options = GradientOptions { state: Some(state), dropout: None };
+///     engine.gradient_with(&network, &window.batch, options)?;
 ///     carried.leave(&engine, &window);
 /// }
 /// # Ok::<(), bptt::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct CarriedState<T> {
-    /// `[streams, n_h]`.
+    /// `[streams, W]`.
     streams: Array2<T>,
-    /// `[rows, n_h]`, for windows that have rows of their own.
+    /// `[rows, W]`, for windows that have rows of their own.
     rows: Array2<T>,
 }
 
 impl<T: Scalar> CarriedState<T> {
-    /// Of no stream yet: the states are zero.
-    pub fn new(n_h: usize) -> Self {
-        Self::of(Array2::zeros((0, n_h)))
+    /// Of no stream yet: the states are zero, rows of `W` numbers ([`Architecture::state`](crate::Architecture::state)).
+    pub fn new(width: usize) -> Self {
+        Self::of(Array2::zeros((0, width)))
     }
 
     /// Goes on from these states of the streams.
@@ -46,7 +48,7 @@ impl<T: Scalar> CarriedState<T> {
         }
     }
 
-    /// The states of the streams `[streams, n_h]` after the last window that was left.
+    /// The states of the streams `[streams, W]` after the last window that was left.
     pub fn streams(&self) -> &Array2<T> {
         &self.streams
     }
@@ -56,7 +58,7 @@ impl<T: Scalar> CarriedState<T> {
         self.streams.fill(T::zero());
     }
 
-    /// The states `[N, n_h]` from which the rows of a window start, for the engine to make the last ones of them.
+    /// The states `[N, W]` from which the rows of a window start, for the engine to make the last ones of them.
     ///
     /// Of several ranks, all must call this, and [`CarriedState::leave`]: rows that are not the streams may be another
     /// rank's.
@@ -102,10 +104,10 @@ impl<T: Scalar> CarriedState<T> {
 
 /// To so many rows, whatever they are; allocates only where there were never as many.
 fn resize<T: Scalar>(state: &mut Array2<T>, rows: usize) {
-    let n_h = state.ncols();
+    let width = state.ncols();
     if state.nrows() != rows {
         let (mut values, _) = std::mem::take(state).into_raw_vec_and_offset();
-        values.resize(rows * n_h, T::zero());
-        *state = Array2::from_shape_vec((rows, n_h), values).expect("as many as they are");
+        values.resize(rows * width, T::zero());
+        *state = Array2::from_shape_vec((rows, width), values).expect("as many as they are");
     }
 }

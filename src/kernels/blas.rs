@@ -1,8 +1,8 @@
 //! The foreign half: every call into OpenBLAS and every setting of its threads.
 //!
-//! The engine takes from BLAS the products over all rows of a shard: the weight gradients `C = A^T B` ([`product_tn`]) and,
+//! The engine takes from BLAS the products over all rows of a shard: the weight gradients `C = A^T B` ([`gemm_tn`]) and,
 //! where there are many classes, the logits and what comes back from them; what runs once per time step is
-//! [`crate::packed`]. Each product runs on the thread that calls it: the shards are the parallelism.
+//! [`super::packed`]. Each product runs on the thread that calls it: the shards are the parallelism.
 //!
 //! Which OpenBLAS is loaded is the user's choice at run time (on Debian by `update-alternatives`), so [`library`] asks
 //! the library itself:
@@ -14,7 +14,9 @@
 //! | serial | Debian builds it without locks and two products at a time give wrong numbers: calls take turns |
 #![allow(unsafe_code)]
 
-use crate::Scalar;
+use super::number::Number;
+use super::packed::Out;
+use super::rows::{Rows, extent};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -181,112 +183,114 @@ fn turn() -> Option<MutexGuard<'static, ()>> {
     (library().flavour == Flavour::Serial).then(|| lock(&TURN))
 }
 
-/// `c [m, n] = a^T b + beta c` with `a [k, m]` and `b [k, n]`, all row-major and contiguous.
+/// `c [m, n] = a^T b + beta c` with `a [k, m]` and `b [k, n]`.
 ///
 /// # Panics
-/// If a slice's length is not the product of its dimensions.
-pub fn product_tn<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], sizes: [usize; 3]) {
-    Gemm::run([a, b], [true, false], beta, c, sizes);
+/// If a matrix has fewer elements than its sizes ask for.
+pub(crate) fn gemm_tn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
+    assert!(a.holds(k, c.n), "a is [{k}, {}]", c.n);
+    assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);
+    Gemm::run([a, b], [true, false], beta, c, k);
 }
 
-/// `c [m, n] = a b^T + beta c` with `a [m, k]` and `b [n, k]`, all row-major and contiguous.
+/// `c [m, n] = a b^T + beta c` with `a [m, k]` and `b [n, k]`.
 ///
 /// # Panics
-/// As [`product_tn`].
-pub fn product_nt<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], sizes: [usize; 3]) {
-    Gemm::run([a, b], [false, true], beta, c, sizes);
+/// As [`gemm_tn`].
+pub(crate) fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
+    assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
+    assert!(b.holds(c.m, k), "b is [{}, {k}]", c.m);
+    Gemm::run([a, b], [false, true], beta, c, k);
 }
 
-/// `c [m, n] = a b + beta c` with `a [m, k]` and `b [k, n]`, all row-major and contiguous.
+/// `c [m, n] = a b + beta c` with `a [m, k]` and `b [k, n]`.
 ///
 /// # Panics
-/// As [`product_tn`].
-pub fn product_nn<T: Scalar>(a: &[T], b: &[T], beta: T, c: &mut [T], sizes: [usize; 3]) {
-    Gemm::run([a, b], [false, false], beta, c, sizes);
+/// As [`gemm_tn`].
+pub(crate) fn gemm_nn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
+    assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
+    assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);
+    Gemm::run([a, b], [false, false], beta, c, k);
 }
 
-/// A product whose lengths have been checked.
+/// A number type that OpenBLAS multiplies matrices of.
+pub trait Blas: Number {
+    #[doc(hidden)]
+    fn gemm(call: Gemm<'_, Self>);
+}
+
+/// A product whose sizes have been checked.
 #[doc(hidden)]
 pub struct Gemm<'a, T> {
-    a: &'a [T],
-    b: &'a [T],
+    a: Rows<'a, T>,
+    b: Rows<'a, T>,
     /// Which of `a` and `b` are stored transposed.
     transposed: [bool; 2],
     beta: T,
-    c: &'a mut [T],
-    m: usize,
-    n: usize,
+    c: Out<'a, T>,
     k: usize,
 }
 
-impl<'a, T: Scalar> Gemm<'a, T> {
+impl<'a, T: Blas> Gemm<'a, T> {
     fn run(
-        [a, b]: [&'a [T]; 2],
+        [a, b]: [Rows<'a, T>; 2],
         transposed: [bool; 2],
         beta: T,
-        c: &'a mut [T],
-        [m, n, k]: [usize; 3],
+        c: Out<'a, T>,
+        k: usize,
     ) {
-        assert_eq!(a.len(), m * k, "a has {m} x {k} elements");
-        assert_eq!(b.len(), k * n, "b has {k} x {n} elements");
-        assert_eq!(c.len(), m * n, "c has {m} x {n} elements");
+        assert!(c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m), "c is [{}, {}]", c.n, c.m);
         T::gemm(Gemm {
             a,
             b,
             transposed,
             beta,
             c,
-            m,
-            n,
             k,
         });
     }
 }
 
 macro_rules! gemm {
-    ($method:ident, $foreign:ident, $t:ty) => {
-        impl Gemm<'_, $t> {
-            pub(crate) fn $method(self) {
+    ($t:ty, $foreign:ident) => {
+        impl Blas for $t {
+            fn gemm(call: Gemm<'_, $t>) {
                 let int = |x: usize| {
                     c_int::try_from(x).expect("a matrix dimension fits into BLAS's 32-bit integer")
                 };
-                let (m, n, k) = (int(self.m), int(self.n), int(self.k));
+                let trans = call.transposed.map(|transposed| match transposed {
+                    false => cblas_sys::CblasNoTrans,
+                    true => cblas_sys::CblasTrans,
+                });
                 let _turn = turn();
                 #[cfg(test)]
                 tests::CALLS.with(|calls| calls.set(calls.get() + 1));
-                let [(trans_a, lda), (trans_b, ldb)] =
-                    [(self.transposed[0], [k, m]), (self.transposed[1], [n, k])].map(
-                        |(trans, ld)| match trans {
-                            false => (cblas_sys::CblasNoTrans, ld[0]),
-                            true => (cblas_sys::CblasTrans, ld[1]),
-                        },
-                    );
-                // SAFETY: `Gemm::run` has checked that the slices hold m k, k n and m n elements, the leading dimensions
-                // say that the rows are contiguous, and `c` is borrowed exclusively.
+                // SAFETY: `gemm_tn`, `gemm_nt` and `gemm_nn` have checked that the slices hold as many rows as the sizes
+                // say, a leading dimension apart, and `c` is borrowed exclusively.
                 unsafe {
                     cblas_sys::$foreign(
                         cblas_sys::CblasRowMajor,
-                        trans_a,
-                        trans_b,
-                        m,
-                        n,
-                        k,
+                        trans[0],
+                        trans[1],
+                        int(call.c.n),
+                        int(call.c.m),
+                        int(call.k),
                         1.0,
-                        self.a.as_ptr(),
-                        lda.max(1),
-                        self.b.as_ptr(),
-                        ldb.max(1),
-                        self.beta,
-                        self.c.as_mut_ptr(),
-                        n.max(1),
+                        call.a.data.as_ptr(),
+                        int(call.a.stride).max(1),
+                        call.b.data.as_ptr(),
+                        int(call.b.stride).max(1),
+                        call.beta,
+                        call.c.data.as_mut_ptr(),
+                        int(call.c.stride).max(1),
                     );
                 }
             }
         }
     };
 }
-gemm!(sgemm, cblas_sgemm, f32);
-gemm!(dgemm, cblas_dgemm, f64);
+gemm!(f32, cblas_sgemm);
+gemm!(f64, cblas_dgemm);
 
 /// The file that `cblas_sgemm` was loaded from.
 fn loaded_from() -> Option<String> {
@@ -324,47 +328,54 @@ pub(crate) mod tests {
         pub static CALLS: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// The same product of every form, from transposed copies.
+    /// The same product of every form: from transposed copies, and from columns of wider matrices into such.
     #[test]
     fn products_of_stored_and_transposed_are_the_same() {
-        let transposed = |x: &[f64], rows: usize, columns: usize| -> Vec<f64> {
-            (0..rows * columns)
-                .map(|i| x[i % rows * columns + i / rows])
-                .collect()
+        let (m, n, k, stride) = (3, 5, 4, 7);
+        let wide = |rows: usize, columns: usize, element: &dyn Fn(usize, usize) -> f64| {
+            let all = (0..rows * stride).map(|i| (i / stride, i % stride));
+            let element = |(r, c)| if c < columns { element(r, c) } else { f64::NAN };
+            all.map(element).collect::<Vec<f64>>()
         };
-        let (m, n, k) = (3, 5, 4);
-        let a: Vec<f64> = (0..m * k).map(|i| (i * i % 7) as f64).collect();
-        let b: Vec<f64> = (0..k * n).map(|i| (i * i % 11) as f64).collect();
-        let expected: Vec<f64> = (0..m * n)
-            .map(|i| {
-                (0..k)
-                    .map(|q| a[i / n * k + q] * b[q * n + i % n])
-                    .sum::<f64>()
-                    + 2.0
-            })
-            .collect();
-        let (at, bt) = (transposed(&a, m, k), transposed(&b, k, n));
-        let mut c = vec![2.0; m * n];
-        product_nn(&a, &b, 1.0, &mut c, [m, n, k]);
-        assert_eq!(c, expected);
-        c.fill(2.0);
-        product_nt(&a, &bt, 1.0, &mut c, [m, n, k]);
-        assert_eq!(c, expected);
-        c.fill(1.0);
-        product_tn(&at, &b, 2.0, &mut c, [m, n, k]);
-        assert_eq!(c, expected);
+        let (a, b) = (|r, c| ((r * 4 + c) * (r + 1) % 7) as f64, |r, c| ((r * 5 + c) * c % 11) as f64);
+        let (stored_a, stored_b) = (wide(m, k, &a), wide(k, n, &b));
+        let (turned_a, turned_b) = (wide(k, m, &|r, c| a(c, r)), wide(n, k, &|r, c| b(c, r)));
+        let rows = |data| Rows { data, stride };
+        for (form, beta, before) in [(0, 1.0, 2.0), (1, 1.0, 2.0), (2, 2.0, 1.0)] {
+            let mut c = wide(m, n, &|_, _| before);
+            let out = Out { data: &mut c, stride, n: m, m: n };
+            match form {
+                0 => gemm_nn(rows(&stored_a), rows(&stored_b), beta, out, k),
+                1 => gemm_nt(rows(&stored_a), rows(&turned_b), beta, out, k),
+                _ => gemm_tn(rows(&turned_a), rows(&stored_b), beta, out, k),
+            }
+            for (i, &found) in c.iter().enumerate() {
+                let (row, column) = (i / stride, i % stride);
+                match column < n {
+                    true => {
+                        let sum: f64 = (0..k).map(|q| a(row, q) * b(q, column)).sum();
+                        assert_eq!(found, sum + 2.0, "form {form} at {row}, {column}");
+                    }
+                    false => assert!(found.is_nan(), "form {form} wrote beyond its columns"),
+                }
+            }
+        }
     }
 
     #[test]
-    fn product_tn_by_hand() {
+    fn a_product_by_hand() {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [3, 2]
         let b = [1.0, 0.0, 1.0, 1.0, 1.0, -1.0, 2.0, 0.0, 0.5, 0.0, 1.0, 1.0]; // [3, 4]
         let mut c = [f64::NAN; 8];
-        product_tn(&a, &b, 0.0, &mut c, [2, 4, 3]);
-        let expected = [6.5, -3.0, 12.0, 6.0, 9.0, -4.0, 16.0, 8.0];
-        assert_eq!(c, expected);
-        product_tn(&a, &b, 1.0, &mut c, [2, 4, 3]);
-        assert_eq!(c, expected.map(|x| 2.0 * x));
+        gemm_tn(Rows::of(&a, 2), Rows::of(&b, 4), 0.0, Out::whole(&mut c, 4), 3);
+        assert_eq!(c, [6.5, -3.0, 12.0, 6.0, 9.0, -4.0, 16.0, 8.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "b is [3, 4]")]
+    fn a_matrix_that_is_too_small_is_refused() {
+        let mut c = [0.0; 8];
+        gemm_tn(Rows::of(&[0.0; 6], 2), Rows::of(&[0.0; 11], 4), 0.0, Out::whole(&mut c, 4), 3);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Products with weights packed once per pass: what runs at every time step.
 //!
 //! ```text
-//! out [n, m] = finish( start [n, m] + sum_s rows_s [n, k_s] B_s [k_s, m] )
+//! out [n, m] = start [n, m] + sum_s rows_s [n, k_s] B_s [k_s, m]
 //! ```
 //!
 //! A time step multiplies a few rows (one shard's sequences) with weights that stay the same for the whole pass. A
 //! general product packs the weights again at each call; here [`Packed`] does it once, and [`product`] runs any number
-//! of sources into one set of accumulators, started from a bias and finished by the activation while the sums are still in
-//! the nearest caches.
+//! of sources into one set of accumulators, started from a bias. Rows of sources and output may lie further apart than they
+//! are wide, so that a product can read or write some columns of a wider matrix. What becomes of the sums is the caller's:
+//! whoever asks for few rows at a time finds them in the nearest caches.
 //!
 //! `B` is stored as panels of `NR` columns, `NR` two vectors wide, each panel row after row:
 //!
@@ -26,16 +27,16 @@
 //! 112 at 16 rows and k = 256, 270 against 194 at 64 rows and k = 512. On Zen 4 AVX-512 gains little over AVX2, whose
 //! instructions do as much per cycle there.
 
-use crate::Scalar;
-use crate::activation;
-use crate::simd::{MAX_LANES, load, store};
+use super::number::Number;
+use super::rows::{Rows, extent};
+use super::simd::MAX_LANES;
 use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
 use ndarray::ArrayView2;
 use std::ops::Range;
 
 /// Rows handled before all panels are gone through again: they, their sums and the panels of a usual network share the
 /// second-level cache. Not tuned finely: 48 to 240 measure nearly the same.
-const ROW_BLOCK: usize = 96;
+pub(crate) const ROW_BLOCK: usize = 96;
 
 /// Rows of a panel handled before the next panel is fetched, so that it stays in the first-level cache. The sums wait in
 /// the output meanwhile; their bits do not depend on it.
@@ -54,7 +55,7 @@ pub struct Packed<T> {
     data: Vec<T>,
 }
 
-impl<T: Scalar> Packed<T> {
+impl<T: Number> Packed<T> {
     /// How many elements a matrix `[k, m]` takes when packed.
     pub fn len(level: Level, k: usize, m: usize) -> usize {
         k * m.next_multiple_of(lanes::<T>(level))
@@ -102,9 +103,9 @@ impl<T: Scalar> Packed<T> {
 }
 
 /// Elements in one vector at `level`.
-fn lanes<T: Scalar>(level: Level) -> usize {
+fn lanes<T: Number>(level: Level) -> usize {
     #[inline(always)]
-    fn of<T: Scalar, S: Simd>(_: S) -> usize {
+    fn of<T: Number, S: Simd>(_: S) -> usize {
         T::Vector::<S>::LEN
     }
     dispatch!(level, simd => of::<T, _>(simd))
@@ -117,110 +118,142 @@ pub enum Start<'a, T> {
     Zero,
     /// What is in the output already.
     Out,
-    /// The same row `[m]` for every row of the output: a bias.
+    /// The same row `[m]` for every row of the output.
     Bias(&'a [T]),
-    /// Row `ids[i]` of a table `[_, m]` for row `i` of the output: what a one-hot row times a matrix comes to.
-    Rows {
-        /// The table, row-major.
-        table: &'a [T],
-        /// One row number for each row of the output.
-        ids: &'a [u32],
-    },
+    /// `bias + scale table[ids[i]]` for row `i` of the output: a bias, and what a one-hot row of size `scale` times a matrix
+    /// comes to. An id beyond the table stands for a row of zeros.
+    Token(Token<'a, T>),
 }
 
-impl<T: Scalar> Start<'_, T> {
-    /// Columns of what row `row` of an output starts from, `out` being that row so far, to the front of `to`.
-    fn copy(&self, row: usize, out: &[T], columns: Range<usize>, to: &mut [T]) {
-        let from = match self {
-            Start::Zero => return to[..columns.len()].fill(T::zero()),
-            Start::Out => out,
-            Start::Bias(bias) => bias,
-            Start::Rows { table, ids } => &table[ids[row] as usize * out.len()..],
-        };
-        to[..columns.len()].copy_from_slice(&from[columns]);
+/// The parts of [`Start::Token`].
+#[derive(Clone, Copy, Debug)]
+pub struct Token<'a, T> {
+    /// Rows of at least `m`, which begin `stride` elements apart.
+    pub table: &'a [T],
+    pub stride: usize,
+    /// One row of the table for each row of the output.
+    pub ids: &'a [u32],
+    pub scale: T,
+    /// `[m]`.
+    pub bias: &'a [T],
+}
+
+impl<'a, T: Number> Token<'a, T> {
+    /// The first `m` columns of the table's row for row `row` of the output; none for an id beyond the table.
+    #[inline(always)]
+    fn row(&self, row: usize, m: usize) -> Option<&'a [T]> {
+        let begin = self.ids[row] as usize * self.stride;
+        self.table.get(begin..begin + m)
     }
 }
 
-/// One summand: `rows [n, k]`, contiguous, times packed weights `[k, m]`.
+impl<T: Number> Start<'_, T> {
+    /// Columns of what row `row` of an output starts from, `out` being that row so far, to the front of `to`.
+    fn copy(&self, row: usize, out: &[T], columns: Range<usize>, to: &mut [T]) {
+        let to = &mut to[..columns.len()];
+        match self {
+            Start::Zero => to.fill(T::zero()),
+            Start::Out => to.copy_from_slice(&out[columns]),
+            Start::Bias(bias) => to.copy_from_slice(&bias[columns]),
+            Start::Token(token) => {
+                to.copy_from_slice(&token.bias[columns.clone()]);
+                if let Some(from) = token.row(row, columns.end) {
+                    let from = &from[columns];
+                    to.iter_mut()
+                        .zip(from)
+                        .for_each(|(to, &w)| *to = w * token.scale + *to);
+                }
+            }
+        }
+    }
+}
+
+/// One summand: rows `[n, k]` times packed weights `[k, m]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a, T> {
-    /// `[n, k]`, row-major.
-    pub rows: &'a [T],
+    /// `[n, k]`.
+    pub rows: Rows<'a, T>,
     /// `[k, m]`.
     pub weights: &'a Packed<T>,
 }
 
-/// What becomes of a sum `z` before it is stored.
-#[derive(Clone, Copy, Debug)]
-pub enum Finish<'a, T> {
-    /// `z`.
-    Store,
-    /// `tanh(z)`.
-    Tanh,
-    /// `z (1 - h^2)` with `h [n, m]`: back through a tanh whose value was `h`.
-    TanhDerivative(&'a [T]),
+/// Where a product goes: `m` columns of `n` rows, which begin `stride` elements apart.
+#[derive(Debug)]
+pub struct Out<'a, T> {
+    pub data: &'a mut [T],
+    pub stride: usize,
+    pub n: usize,
+    pub m: usize,
 }
 
-/// `out [n, m] = finish(start + sum of sources)`.
+impl<'a, T> Out<'a, T> {
+    /// All of a matrix of `m` columns.
+    pub fn whole(data: &'a mut [T], m: usize) -> Self {
+        Out {
+            n: data.len() / m,
+            data,
+            stride: m,
+            m,
+        }
+    }
+}
+
+/// `out [n, m] = start + sum of sources`.
 ///
 /// # Panics
-/// If a source's weights have not `m` columns or were packed for another level, a slice's length is not the product of
-/// its dimensions, or an id lies outside the table.
-pub fn product<T: Scalar>(
+/// If a source's weights have not `m` columns or were packed for another level, or a slice is shorter than its rows.
+pub(crate) fn product<T: Number>(
     level: Level,
     start: Start<'_, T>,
     sources: &[Source<'_, T>],
-    finish: Finish<'_, T>,
-    out: &mut [T],
-    m: usize,
+    out: Out<'_, T>,
 ) {
-    let n = out.len() / m;
-    assert_eq!(out.len(), n * m, "out is [{n}, {m}]");
-    for Source { rows, weights } in sources {
-        assert_eq!(rows.len(), n * weights.k, "rows are [{n}, {}]", weights.k);
+    let Out { data, stride, n, m } = out;
+    assert!(stride >= m && data.len() >= extent(n, stride, m), "out is [{n}, {m}]");
+    for source in sources {
+        let k = source.weights.k;
+        assert!(source.rows.holds(n, k), "rows are [{n}, {k}]");
         assert_eq!(
-            (weights.m, weights.lanes),
+            (source.weights.m, source.weights.lanes),
             (m, lanes::<T>(level)),
             "weights packed for {m} columns at this level"
         );
     }
-    match start {
+    match &start {
         Start::Bias(bias) => assert_eq!(bias.len(), m, "bias is [{m}]"),
-        Start::Rows { ids, .. } => assert_eq!(ids.len(), n, "ids are [{n}]"),
+        Start::Token(token) => {
+            assert_eq!(token.bias.len(), m, "bias is [{m}]");
+            assert!(token.ids.len() >= n, "ids are [{n}]");
+        }
         Start::Zero | Start::Out => {}
-    }
-    if let Finish::TanhDerivative(h) = finish {
-        assert_eq!(h.len(), n * m, "h is [{n}, {m}]");
     }
     let job = Job {
         start,
         sources,
-        finish,
+        n,
         m,
+        stride,
     };
-    T::run_product(level, job, out);
+    dispatch!(level, simd => job.run(simd, data));
 }
 
 /// The arguments of one product that every tile needs, checked.
-#[doc(hidden)]
 #[derive(Clone, Copy)]
-pub struct Job<'a, T> {
+struct Job<'a, T> {
     start: Start<'a, T>,
     sources: &'a [Source<'a, T>],
-    finish: Finish<'a, T>,
+    n: usize,
     m: usize,
+    /// From row to row of the output.
+    stride: usize,
 }
 
-impl<T: Scalar> Job<'_, T> {
-    pub(crate) fn dispatch(self, level: Level, out: &mut [T]) {
-        dispatch!(level, simd => self.run(simd, out));
-    }
-
+impl<T: Number> Job<'_, T> {
     /// Block of rows, block of depth, panel, tile: what is read again and again stays in the caches.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S, out: &mut [T]) {
         let lanes = T::Vector::<S>::LEN;
-        let n = out.len() / self.m;
+        let n = self.n;
         let depth = self.sources.iter().map(|source| source.weights.k).sum();
         let mut edge = [T::zero(); TALLEST * 2 * MAX_LANES];
         for block in (0..n).step_by(ROW_BLOCK) {
@@ -238,16 +271,6 @@ impl<T: Scalar> Job<'_, T> {
                     }
                 }
             }
-            simd.vectorize(
-                #[inline(always)]
-                || {
-                    self.finish(
-                        simd,
-                        &mut out[rows.start * self.m..rows.end * self.m],
-                        rows.start,
-                    )
-                },
-            );
         }
     }
 
@@ -280,15 +303,16 @@ impl<T: Scalar> Job<'_, T> {
         let mut row = rows.start;
         for left in (1..=rows.len().div_ceil(tallest)).rev() {
             let height = (rows.end - row).div_ceil(left);
-            let out = &mut out[row * self.m..][..height * self.m];
+            let out = &mut out[row * self.stride..][..(height - 1) * self.stride + self.m];
             let whole = columns.len() == width;
             if !whole {
-                for (r, (to, out)) in edge.chunks_mut(width).zip(out.chunks(self.m)).enumerate() {
+                let rows = edge.chunks_mut(width).zip(out.chunks(self.stride));
+                for (r, (to, out)) in rows.enumerate() {
                     start.copy(row + r, out, columns.clone(), to);
                 }
             }
             let (job, sums, stride) = match whole {
-                true => (Job { start, ..self }, &mut out[first..], self.m),
+                true => (Job { start, ..self }, &mut out[first..], self.stride),
                 false => (
                     Job {
                         start: Start::Out,
@@ -311,7 +335,7 @@ impl<T: Scalar> Job<'_, T> {
             }
             tile_of!(1 2 3 4 5 6 7 8 9 10 11 12);
             if !whole {
-                for (out, from) in out.chunks_mut(self.m).zip(edge.chunks(width)) {
+                for (out, from) in out.chunks_mut(self.stride).zip(edge.chunks(width)) {
                     out[columns.clone()].copy_from_slice(&from[..columns.len()]);
                 }
             }
@@ -347,8 +371,19 @@ impl<T: Scalar> Job<'_, T> {
             Start::Zero => {}
             Start::Out => start_from!(r => out[r * stride..]),
             Start::Bias(bias) => start_from!(r => bias[first..]),
-            Start::Rows { table, ids } => {
-                start_from!(r => table[ids[row + r] as usize * self.m + first..])
+            Start::Token(token) => {
+                start_from!(r => token.bias[first..]);
+                let scale = T::Vector::<S>::splat(simd, token.scale);
+                for r in 0..MR {
+                    let Some(from) = token.row(row + r, self.m) else {
+                        continue;
+                    };
+                    let from = &from[first..][..NV * lanes];
+                    for v in 0..NV {
+                        let w = T::Vector::<S>::from_slice(simd, &from[v * lanes..][..lanes]);
+                        sum[r][v] = w * scale + sum[r][v];
+                    }
+                }
             }
         }
         let mut before = 0;
@@ -357,17 +392,18 @@ impl<T: Scalar> Job<'_, T> {
             // What of this source lies in this part of the depth.
             let [begin, end] = [part.begin, part.end].map(|d| d.saturating_sub(before).min(k));
             before += k;
-            let rows = source.rows[row * k..][..MR * k].as_ptr();
+            let stride = source.rows.stride;
+            let rows = source.rows.data[row * stride..][..(MR - 1) * stride + k].as_ptr();
             let panel = source.weights.panel(first, NV * lanes).as_ptr();
             for i in begin..end {
-                // SAFETY: `i < k`, and the slices just taken hold `MR * k` and `k * NV * lanes` elements. Checked here, the
-                // loop would take a third longer.
+                // SAFETY: `i < k`, and the slices just taken hold `(MR - 1) * stride + k` and `k * NV * lanes` elements.
+                // Checked here, the loop would take a third longer.
                 let b: [T::Vector<S>; NV] = std::array::from_fn(|v| unsafe {
                     let b = std::slice::from_raw_parts(panel.add((i * NV + v) * lanes), lanes);
                     T::Vector::<S>::from_slice(simd, b)
                 });
                 for r in 0..MR {
-                    let a = T::Vector::<S>::splat(simd, unsafe { *rows.add(r * k + i) });
+                    let a = T::Vector::<S>::splat(simd, unsafe { *rows.add(r * stride + i) });
                     for v in 0..NV {
                         sum[r][v] = a.mul_add(b[v], sum[r][v]);
                     }
@@ -378,25 +414,6 @@ impl<T: Scalar> Job<'_, T> {
             let out = &mut out[r * stride..][..NV * lanes];
             for v in 0..NV {
                 sum[r][v].store_slice(&mut out[v * lanes..][..lanes]);
-            }
-        }
-    }
-
-    /// What becomes of the sums of whole rows from row `first` on, while they are in the second-level cache. A pass of its
-    /// own along memory: fused into the tiles, it would wait for each line of `h`, and be compiled into every one of them.
-    #[inline(always)]
-    fn finish<S: Simd>(self, simd: S, rows: &mut [T], first: usize) {
-        let lanes = T::Vector::<S>::LEN;
-        match self.finish {
-            Finish::Store => {}
-            Finish::Tanh => activation::tanh_slice(simd, rows),
-            Finish::TanhDerivative(h) => {
-                let one = T::Vector::<S>::splat(simd, T::one());
-                let h = &h[first * self.m..][..rows.len()];
-                for (z, h) in rows.chunks_mut(lanes).zip(h.chunks(lanes)) {
-                    let [value, h] = [&*z, h].map(|x| load::<T, S>(simd, x, T::zero()));
-                    store::<T, S>(value * (one - h * h), z);
-                }
             }
         }
     }
@@ -411,60 +428,55 @@ struct Part {
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::{level, levels};
     use super::*;
-    use crate::simd::{level, levels};
     use ndarray::Array2;
 
     /// Errors of a sum of 200 products of numbers below 1, in units of the type's epsilon.
     const EPSILONS: f64 = 100.0;
 
-    fn numbers<T: Scalar>(len: usize, salt: usize) -> Vec<T> {
+    fn numbers<T: Number>(len: usize, salt: usize) -> Vec<T> {
         (0..len)
             .map(|i| T::from_f64(((i * 7919 + salt * 104_729) % 1999) as f64 / 1000.0 - 1.0))
             .collect()
     }
 
-    /// One product of two sources, a bias and each finish, against plain loops, into dirty memory.
-    fn check<T: Scalar>(level: Level, n: usize, [k1, k2]: [usize; 2], m: usize) {
-        let (x1, x2) = (numbers::<T>(n * k1, 1), numbers::<T>(n * k2, 2));
-        let (b1, b2) = (numbers::<T>(k1 * m, 3), numbers::<T>(k2 * m, 4));
-        let (bias, h) = (numbers::<T>(m, 5), numbers::<T>(n * m, 6));
+    /// One product of two sources and a bias against plain loops, into dirty memory: rows side by side, and rows and output
+    /// that are columns of wider matrices.
+    fn check<T: Number>(level: Level, n: usize, [k1, k2]: [usize; 2], m: usize) {
+        let (b1, b2, bias) = (numbers::<T>(k1 * m, 3), numbers::<T>(k2 * m, 4), numbers::<T>(m, 5));
         let (mut p1, mut p2) = (Packed::default(), Packed::default());
         p1.pack(level, ArrayView2::from_shape((k1, m), &b1).unwrap());
         // The second from a transposed matrix, and over a larger one packed before.
         p2.pack(level, Array2::from_elem((k2 + 3, m + 40), T::nan()).view());
         let transposed = Array2::from_shape_fn((m, k2), |(j, i)| b2[i * m + j]);
         p2.pack(level, transposed.t());
-        let sources = [
-            Source {
-                rows: &x1,
-                weights: &p1,
-            },
-            Source {
-                rows: &x2,
-                weights: &p2,
-            },
-        ];
-        for finish in [Finish::Store, Finish::Tanh, Finish::TanhDerivative(&h)] {
-            let mut out = vec![T::nan(); n * m];
-            product(level, Start::Bias(&bias), &sources, finish, &mut out, m);
-            for (i, out) in out.iter().enumerate() {
-                let (r, c) = (i / m, i % m);
-                let dot = |x: &[T], b: &[T], k: usize| -> f64 {
+        for apart in [0, 3] {
+            let (s1, s2, stride) = (k1 + apart, k2 + 2 * apart, m + apart);
+            let (x1, x2) = (numbers::<T>(n * s1, 1), numbers::<T>(n * s2, 2));
+            let sources = [
+                Source { rows: Rows { data: &x1[..extent(n, s1, k1)], stride: s1 }, weights: &p1 },
+                Source { rows: Rows { data: &x2, stride: s2 }, weights: &p2 },
+            ];
+            let mut data = vec![T::nan(); n * stride];
+            let out = Out { data: &mut data[..extent(n, stride, m)], stride, n, m };
+            product(level, Start::Bias(&bias), &sources, out);
+            for (i, &out) in data.iter().enumerate() {
+                let (r, c) = (i / stride, i % stride);
+                if c >= m {
+                    assert!(out.is_nan(), "{level:?}: beyond the columns at {r}, {c}");
+                    continue;
+                }
+                let dot = |x: &[T], stride: usize, b: &[T], k: usize| -> f64 {
                     (0..k)
-                        .map(|q| x[r * k + q].as_f64() * b[q * m + c].as_f64())
+                        .map(|q| x[r * stride + q].as_f64() * b[q * m + c].as_f64())
                         .sum()
                 };
-                let z = bias[c].as_f64() + dot(&x1, &b1, k1) + dot(&x2, &b2, k2);
-                let expected = match finish {
-                    Finish::Store => z,
-                    Finish::Tanh => z.tanh(),
-                    Finish::TanhDerivative(h) => z * (1.0 - h[i].as_f64() * h[i].as_f64()),
-                };
+                let expected = bias[c].as_f64() + dot(&x1, s1, &b1, k1) + dot(&x2, s2, &b2, k2);
                 let error = (out.as_f64() - expected).abs();
                 assert!(
                     error <= EPSILONS * T::epsilon().as_f64(),
-                    "{level:?} {n} {k1} {k2} {m} {finish:?} at {r}, {c}: {out} against {expected}"
+                    "{level:?} {n} {k1} {k2} {m} at {r}, {c}: {out} against {expected}"
                 );
             }
         }
@@ -492,49 +504,51 @@ mod tests {
     #[test]
     fn rows_of_a_table_and_zero() {
         for level in levels() {
-            let table = numbers::<f32>(5 * 19, 1);
-            let ids = [4, 0, 4];
-            let mut out = [f32::NAN; 3 * 19];
-            product(
-                level,
-                Start::Rows {
-                    table: &table,
-                    ids: &ids,
-                },
-                &[],
-                Finish::Store,
-                &mut out,
-                19,
-            );
-            for (row, id) in out.chunks(19).zip(ids) {
-                assert_eq!(row, &table[id as usize * 19..][..19]);
+            for m in [16, 19] {
+                let (table, bias) = (numbers::<f32>(5 * 22, 1), numbers::<f32>(m, 2));
+                let ids = [4, 0, u32::MAX, 4];
+                let token = Token { table: &table[3..], stride: 22, ids: &ids, scale: 1.25, bias: &bias };
+                let mut out = vec![f32::NAN; ids.len() * m];
+                product(level, Start::Token(token), &[], Out::whole(&mut out, m));
+                for (row, id) in out.chunks(m).zip(ids) {
+                    for (c, &out) in row.iter().enumerate() {
+                        let w = table.get(id as usize * 22 + 3 + c).map_or(0.0, |w| w * 1.25);
+                        assert_eq!(out, w + bias[c], "{level:?} {id} {c}");
+                    }
+                }
+                product(level, Start::<f32>::Zero, &[], Out::whole(&mut out, m));
+                assert!(out.iter().all(|&x| x == 0.0));
             }
-            product(level, Start::<f32>::Zero, &[], Finish::Store, &mut out, 19);
-            assert_eq!(out, [0.0; 3 * 19]);
         }
     }
 
+    /// A sum that is stopped, stored and gone on with is the same sum; so is a row whatever rows stand beside it.
     #[test]
-    fn a_rows_bits_do_not_depend_on_the_rows_beside_it() {
+    fn a_rows_bits_depend_on_nothing_but_its_own_sum() {
         let (k, m) = (70, 50);
         let rows = if cfg!(miri) { 7 } else { 29 };
         let (x, b) = (numbers::<f32>(rows * k, 1), numbers::<f32>(k * m, 2));
         for level in levels() {
-            let mut packed = Packed::default();
-            packed.pack(level, ArrayView2::from_shape((k, m), &b).unwrap());
-            let run = |rows: &[f32]| {
-                let mut out = vec![0.0; rows.len() / k * m];
-                let source = [Source {
-                    rows,
-                    weights: &packed,
-                }];
-                product(level, Start::Zero, &source, Finish::Tanh, &mut out, m);
+            let (mut packed, mut halves) = (Packed::default(), [Packed::default(), Packed::default()]);
+            let b = ArrayView2::from_shape((k, m), &b).unwrap();
+            packed.pack(level, b);
+            halves[0].pack(level, b.slice(ndarray::s![..30, ..]));
+            halves[1].pack(level, b.slice(ndarray::s![30.., ..]));
+            let source = |rows, weights| [Source { rows: Rows { data: rows, stride: k }, weights }];
+            let run = |n: usize| {
+                let mut out = vec![0.0; n * m];
+                let rows = source(&x[..n * k], &packed);
+                product(level, Start::Zero, &rows, Out::whole(&mut out, m));
                 out
             };
-            let all = run(&x);
+            let all = run(rows);
             for n in 1..rows {
-                assert_eq!(run(&x[..n * k]), all[..n * m], "{level:?} {n}");
+                assert_eq!(run(n), all[..n * m], "{level:?} {n}");
             }
+            let mut out = vec![f32::NAN; rows * m];
+            product(level, Start::Zero, &source(&x, &halves[0]), Out::whole(&mut out, m));
+            product(level, Start::Out, &source(&x[30..], &halves[1]), Out::whole(&mut out, m));
+            assert_eq!(out, all, "{level:?}");
         }
     }
 
@@ -543,17 +557,8 @@ mod tests {
     fn a_source_of_another_size_is_refused() {
         let mut packed = Packed::<f32>::default();
         packed.pack(level(), Array2::zeros((3, 4)).view());
-        let source = [Source {
-            rows: &[0.0; 5],
-            weights: &packed,
-        }];
-        product(
-            level(),
-            Start::Zero,
-            &source,
-            Finish::Store,
-            &mut [0.0; 8],
-            4,
-        );
+        let rows = Rows { data: &[0.0; 5], stride: 3 };
+        let source = [Source { rows, weights: &packed }];
+        product(level(), Start::Zero, &source, Out::whole(&mut [0.0; 8], 4));
     }
 }

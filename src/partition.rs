@@ -1,16 +1,16 @@
-//! Which sequences of a batch are whose: [`Deal`].
+//! Which sequences of a batch are whose: [`Partition`].
 //!
 //! Sequences of one length go to the shards in one piece each, as even as can be; others are dealt out with the longest
 //! first, so that each shard has its part of the long ones. Shards go to ranks in one piece each. All of it follows from
 //! the batch and the number of shards alone, so every rank knows what the others have.
 
-use crate::workspace::Extent;
+use crate::steps::Extent;
 use std::cmp::Reverse;
 use std::ops::Range;
 
 /// A batch of sequences among all shards of all ranks.
 #[derive(Clone, Debug)]
-pub(crate) struct Deal {
+pub(crate) struct Partition {
     /// All shards there are.
     pub shards: usize,
     pub n: usize,
@@ -19,9 +19,9 @@ pub(crate) struct Deal {
     order: Vec<(Reverse<usize>, usize)>,
 }
 
-impl Deal {
+impl Partition {
     pub fn new(shards: usize) -> Self {
-        Deal {
+        Partition {
             shards,
             n: 0,
             t: 0,
@@ -31,11 +31,11 @@ impl Deal {
 
     /// The shards of a rank.
     pub fn shards_of(&self, rank: usize, ranks: usize) -> Range<usize> {
-        piece(rank, ranks, self.shards)
+        even_share(rank, ranks, self.shards)
     }
 
     /// A batch of `n` sequences of `t` steps, or of these lengths.
-    pub fn deal(&mut self, n: usize, t: usize, lengths: Option<&[usize]>) {
+    pub fn divide(&mut self, n: usize, t: usize, lengths: Option<&[usize]>) {
         (self.n, self.t) = (n, t);
         self.order.clear();
         if let Some(lengths) = lengths {
@@ -48,7 +48,7 @@ impl Deal {
     /// `(length, sequence)` of the sequences of a shard, the longest first.
     pub fn rows(&self, shard: usize) -> impl Iterator<Item = (usize, usize)> {
         let equal = match self.order.is_empty() {
-            true => piece(shard, self.shards, self.n),
+            true => even_share(shard, self.shards, self.n),
             false => 0..0,
         };
         let dealt = self.order.iter().skip(shard).step_by(self.shards);
@@ -65,7 +65,7 @@ impl Deal {
 
     /// How many sequences that are, for a batch of `n`.
     pub fn count(&self, shard: usize, n: usize) -> usize {
-        piece(shard, self.shards, n).len()
+        even_share(shard, self.shards, n).len()
     }
 
     /// The size of a shard's first `segment` steps: no later segment is larger.
@@ -74,8 +74,7 @@ impl Deal {
         let steps = lengths().next().unwrap_or(0).min(segment);
         Extent {
             n: lengths().count(),
-            stepped: lengths().map(|length| length.min(steps)).sum(),
-            last: lengths().filter(|&length| length >= steps).count(),
+            rows: lengths().map(|length| length.min(steps)).sum(),
         }
     }
 
@@ -90,7 +89,7 @@ impl Deal {
 pub(crate) struct Share {
     pub rank: usize,
     ranks: usize,
-    deal: Deal,
+    partition: Partition,
     whose: Vec<usize>,
 }
 
@@ -99,18 +98,18 @@ impl Share {
         Share {
             rank,
             ranks,
-            deal: Deal::new(shards),
+            partition: Partition::new(shards),
             whose: Vec::new(),
         }
     }
 
     /// The rank of each sequence of a batch of `n`, of these lengths where they differ.
     pub fn of(&mut self, n: usize, lengths: Option<&[usize]>) -> &[usize] {
-        self.deal.deal(n, 0, lengths);
+        self.partition.divide(n, 0, lengths);
         self.whose.resize(n, 0);
         for rank in 0..self.ranks {
-            let shards = self.deal.shards_of(rank, self.ranks);
-            for (_, row) in shards.flat_map(|shard| self.deal.rows(shard)) {
+            let shards = self.partition.shards_of(rank, self.ranks);
+            for (_, row) in shards.flat_map(|shard| self.partition.rows(shard)) {
                 self.whose[row] = rank;
             }
         }
@@ -119,7 +118,7 @@ impl Share {
 }
 
 /// Piece `i` of `n` things in `parts` pieces: as even as can be.
-pub(crate) fn piece(i: usize, parts: usize, n: usize) -> Range<usize> {
+pub(crate) fn even_share(i: usize, parts: usize, n: usize) -> Range<usize> {
     // The bytes of files are things too, and may be many.
     let begin = |i| (i as u128 * n as u128 / parts as u128) as usize;
     begin(i)..begin(i + 1)
@@ -132,23 +131,23 @@ mod tests {
 
     #[test]
     fn the_longest_are_dealt_first() {
-        let mut deal = Deal::new(2);
-        deal.deal(5, 9, Some(&[3, 9, 1, 7, 8]));
-        let rows = |shard| deal.rows(shard).collect::<Vec<_>>();
+        let mut partition = Partition::new(2);
+        partition.divide(5, 9, Some(&[3, 9, 1, 7, 8]));
+        let rows = |shard| partition.rows(shard).collect::<Vec<_>>();
         assert_eq!(rows(0), [(9, 1), (7, 3), (1, 2)]);
         assert_eq!(rows(1), [(8, 4), (3, 0)]);
-        deal.deal(3, 9, None);
-        assert_eq!(deal.rows(1).collect::<Vec<_>>(), [(9, 1), (9, 2)]);
+        partition.divide(3, 9, None);
+        assert_eq!(partition.rows(1).collect::<Vec<_>>(), [(9, 1), (9, 2)]);
     }
 
     proptest! {
         #[test]
         fn everything_is_dealt_once(n in 0usize..50, shards in 1usize..9, ranks in 1usize..9, lengths: bool) {
-            let mut deal = Deal::new(shards);
+            let mut partition = Partition::new(shards);
             let all: Vec<_> = (0..n).map(|i| i * 7 % 5).collect();
-            deal.deal(n, 4, lengths.then_some(&all[..]));
-            let shards = (0..ranks).flat_map(|rank| deal.shards_of(rank, ranks));
-            let mut rows: Vec<_> = shards.flat_map(|s| deal.rows(s).map(|(_, row)| row)).collect();
+            partition.divide(n, 4, lengths.then_some(&all[..]));
+            let shards = (0..ranks).flat_map(|rank| partition.shards_of(rank, ranks));
+            let mut rows: Vec<_> = shards.flat_map(|s| partition.rows(s).map(|(_, row)| row)).collect();
             rows.sort_unstable();
             prop_assert_eq!(rows, (0..n).collect::<Vec<_>>());
         }

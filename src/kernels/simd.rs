@@ -3,7 +3,8 @@
 //! [`VARIABLE`] in the environment chooses narrower ones, for instance to get the bits of another machine: sums are made in
 //! another order on each. (`OPENBLAS_CORETYPE` does the same for OpenBLAS.)
 
-use crate::{Error, Result, Scalar};
+use super::number::Number;
+use crate::{Error, Result};
 use fearless_simd::{Level, Simd, SimdBase};
 use std::sync::OnceLock;
 
@@ -73,7 +74,7 @@ pub(crate) fn levels() -> Vec<Level> {
 
 /// One vector from at most as many elements, the rest filled up with `fill`.
 #[inline(always)]
-pub(crate) fn load<T: Scalar, S: Simd>(simd: S, slice: &[T], fill: T) -> T::Vector<S> {
+pub(crate) fn load<T: Number, S: Simd>(simd: S, slice: &[T], fill: T) -> T::Vector<S> {
     let lanes = T::Vector::<S>::LEN;
     if slice.len() == lanes {
         return T::Vector::<S>::from_slice(simd, slice);
@@ -85,7 +86,7 @@ pub(crate) fn load<T: Scalar, S: Simd>(simd: S, slice: &[T], fill: T) -> T::Vect
 
 /// The first lanes of `vector` into `slice`.
 #[inline(always)]
-pub(crate) fn store<T: Scalar, S: Simd>(vector: T::Vector<S>, slice: &mut [T]) {
+pub(crate) fn store<T: Number, S: Simd>(vector: T::Vector<S>, slice: &mut [T]) {
     if slice.len() == T::Vector::<S>::LEN {
         vector.store_slice(slice);
     } else {

@@ -1,0 +1,115 @@
+//! Recurrent cells: what happens between the products, one file a cell.
+//!
+//! A layer ([`crate::layer`]) computes, for each step, the sums that a cell asks for; the cell turns them into a new state
+//! and, going back, the gradient of that state into the gradients of the sums. A cell is a [`Form`] (a few numbers) and two
+//! functions on rows ([`CellMath`]); it knows neither weights nor steps nor which sequences its rows are.
+//!
+//! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer and direction.
+//!
+//! To add a cell: a file here, a variant of [`Cell`], and its line in `Scalar::cell`.
+
+pub(crate) mod elman;
+
+use fearless_simd::Level;
+use std::ops::Range;
+
+/// Which recurrent cell a network is made of: PyTorch's equations, gates in PyTorch's order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cell {
+    /// Elman's with a hyperbolic tangent, `h_t = tanh(W_ih x_t + W_hh h_{t-1} + b)`: `nn.RNN`.
+    #[default]
+    Tanh,
+    /// Elman's with a rectifier, `h_t = max(0, W_ih x_t + W_hh h_{t-1} + b)`: `nn.RNN(nonlinearity="relu")`.
+    Relu,
+}
+
+impl Cell {
+    /// Every cell.
+    pub const ALL: [Cell; 2] = [Cell::Tanh, Cell::Relu];
+
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cell::Tanh => "tanh",
+            Cell::Relu => "relu",
+        }
+    }
+
+    pub(crate) fn form(self) -> &'static Form {
+        match self {
+            Cell::Tanh | Cell::Relu => &elman::FORM,
+        }
+    }
+
+    /// Blocks of `n_h` rows in `weight_ih` and `weight_hh`: 1.
+    pub fn gates(self) -> usize {
+        self.form().gates
+    }
+
+    /// Vectors of `n_h` values that are carried from step to step: 1, `h`.
+    pub fn states(self) -> usize {
+        self.form().states
+    }
+}
+
+/// What a layer has to know of a cell, sizes in blocks of `n_h`.
+#[derive(Debug)]
+pub(crate) struct Form {
+    /// Blocks of rows of `weight_ih` and `weight_hh`.
+    pub gates: usize,
+    /// Blocks of columns of the sums, and of the bias.
+    pub columns: usize,
+    /// Carried from step to step: 1 for `h`, 2 for `h` and `c`.
+    pub states: usize,
+    /// The sums are computed where `h` is to stand, and their gradient where `dh` stands: no buffer of their own.
+    pub in_place: bool,
+    /// Which sums there are.
+    pub sums: &'static [Sum],
+}
+
+/// Some columns of the sums: `bias[columns] + x weight_ih[columns]^T + h weight_hh[hh]^T`, either summand where it is there.
+#[derive(Debug)]
+pub(crate) struct Sum {
+    pub columns: Range<usize>,
+    /// Whether inputs are summed here: in the first `gates` columns of a cell.
+    pub ih: bool,
+    /// The rows of `weight_hh`.
+    pub hh: Option<Range<usize>>,
+}
+
+/// `h` and, for cells with two states, `c`; else `c` is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State<V> {
+    pub h: V,
+    pub c: V,
+}
+
+/// Rows of one step on the way forward.
+pub struct Forward<'a, T> {
+    /// `[rows, columns * n_h]`: sums, to become activations. Empty for a cell in place.
+    pub sums: &'a mut [T],
+    /// The states before the step, `[rows, n_h]`.
+    pub before: State<&'a [T]>,
+    /// The states after it. For a cell in place, `h` holds the sums.
+    pub after: State<&'a mut [T]>,
+}
+
+/// Rows of one step on the way back.
+pub struct Backward<'a, T> {
+    /// `[rows, columns * n_h]`: activations, to become the gradients of the sums. Empty for a cell in place.
+    pub sums: &'a mut [T],
+    pub before: State<&'a [T]>,
+    pub after: State<&'a [T]>,
+    /// The gradient of `h`, `[rows, n_h]`, but for what is in `carry`. For a cell in place it becomes that of the sums.
+    pub dh: &'a mut [T],
+    /// What comes from the step after other than through the products; becomes the same for the step before. Where nothing
+    /// comes that way, `carry.h` is empty.
+    pub carry: State<&'a mut [T]>,
+}
+
+/// The two functions of a cell.
+pub trait CellMath<T>: Sync {
+    fn forward(&self, level: Level, n_h: usize, rows: Forward<'_, T>);
+    fn backward(&self, level: Level, n_h: usize, rows: Backward<'_, T>);
+}

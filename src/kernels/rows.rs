@@ -1,0 +1,98 @@
+//! Rows of a matrix, and the kernels on them that are no products.
+
+use super::number::Number;
+use fearless_simd::{Level, dispatch};
+
+/// Rows that begin `stride` elements apart, which may be more than a row is wide: some columns of a wider matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T> {
+    /// From the first row on; of the last, no more needs to be there than is read.
+    pub data: &'a [T],
+    pub stride: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// The rows of a matrix of `width` columns.
+    pub fn of(data: &'a [T], width: usize) -> Self {
+        Rows { data, stride: width }
+    }
+
+    /// Rows from `first` on.
+    pub fn skip(self, first: usize) -> Self {
+        Rows {
+            data: self.data.get(first * self.stride..).unwrap_or_default(),
+            ..self
+        }
+    }
+
+    /// The columns from `first` on.
+    pub fn columns(self, first: usize) -> Self {
+        Rows {
+            data: self.data.get(first..).unwrap_or_default(),
+            ..self
+        }
+    }
+
+    /// Whether there are `n` rows of `width` elements.
+    pub fn holds(self, n: usize, width: usize) -> bool {
+        self.stride >= width && self.data.len() >= extent(n, self.stride, width)
+    }
+}
+
+/// Elements from the first of `n` rows to the end of the last.
+pub(crate) fn extent(n: usize, stride: usize, width: usize) -> usize {
+    match n {
+        0 => 0,
+        n => (n - 1) * stride + width,
+    }
+}
+
+/// Adds rows to `sums`, in order.
+pub(crate) fn sum_rows<T: Number>(level: Level, rows: Rows<'_, T>, sums: &mut [T]) {
+    dispatch!(level, _simd => {
+        for row in rows.data.chunks(rows.stride) {
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+        }
+    });
+}
+
+/// Adds `scale` times each row `[_, width]` to the row of `table [_, width]` that its id names. Ids beyond the table name no
+/// row: what they belong to is left out.
+pub(crate) fn scatter_add<T: Number>(
+    rows: Rows<'_, T>,
+    ids: &[u32],
+    scale: T,
+    table: &mut [T],
+    width: usize,
+) {
+    for (row, &id) in rows.data.chunks(rows.stride).zip(ids) {
+        let begin = id as usize * width;
+        if let Some(to) = table.get_mut(begin..begin + width) {
+            to.iter_mut()
+                .zip(row)
+                .for_each(|(to, &x)| *to += scale * x);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd;
+    use super::*;
+
+    #[test]
+    fn rows_are_added_in_order_and_by_id() {
+        let rows = Rows {
+            data: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0],
+            stride: 3,
+        };
+        for level in simd::levels() {
+            let mut sums = [0.5, 0.0];
+            sum_rows(level, rows, &mut sums);
+            assert_eq!(sums, [9.5, 12.0]);
+        }
+        let mut table = [0.0; 6];
+        scatter_add(rows, &[2, u32::MAX, 2], 2.0, &mut table, 2);
+        assert_eq!(table, [0.0, 0.0, 0.0, 0.0, 12.0, 16.0]);
+    }
+}

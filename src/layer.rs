@@ -1,0 +1,423 @@
+//! One layer, there and back: all time steps of the sequences of a shard, of any cell.
+//!
+//! ```text
+//! forward                                          backward
+//! for t:  sums_t = b + X_t W_ih^T + H_{t-1} W_hh^T     for t, from the last:  dH_t = above_t + dsums_{t+1} W_hh
+//!         cell: sums -> activations, H_t                       cell: dH_t, activations -> dsums_t
+//!                                                      dW_ih, dW_hh, db: one product each over many steps
+//! ```
+//!
+//! A product and the cell that follows it meet in the second-level cache: the loop over blocks of rows stands here. Knows
+//! nothing of threads, of other layers, or of the loss.
+
+use crate::architecture::Which;
+use crate::cells::{Backward, CellMath, Form, Forward, State};
+use crate::dropout::Dropped;
+use crate::kernels::blas::gemm_tn;
+use crate::kernels::packed::{Out, Packed, ROW_BLOCK, Source, Start, Token};
+use crate::kernels::rows::{Rows, scatter_add};
+use crate::scratch::LayerScratch;
+use crate::steps::Steps;
+use crate::weights::{BackWeights, ForwardWeights};
+use crate::{Parameters, Scalar};
+use fearless_simd::Level;
+use std::ops::Range;
+
+/// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
+/// enough that they come from the third-level cache.
+const CHUNK: usize = 2048;
+
+/// Steps from the last to the first, as many at a time as have [`CHUNK`] rows.
+pub(crate) fn chunks_back(steps: &Steps, columns: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut end = steps.count();
+    std::iter::from_fn(move || {
+        if end == 0 {
+            return None;
+        }
+        let mut begin = end - 1;
+        while begin > 0 && !is_chunk(steps, begin..end, columns) {
+            begin -= 1;
+        }
+        let chunk = begin..end;
+        end = begin;
+        Some(chunk)
+    })
+}
+
+fn is_chunk(steps: &Steps, chunk: Range<usize>, columns: usize) -> bool {
+    steps.rows_of(chunk).len() * columns >= CHUNK
+}
+
+/// Blocks of the rows of a step, so few that their sums stay in the second-level cache until the cell has used them.
+fn parts(rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
+    let block = ROW_BLOCK / columns;
+    (0..rows)
+        .step_by(block)
+        .map(move |begin| begin..(begin + block).min(rows))
+}
+
+/// What a layer is.
+pub(crate) struct Layer<T: 'static> {
+    pub level: Level,
+    /// Which of the network's layers.
+    pub index: usize,
+    pub n_h: usize,
+    pub form: &'static Form,
+    pub cell: &'static dyn CellMath<T>,
+}
+
+/// What a layer reads at each step.
+#[derive(Clone, Copy)]
+pub(crate) enum LayerInput<'a, T> {
+    /// Rows of the steps.
+    Dense(Rows<'a, T>),
+    /// Ids of the steps: rows of `table [tokens, gates n_h]`, of size `scale`.
+    Tokens {
+        table: &'a [T],
+        ids: &'a [u32],
+        scale: T,
+    },
+}
+
+/// From inputs, and the states with which the sequences enter, to the states after every step.
+pub(crate) fn forward<T: Scalar>(
+    l: &Layer<T>,
+    weights: &ForwardWeights<T>,
+    bias: &[T],
+    steps: &Steps,
+    input: LayerInput<'_, T>,
+    s: &mut LayerScratch<T>,
+) {
+    let (n_h, form) = (l.n_h, l.form);
+    let width = form.columns * n_h;
+    for t in 0..steps.count() {
+        let (rows, before) = (steps.rows(t), steps.before(t));
+        let after = steps.n() + rows.start;
+        let (h_past, h_now) = s.states.h.split_at_mut(after * n_h);
+        let (c_past, c_now) = split(&mut s.states.c, after * n_h);
+        for part in parts(rows.len(), form.columns) {
+            let first = rows.start + part.start;
+            let of_part = |values: &'_ [T]| -> Range<usize> {
+                let begin = (before + part.start) * n_h;
+                if values.is_empty() { 0..0 } else { begin..begin + part.len() * n_h }
+            };
+            let h0 = &h_past[of_part(h_past)];
+            let h = &mut h_now[part.start * n_h..part.end * n_h];
+            // STEP 1: the sums that the cell asks for.
+            let sums = match form.in_place {
+                true => &mut *h,
+                false => &mut s.sums[first * width..][..part.len() * width],
+            };
+            let (mut ih, mut hh) = (weights.ih.iter(), weights.hh.iter());
+            for sum in form.sums {
+                let columns = sum.columns.start * n_h..sum.columns.end * n_h;
+                let bias = &bias[columns.clone()];
+                let (mut start, mut x) = (Start::Bias(bias), None);
+                if sum.ih {
+                    let weights = ih.next().expect("as many as sums with inputs");
+                    match input {
+                        LayerInput::Dense(rows) => {
+                            let rows = rows.skip(first);
+                            x = Some(Source { rows, weights });
+                        }
+                        LayerInput::Tokens { table, ids, scale } => {
+                            start = Start::Token(Token {
+                                table: &table[columns.start..],
+                                stride: form.gates * n_h,
+                                ids: &ids[first..],
+                                scale,
+                                bias,
+                            });
+                        }
+                    }
+                }
+                let h = sum.hh.as_ref().map(|_| Source {
+                    rows: Rows::of(h0, n_h),
+                    weights: hh.next().expect("as many as sums with states"),
+                });
+                let out = Out {
+                    data: &mut sums[columns.start..],
+                    stride: width,
+                    n: part.len(),
+                    m: columns.len(),
+                };
+                match (x, h) {
+                    (Some(x), Some(h)) => T::multiply(l.level, start, &[x, h], out),
+                    (Some(x), None) => T::multiply(l.level, start, &[x], out),
+                    (None, Some(h)) => T::multiply(l.level, start, &[h], out),
+                    (None, None) => T::multiply(l.level, start, &[], out),
+                }
+            }
+            // STEP 2: the cell, while these rows are in the second-level cache.
+            let sums = match form.in_place {
+                true => &mut [],
+                false => &mut s.sums[first * width..][..part.len() * width],
+            };
+            let before = State {
+                h: h0,
+                c: &c_past[of_part(c_past)],
+            };
+            let after = State {
+                h,
+                c: of_rows(c_now, &part, n_h),
+            };
+            let rows = Forward {
+                sums,
+                before,
+                after,
+            };
+            l.cell.forward(l.level, n_h, rows);
+        }
+    }
+}
+
+/// What comes to the states of a layer from above.
+#[derive(Clone, Copy)]
+pub(crate) enum Above<'a, T> {
+    /// The rows of every step times weights.
+    Product(Rows<'a, T>, &'a Packed<T>),
+    /// What is in `dh` already, for every step.
+    Ready,
+}
+
+/// What a pass back takes beside the layer.
+pub(crate) struct Back<'a, T> {
+    pub weights: &'a BackWeights<T>,
+    pub input: LayerInput<'a, T>,
+    pub above: Above<'a, T>,
+    /// Rows of all steps, or room for those of one; of a cell in place they become the gradients of its sums.
+    pub dh: &'a mut [T],
+    /// Room for the states before some steps, where they do not stand row beside row.
+    pub gathered: &'a mut Vec<T>,
+    /// Of the layer's outputs, if some are dropped.
+    pub dropped: Option<Dropped>,
+    /// The weights' gradients are added to those of later steps.
+    pub accumulate: bool,
+}
+
+/// From the gradient of the outputs to those of the sums, in place, and the weights' gradients `g`.
+pub(crate) fn backward<T: Scalar>(
+    l: &Layer<T>,
+    steps: &Steps,
+    s: &mut LayerScratch<T>,
+    g: &mut Parameters<T>,
+    mut back: Back<'_, T>,
+) {
+    let columns = l.form.columns;
+    let mut accumulate = back.accumulate;
+    if !accumulate && let LayerInput::Tokens { .. } = back.input {
+        g.get_mut(Which::WeightIh(l.index)).fill(T::zero());
+    }
+    let mut done = steps.count();
+    for t in (0..steps.count()).rev() {
+        // STEP 1: through the cell, from the last step to the first.
+        step_back(l, steps, s, t, &mut back);
+        // STEP 2: the weights' gradients, each one product over many steps, while these are in the caches.
+        if is_chunk(steps, t..done, columns) {
+            weight_gradients(l, steps, t..done, s, g, &mut back, accumulate);
+            (done, accumulate) = (t, true);
+        }
+    }
+    // The rest; where there are no steps at all, gradients of zero.
+    if done > 0 || steps.count() == 0 {
+        weight_gradients(l, steps, 0..done, s, g, &mut back, accumulate);
+    }
+}
+
+/// `dH_t = above_t + dsums_{t+1} W_hh` and what is carried, then back through the cell.
+fn step_back<T: Scalar>(
+    l: &Layer<T>,
+    steps: &Steps,
+    s: &mut LayerScratch<T>,
+    t: usize,
+    back: &mut Back<'_, T>,
+) {
+    let (n_h, form) = (l.n_h, l.form);
+    let width = form.columns * n_h;
+    let (rows, before) = (steps.rows(t), steps.before(t));
+    let alive = rows.len();
+    let after = (steps.n() + rows.start) * n_h;
+    // The gradients of all sums lie in `dh`, or else `dh` has room for those of one step's states.
+    let whole = form.in_place || matches!(back.above, Above::Ready);
+    let begin = if whole { rows.start } else { 0 };
+    let (dh, dh_later) = match whole {
+        true => back.dh[begin * n_h..].split_at_mut(alive * n_h),
+        false => (&mut back.dh[..alive * n_h], &mut [][..]),
+    };
+    let (sums, sums_later) = match form.in_place {
+        true => (&mut [][..], &*dh_later),
+        false => {
+            let (now, later) = s.sums[rows.start * width..].split_at_mut(alive * width);
+            (now, &*later)
+        }
+    };
+    let last = t + 1 == steps.count();
+    let later = match last {
+        true => &s.after[..],
+        false => &sums_later[..steps.alive(t + 1) * width],
+    };
+    let go_on = later.len() / width;
+    let mut start = Start::Zero;
+    let mut above = None;
+    match back.above {
+        Above::Ready => start = Start::Out,
+        Above::Product(rows_above, weights) => {
+            let rows = rows_above.skip(rows.start);
+            above = Some(Source { rows, weights });
+        }
+    }
+    if let Some(dropped) = &mut back.dropped {
+        // The mask lies between the layer above and the states.
+        if let Some(above) = above.take() {
+            T::multiply(l.level, start, &[above], Out::whole(dh, n_h));
+            start = Start::Out;
+        }
+        dropped.apply(t, dh);
+    }
+    for part in parts(alive, form.columns) {
+        // Those that have a step after, then those that end here.
+        let middle = go_on.clamp(part.start, part.end);
+        for (part, goes_on) in [(part.start..middle, true), (middle..part.end, false)] {
+            let out = &mut dh[part.start * n_h..part.end * n_h];
+            if part.is_empty() {
+                continue;
+            }
+            let above = above.map(|source| Source {
+                rows: source.rows.skip(part.start),
+                ..source
+            });
+            let later = Rows::of(later, width).skip(part.start);
+            let source = |columns: &Range<usize>, weights| Source {
+                rows: later.columns(columns.start * n_h),
+                weights,
+            };
+            let mut recurrent = form.sums.iter().filter(|sum| sum.hh.is_some());
+            let mut weights = back.weights.hh.iter();
+            let mut next = || Some(source(&recurrent.next()?.columns, weights.next()?));
+            match (above, goes_on.then(&mut next).flatten()) {
+                (Some(above), Some(first)) => {
+                    T::multiply(l.level, start, &[above, first], Out::whole(out, n_h));
+                }
+                (Some(only), None) | (None, Some(only)) => {
+                    T::multiply(l.level, start, &[only], Out::whole(out, n_h));
+                }
+                (None, None) if matches!(start, Start::Zero) => out.fill(T::zero()),
+                (None, None) => {}
+            }
+            while goes_on && let Some(another) = next() {
+                T::multiply(l.level, Start::Out, &[another], Out::whole(out, n_h));
+            }
+        }
+        // The cell, while these rows are in the second-level cache.
+        let of_states = |values: &'_ [T], first: usize| -> Range<usize> {
+            let begin = first + part.start * n_h;
+            if values.is_empty() { 0..0 } else { begin..begin + part.len() * n_h }
+        };
+        let State { h, c } = &s.states;
+        let rows = Backward {
+            sums: match form.in_place {
+                true => &mut [],
+                false => &mut sums[part.start * width..part.end * width],
+            },
+            before: State {
+                h: &h[of_states(h, before * n_h)],
+                c: &c[of_states(c, before * n_h)],
+            },
+            after: State {
+                h: &h[of_states(h, after)],
+                c: &c[of_states(c, after)],
+            },
+            dh: &mut dh[part.start * n_h..part.end * n_h],
+            carry: State {
+                h: of_rows(&mut s.carry.h, &part, n_h),
+                c: of_rows(&mut s.carry.c, &part, n_h),
+            },
+        };
+        l.cell.backward(l.level, n_h, rows);
+    }
+}
+
+/// Some rows, where there are any.
+fn of_rows<'a, T>(values: &'a mut [T], rows: &Range<usize>, n_h: usize) -> &'a mut [T] {
+    match values.is_empty() {
+        true => values,
+        false => &mut values[rows.start * n_h..rows.end * n_h],
+    }
+}
+
+/// `values` before and from element `at` on; nothing twice where there are none.
+fn split<T>(values: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
+    let at = at.min(values.len());
+    values.split_at_mut(at)
+}
+
+/// The gradients of the sums of all steps, as rows.
+pub(crate) fn sum_gradients<'a, T>(l: &Layer<T>, sums: &'a [T], dh: &'a [T]) -> Rows<'a, T> {
+    let data = if l.form.in_place { dh } else { sums };
+    Rows::of(data, l.form.columns * l.n_h)
+}
+
+/// The gradients that steps `chunk` give, in place of what is in `g` or added to it.
+fn weight_gradients<T: Scalar>(
+    l: &Layer<T>,
+    steps: &Steps,
+    chunk: Range<usize>,
+    s: &LayerScratch<T>,
+    g: &mut Parameters<T>,
+    back: &mut Back<'_, T>,
+    accumulate: bool,
+) {
+    let (n_h, form) = (l.n_h, l.form);
+    let beta = if accumulate { T::one() } else { T::zero() };
+    let rows = steps.rows_of(chunk.clone());
+    let k = rows.len();
+    let gates = form.gates * n_h;
+    let sums = sum_gradients(l, &s.sums, back.dh).skip(rows.start);
+    let states = states_before(steps, chunk, &s.states.h, n_h, back.gathered);
+    let hh = g.get_mut(Which::WeightHh(l.index));
+    for sum in form.sums {
+        let Some(rows) = &sum.hh else { continue };
+        let columns = sums.columns(sum.columns.start * n_h);
+        let out = &mut hh[rows.start * n_h * n_h..rows.end * n_h * n_h];
+        gemm_tn(columns, states, beta, Out::whole(out, n_h), k);
+    }
+    let ih = g.get_mut(Which::WeightIh(l.index));
+    match back.input {
+        LayerInput::Dense(x) => {
+            let inputs = ih.len() / gates;
+            gemm_tn(sums, x.skip(rows.start), beta, Out::whole(ih, inputs), k);
+        }
+        LayerInput::Tokens { ids, scale, .. } => {
+            scatter_add(sums, &ids[rows.clone()], scale, ih, gates);
+        }
+    }
+    let bias = g.get_mut(Which::Bias(l.index));
+    if !accumulate {
+        bias.fill(T::zero());
+    }
+    let sums = Rows {
+        data: &sums.data[..k * sums.stride],
+        ..sums
+    };
+    T::sum_rows(l.level, sums, bias);
+}
+
+/// The states before each of some steps, row beside row: where they stand so, or gathered.
+fn states_before<'a, T: Scalar>(
+    steps: &Steps,
+    chunk: Range<usize>,
+    h: &'a [T],
+    n_h: usize,
+    gathered: &'a mut Vec<T>,
+) -> Rows<'a, T> {
+    if chunk.is_empty() || steps.are_contiguous(chunk.clone()) {
+        let first = if chunk.is_empty() { 0 } else { steps.before(chunk.start) };
+        return Rows::of(&h[first * n_h..], n_h);
+    }
+    gathered.clear();
+    for t in chunk {
+        let first = steps.before(t) * n_h;
+        gathered.extend_from_slice(&h[first..first + steps.alive(t) * n_h]);
+    }
+    Rows::of(gathered, n_h)
+}

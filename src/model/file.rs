@@ -1,0 +1,264 @@
+//! A safetensors file as named tensors and one JSON object, whatever they mean: [`File`], [`write`].
+//!
+//! The JSON stands under the one metadata key `bptt`: one, for the library writes several keys in no fixed order, and equal
+//! models are to be equal files.
+
+use super::header;
+use crate::{Error, Result, Scalar, atomic};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
+use serde_json::Value;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The metadata key.
+const KEY: &str = "bptt";
+
+/// Where a header's length ends and the header begins.
+const LENGTH: usize = 8;
+
+/// Values are turned to bytes in pieces of this size: a large model is written without a copy of it.
+const PIECE: usize = 16 << 10;
+
+/// The content of a file, its tensors only after its header has been found to be one.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, length) = atomic::open_ordinary(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(LENGTH as u64).read_to_end(&mut bytes)?;
+    let header = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
+    if header > length.saturating_sub(LENGTH as u64) {
+        return Err(broken(path, "its header is longer than the file"));
+    }
+    (&mut file).take(header).read_to_end(&mut bytes)?;
+    let tensors = parse_header(path, bytes.get(LENGTH..).unwrap_or_default())?.data_len() as u64;
+    if length != LENGTH as u64 + header + tensors {
+        let problem = format!("its tensors take {tensors} bytes by its header");
+        return Err(broken(path, problem));
+    }
+    let rest = usize::try_from(tensors).unwrap_or(usize::MAX);
+    bytes
+        .try_reserve_exact(rest)
+        .map_err(|e| Error::file(path, format!("does not fit into memory ({e})")))?;
+    file.take(tensors).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse_header(path: &Path, json: &[u8]) -> Result<Metadata> {
+    header::check(json).map_err(|e| broken(path, e))?;
+    serde_json::from_slice(json).map_err(|e| broken(path, e))
+}
+
+fn broken(path: &Path, what: impl std::fmt::Display) -> Error {
+    let problem = format!(
+        "is not a whole safetensors file ({what}): is it a model, and was it copied completely?"
+    );
+    Error::file(path, problem)
+}
+
+/// A file that has been taken apart, not yet interpreted.
+pub(crate) struct File<'a> {
+    path: PathBuf,
+    tensors: SafeTensors<'a>,
+    /// The JSON object; `null` where there is none.
+    meta: Value,
+}
+
+impl<'a> File<'a> {
+    /// From the content of a file; `path` is what errors call it.
+    pub fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
+        let length = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
+        let json = usize::try_from(length)
+            .ok()
+            .and_then(|n| bytes.get(LENGTH..)?.get(..n))
+            .ok_or_else(|| broken(path, "its header is longer than the file"))?;
+        let header = parse_header(path, json)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
+        let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
+        let meta = match text {
+            None => Value::Null,
+            Some(text) => serde_json::from_str(text)
+                .map_err(|e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}")))?,
+        };
+        Ok(File {
+            path: path.into(),
+            tensors,
+            meta,
+        })
+    }
+
+    /// An error that names the file.
+    pub fn wrong(&self, problem: impl Into<String>) -> Error {
+        Error::file(&self.path, problem)
+    }
+
+    /// A part of the JSON object, if it is there.
+    pub fn meta<M: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<M>> {
+        match self.meta.get(name) {
+            None => Ok(None),
+            Some(value) => serde_json::from_value(value.clone())
+                .map_err(|e| self.wrong(format!("metadata `{KEY}`: `{name}` cannot be read: {e}"))),
+        }
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.tensors.names().iter().map(|name| name.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
+    }
+
+    fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
+        self.tensors.tensor(name).map_err(|_| {
+            let mut names = self.names();
+            names.truncate(8);
+            self.wrong(format!(
+                "has no tensor `{name}` (it has {names:?}): expected a model of `bptt train`, or of an nn.RNN named `rnn` \
+                 and an nn.Linear named `decoder`"
+            ))
+        })
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        Ok(self.tensor(name)?.shape().to_vec())
+    }
+
+    /// `"f32"` or `"f64"`: in which of them a tensor is held without loss.
+    pub fn precision(&self, name: &str) -> Result<&'static str> {
+        Ok(match self.tensor(name)?.dtype() {
+            Dtype::F64 => "f64",
+            _ => "f32",
+        })
+    }
+
+    /// Refuses a tensor of another shape.
+    pub fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let found = self.shape(name)?;
+        if found != shape {
+            return Err(self.wrong(format!(
+                "tensor `{name}` has the shape {found:?}, expected {shape:?}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The values of a tensor of this shape.
+    pub fn values<T: Scalar>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+        self.check_shape(name, shape)?;
+        let tensor = self.tensor(name)?;
+        let data = tensor.data();
+        let values: Vec<T> = match tensor.dtype() {
+            Dtype::F32 => {
+                let (values, _) = data.as_chunks();
+                let values = values.iter().map(|&x| f32::from_le_bytes(x));
+                values.map(|x| T::from_f64(x.into())).collect()
+            }
+            Dtype::F64 => {
+                let (values, _) = data.as_chunks();
+                let values = values.iter().map(|&x| f64::from_le_bytes(x));
+                values.map(T::from_f64).collect()
+            }
+            other => {
+                return Err(self.wrong(format!(
+                    "tensor `{name}` holds {other:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
+                )));
+            }
+        };
+        match values.iter().position(|x| !x.is_finite()) {
+            None => Ok(values),
+            Some(i) => Err(Error::NotFinite {
+                what: format!("{}: tensor `{name}`", self.path.display()),
+                value: values[i].as_f64(),
+                position: vec![i],
+            }),
+        }
+    }
+}
+
+/// A tensor to be written.
+pub(crate) struct Tensor<'a, T> {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Values<'a, T>,
+}
+
+/// Where the values of a tensor are.
+pub(crate) enum Values<'a, T> {
+    /// As they are to stand.
+    Stored(&'a [T]),
+    /// A matrix with so many columns, to be written column by column.
+    Transposed(&'a [T], usize),
+    /// Made for the file.
+    Made(Vec<T>),
+}
+
+impl<T: Scalar> Values<'_, T> {
+    fn len(&self) -> usize {
+        match self {
+            Values::Stored(values) | Values::Transposed(values, _) => values.len(),
+            Values::Made(values) => values.len(),
+        }
+    }
+
+    fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
+        let mut write = |value: &T| to.write_all(value.to_le_bytes().as_ref());
+        match self {
+            Values::Stored(values) => values.iter().try_for_each(write),
+            Values::Made(values) => values.iter().try_for_each(write),
+            Values::Transposed(values, columns) => (0..*columns)
+                .try_for_each(|j| values.iter().skip(j).step_by(*columns).try_for_each(&mut write)),
+        }
+    }
+}
+
+/// Writes a file, all or not at all.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub(crate) fn write<T: Scalar>(path: &Path, mut tensors: Vec<Tensor<'_, T>>, meta: &Value) -> Result<()> {
+    // In the order in which the library writes them.
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let header = header(&tensors, meta)
+        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+    atomic::replace(path, |file| {
+        let mut file = BufWriter::with_capacity(PIECE, file);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for tensor in &tensors {
+            tensor.values.write(&mut file)?;
+        }
+        file.flush()
+    })
+}
+
+/// The header as safetensors wants it: ended by spaces, so that the values begin where eight divides the place.
+fn header<T: Scalar>(
+    tensors: &[Tensor<'_, T>],
+    meta: &Value,
+) -> std::result::Result<String, Box<dyn std::error::Error>> {
+    let mut end = 0;
+    let infos = tensors.iter().map(|tensor| {
+        let begin = end;
+        end += tensor.values.len() * size_of::<T>();
+        let info = TensorInfo {
+            dtype: match T::NAME {
+                "f64" => Dtype::F64,
+                _ => Dtype::F32,
+            },
+            shape: tensor.shape.clone(),
+            data_offsets: (begin, end),
+        };
+        (tensor.name.clone(), info)
+    });
+    let meta = [(KEY.to_string(), serde_json::to_string(meta)?)];
+    let metadata = Metadata::new(Some(meta.into()), infos.collect())?;
+    let mut header = serde_json::to_string(&metadata)?;
+    while !header.len().is_multiple_of(LENGTH) {
+        header.push(' ');
+    }
+    Ok(header)
+}

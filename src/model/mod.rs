@@ -1,0 +1,274 @@
+//! The model file: safetensors with PyTorch's names, so that it loads into a `torch.nn.Module` of an `nn.RNN` called `rnn`
+//! and an `nn.Linear` called `decoder` as it is, and back.
+//!
+//! What else there is to know about a model (its [`Architecture`], [`About`]) is JSON in the file's metadata. A file without
+//! it, of another program, is understood by its names and shapes.
+
+pub(crate) mod file;
+mod header;
+mod names;
+
+#[cfg(doc)]
+use crate::Error;
+use crate::architecture::{Architecture, Input, Which};
+use crate::data::Vocabulary;
+use crate::{Network, Parameters, Result, Scalar};
+use file::File;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// What tensors of a checkpoint that are no weights begin with.
+pub(crate) const TRAINING: &str = "training.";
+
+/// What there is to know about a model beside its network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// What its token ids stand for; `None` for a model of numbers.
+    pub vocabulary: Option<Vocabulary>,
+    /// How it was trained, as the program records it; `null` where the file does not say.
+    pub config: Value,
+    /// Whether the file does not say what the network is: of another program, it was understood by names and shapes. Whether
+    /// it reads features or tokens, and whether its cell is tanh or relu, is an assumption then.
+    pub foreign: bool,
+}
+
+/// A network and what there is to know about it.
+///
+/// ```
+/// use bptt::model::{About, Model};
+/// use bptt::{Architecture, Cell, Head, Init, Input, Network};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let one = Architecture::new(Input::Features(4), 8, Head::softmax(3));
+/// let network = Network::<f32>::new(Architecture { cell: Cell::Relu, layers: 2, ..one }, Init::Glorot, 0)?;
+/// let model = Model { network, about: About::default() };
+/// model.write(&path)?;
+/// assert_eq!(Model::<f32>::read(&path)?, model);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model<T: Scalar> {
+    /// The network.
+    pub network: Network<T>,
+    /// The rest.
+    pub about: About,
+}
+
+impl<T: Scalar> Model<T> {
+    /// Writes the file, all or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write(path, self.network.parameters(), &self.about)
+    }
+
+    /// Reads a file, in this precision whatever the file's is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`], naming the file and what is wrong with it, a tensor that is not understood among
+    /// them; [`Error::NotFinite`] for a weight that is not a number.
+    pub fn read(path: &Path) -> Result<Self> {
+        ModelFile::read(path)?.model()
+    }
+
+    /// From the content of a file, wherever it came from; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        from_file(&File::parse(path, bytes)?)
+    }
+
+    /// The same model with an input of this kind, where its file left that open ([`About::foreign`]): features and one-hot
+    /// tokens have the same weights.
+    pub fn reading(self, tokens: bool) -> Self {
+        let old = self.network.architecture();
+        let n_x = old.input.size();
+        if !self.about.foreign || old.input.is_tokens() == tokens {
+            return self;
+        }
+        let input = if tokens { Input::Tokens(n_x) } else { Input::Features(n_x) };
+        let mut p = self.network.parameters().clone();
+        let first = p.get(Which::WeightIh(0));
+        let gates = first.len() / n_x;
+        let columns = if tokens { n_x } else { gates };
+        let turned: Vec<T> = (0..columns)
+            .flat_map(|j| first.iter().skip(j).step_by(columns).copied())
+            .collect();
+        p.get_mut(Which::WeightIh(0)).copy_from_slice(&turned);
+        let data = p.as_slice().to_vec();
+        let p = Parameters::from_vec(Architecture { input, ..old }, data);
+        Model {
+            network: Network::from_parameters(p.expect("as many weights as before")),
+            ..self
+        }
+    }
+}
+
+/// A model file that has been read and not yet interpreted: its precision is known before its weights are taken.
+#[derive(Debug)]
+pub struct ModelFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl ModelFile {
+    /// Reads a file, its tensors only after its header has been found to be one.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(ModelFile {
+            path: path.to_owned(),
+            bytes: file::read(path)?,
+        })
+    }
+
+    /// The precision of the weights: `"f32"` or `"f64"`.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn precision(&self) -> Result<&'static str> {
+        File::parse(&self.path, &self.bytes)?.precision(&Which::WeightIh(0).to_string())
+    }
+
+    /// The model, in this precision whatever the file's is.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn model<T: Scalar>(&self) -> Result<Model<T>> {
+        Model::from_bytes(&self.path, &self.bytes)
+    }
+}
+
+/// [`Model::write`] of these weights.
+pub(crate) fn write<T: Scalar>(path: &Path, p: &Parameters<T>, about: &About) -> Result<()> {
+    file::write(path, names::tensors(p), &meta(p.architecture(), about))
+}
+
+/// The tensors of a network and its metadata, for files that hold more.
+pub(crate) fn parts<'a, T: Scalar>(
+    p: &'a Parameters<T>,
+    about: &About,
+) -> (Vec<file::Tensor<'a, T>>, Value) {
+    (names::tensors(p), meta(p.architecture(), about))
+}
+
+fn meta(architecture: Architecture, about: &About) -> Value {
+    let mut meta = json!({
+        "architecture": architecture,
+        "config": about.config,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    if let Some(vocabulary) = &about.vocabulary {
+        meta["vocabulary"] = vocabulary.to_json().into();
+    }
+    meta
+}
+
+/// The network of a file and what there is to know about it.
+pub(crate) fn from_file<T: Scalar>(file: &File<'_>) -> Result<Model<T>> {
+    let vocabulary = match file.meta::<String>("vocabulary")? {
+        None => None,
+        Some(text) => Some(Vocabulary::from_json(&text).map_err(|e| file.wrong(e.to_string()))?),
+    };
+    let stated: Option<Architecture> = file.meta("architecture")?;
+    let architecture = match stated {
+        Some(architecture) => architecture,
+        None => names::architecture(file)?,
+    };
+    if let Some(vocabulary) = &vocabulary {
+        let symbols = vocabulary.len();
+        for (what, size) in [
+            ("inputs", architecture.input.size()),
+            ("outputs", architecture.head.outputs),
+        ] {
+            if size != symbols {
+                return Err(file.wrong(format!(
+                    "the network has {size} {what}, its vocabulary {symbols} tokens"
+                )));
+            }
+        }
+    }
+    let model = Model {
+        network: Network::from_parameters(names::parameters(file, architecture, TRAINING)?),
+        about: About {
+            config: file.meta("config")?.unwrap_or_default(),
+            foreign: stated.is_none(),
+            vocabulary,
+        },
+    };
+    let text = model.about.vocabulary.is_some();
+    Ok(if text { model.reading(true) } else { model })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Head;
+    use crate::cells::Cell;
+    use crate::train::{Checkpoint, Progress};
+    use ndarray::Array2;
+    use safetensors::tensor::SafeTensors;
+
+    /// The layout is the library's: what it reads and writes again is the same file.
+    #[test]
+    fn files_are_what_safetensors_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        for input in [Input::Features(3), Input::Tokens(4)] {
+            let architecture = Architecture {
+                cell: Cell::Relu,
+                layers: 2,
+                ..Architecture::new(input, 5, Head::softmax(2))
+            };
+            let network = Network::<f64>::new(architecture, crate::Init::Glorot, 1).unwrap();
+            let weights = network.parameters();
+            let checkpoint = Checkpoint {
+                parameters: weights.clone(),
+                best: weights.clone(),
+                // More than ten, so that the order of names is not that of numbers.
+                moments: vec![weights.clone(); 12],
+                state: Array2::zeros((4, architecture.state())),
+                progress: Progress::default(),
+            };
+            checkpoint.write(&path, &About::default()).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+            let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+            let again = safetensors::serialize(tensors, header.metadata().clone()).unwrap();
+            assert!(again == bytes);
+            assert_eq!(Checkpoint::read(&path).unwrap().0, checkpoint);
+            assert_eq!(Model::read(&path).unwrap().network, network);
+        }
+    }
+
+    /// Without our metadata the same network is found, but for what PyTorch's names do not say.
+    #[test]
+    fn a_foreign_file_is_understood_by_names_and_shapes() {
+        let one = Architecture::new(Input::Tokens(4), 5, Head::softmax(3));
+        let architecture = Architecture { layers: 3, ..one };
+        let network = Network::<f32>::new(architecture, crate::Init::Glorot, 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        file::write(&path, names::tensors(network.parameters()), &Value::Null).unwrap();
+        let model = Model::<f32>::read(&path).unwrap();
+        assert!(model.about.foreign);
+        assert_eq!(model.network.architecture().input, Input::Features(4));
+        assert_eq!(model.clone().reading(true).network, network);
+        assert_eq!(model.clone().reading(true).reading(false), model);
+        // A tensor more, and it is not clear what the network computes.
+        let mut more = names::tensors(network.parameters());
+        let name = "rnn.weight_hr_l0".to_string();
+        more.push(file::Tensor {
+            name,
+            shape: vec![1],
+            values: file::Values::Made(vec![1.0]),
+        });
+        file::write(&path, more, &Value::Null).unwrap();
+        let error = Model::<f32>::read(&path).unwrap_err().to_string();
+        assert!(error.contains("weight_hr_l0"), "{error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What a network should answer, and where that counts: [`Targets`], [`Answers`].
+//!
+//! | | shape | |
+//! |---|---|---|
+//! | [`Targets::Classes`] | `[N, T]` | class ids below `n_y` |
+//! | [`Targets::Distributions`] | `[N, T, n_y]` | a weight for each class |
+//! | mask | `[N, T]` | `true` where a step counts in the loss |
+//!
+//! Borrowed from the caller's arrays, batch-first. Knows shapes and ranges; nothing is copied here.
+
+use crate::{Error, Result, Scalar};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+
+/// The targets of a batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a, T> {
+    /// Class ids `[N, T]`, each below `n_y`.
+    Classes(ArrayView2<'a, u32>),
+    /// Weights `[N, T, n_y]`: the loss of a step is `-sum_k target_k log y_k`.
+    Distributions(ArrayView3<'a, T>),
+}
+
+impl<'a, T> From<&'a Array3<T>> for Targets<'a, T> {
+    fn from(x: &'a Array3<T>) -> Self {
+        Targets::Distributions(x.view())
+    }
+}
+
+impl<'a, T> From<&'a Array2<u32>> for Targets<'a, T> {
+    fn from(ids: &'a Array2<u32>) -> Self {
+        Targets::Classes(ids.view())
+    }
+}
+
+impl<T: Scalar> Targets<'_, T> {
+    /// The same, borrowed for a shorter time.
+    pub(crate) fn reborrow(&self) -> Targets<'_, T> {
+        match self {
+            Targets::Classes(ids) => Targets::Classes(ids.view()),
+            Targets::Distributions(y) => Targets::Distributions(y.view()),
+        }
+    }
+
+    /// Whether they are the targets of `n` sequences of `t` steps for a network of `n_y` outputs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Id`].
+    pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
+        match self {
+            Targets::Classes(ids) if ids.dim() != (n, t) => Err(Error::Shape {
+                what: "targets",
+                found: ids.shape().to_vec(),
+                expected: format!("[{n}, {t}] as the inputs"),
+            }),
+            Targets::Classes(ids) => check_ids("targets", ids, n_y),
+            Targets::Distributions(y) if y.dim() != (n, t, n_y) => Err(Error::Shape {
+                what: "targets",
+                found: y.shape().to_vec(),
+                expected: format!("[{n}, {t}, {n_y}] as the inputs and the network"),
+            }),
+            Targets::Distributions(_) => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn check_ids(what: &'static str, ids: &ArrayView2<'_, u32>, limit: usize) -> Result<()> {
+    match ids.indexed_iter().find(|&(_, &id)| id as usize >= limit) {
+        Some(((row, step), &id)) => Err(Error::Id {
+            what,
+            row,
+            step,
+            id,
+            limit,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What a network should answer, and where that counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers<'a, T> {
+    /// The targets.
+    pub targets: Targets<'a, T>,
+    /// `[N, T]`, `true` where a step counts in the loss; all of them where there is none.
+    pub mask: Option<ArrayView2<'a, bool>>,
+}
+
+/// Every step counts.
+impl<'a, T, A: Into<Targets<'a, T>>> From<A> for Answers<'a, T> {
+    fn from(targets: A) -> Self {
+        Answers {
+            targets: targets.into(),
+            mask: None,
+        }
+    }
+}
+
+impl<T: Scalar> Answers<'_, T> {
+    /// How many of `n` sequences' `t` steps count.
+    pub fn counted(&self, (n, t): (usize, usize)) -> u64 {
+        match self.mask {
+            Some(mask) => mask.iter().filter(|&&counts| counts).count() as u64,
+            None => (n * t) as u64,
+        }
+    }
+
+    /// Whether they are those of `n` sequences of `t` steps for a network of `n_y` outputs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Id`]; [`Error::NothingCounts`] if the mask is false everywhere.
+    pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
+        self.targets.check(n_y, (n, t))?;
+        match self.mask {
+            Some(mask) if mask.dim() != (n, t) => Err(Error::Shape {
+                what: "mask",
+                found: mask.shape().to_vec(),
+                expected: format!("[{n}, {t}] as the inputs"),
+            }),
+            _ if self.counted((n, t)) == 0 => Err(Error::NothingCounts),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Class ids `[N, T]` as distributions `[N, T, n_y]`: 1 at the class, 0 elsewhere.
+///
+/// # Errors
+/// [`Error::Id`] for an id that is not below `n_y`.
+pub fn one_hot<T: Scalar>(classes: ArrayView2<'_, u32>, n_y: usize) -> Result<Array3<T>> {
+    check_ids("targets", &classes, n_y)?;
+    let (n, t) = classes.dim();
+    let mut y = Array3::zeros((n, t, n_y));
+    for ((row, step), &class) in classes.indexed_iter() {
+        y[[row, step, class as usize]] = T::one();
+    }
+    Ok(y)
+}
