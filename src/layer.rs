@@ -112,6 +112,7 @@ pub(crate) fn forward<T: Scalar>(
             for sum in form.sums {
                 let columns = sum.columns.start * n_h..sum.columns.end * n_h;
                 let bias = &bias[columns.clone()];
+                let token;
                 let (mut start, mut x) = (Start::Bias(bias), None);
                 if sum.ih {
                     let weights = ih.next().expect("as many as sums with inputs");
@@ -121,13 +122,14 @@ pub(crate) fn forward<T: Scalar>(
                             x = Some(Source { rows, weights });
                         }
                         LayerInput::Tokens { table, ids, scale } => {
-                            start = Start::Token(Token {
+                            token = Token {
                                 table: &table[columns.start..],
                                 stride: form.gates * n_h,
                                 ids: &ids[first..],
                                 scale,
                                 bias,
-                            });
+                            };
+                            start = Start::Token(&token);
                         }
                     }
                 }

@@ -13,9 +13,6 @@ use std::ops::Range;
 /// Measured with 256 hidden units: even at 1,000 classes, BLAS a third faster at 10,000.
 const WIDE_DECODER: usize = 1 << 18;
 
-/// Elements of a network from which on its layers are packed on several threads: below, waking one takes longer.
-const PARALLEL: usize = 1 << 16;
-
 /// What the products of a pass multiply with.
 #[derive(Debug, Default)]
 pub(crate) struct PackedNetwork<T> {
@@ -82,7 +79,7 @@ impl<T: Scalar> PackedNetwork<T> {
             }
         };
         let back_layers = if back { &mut self.back[..] } else { &mut [] };
-        if architecture.len() < PARALLEL || rayon::current_thread_index().is_none() {
+        if rayon::current_thread_index().is_none() {
             let forward = self.forward.iter_mut().enumerate();
             forward.for_each(|(layer, weights)| weights.pack(p, layer));
             let back = back_layers.iter_mut().enumerate();

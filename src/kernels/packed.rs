@@ -122,7 +122,7 @@ pub enum Start<'a, T> {
     Bias(&'a [T]),
     /// `bias + scale table[ids[i]]` for row `i` of the output: a bias, and what a one-hot row of size `scale` times a matrix
     /// comes to. An id beyond the table stands for a row of zeros.
-    Token(Token<'a, T>),
+    Token(&'a Token<'a, T>),
 }
 
 /// The parts of [`Start::Token`].
@@ -251,7 +251,7 @@ struct Job<'a, T> {
 impl<T: Number> Job<'_, T> {
     /// Block of rows, block of depth, panel, tile: what is read again and again stays in the caches.
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, out: &mut [T]) {
+    fn run<S: Simd>(&self, simd: S, out: &mut [T]) {
         let lanes = T::Vector::<S>::LEN;
         let n = self.n;
         let depth = self.sources.iter().map(|source| source.weights.k).sum();
@@ -278,7 +278,7 @@ impl<T: Number> Job<'_, T> {
     /// what is left of `out`, a tile is summed in `edge`.
     #[inline(always)]
     fn panel<S: Simd, const NV: usize>(
-        self,
+        &self,
         simd: S,
         out: &mut [T],
         edge: &mut [T],
@@ -311,23 +311,16 @@ impl<T: Number> Job<'_, T> {
                     start.copy(row + r, out, columns.clone(), to);
                 }
             }
-            let (job, sums, stride) = match whole {
-                true => (Job { start, ..self }, &mut out[first..], self.stride),
-                false => (
-                    Job {
-                        start: Start::Out,
-                        ..self
-                    },
-                    &mut *edge,
-                    width,
-                ),
+            let (start, sums, stride) = match whole {
+                true => (start, &mut out[first..], self.stride),
+                false => (Start::Out, &mut *edge, width),
             };
             macro_rules! tile_of {
                 ($($h:literal)*) => {
                     match height {
                         // What a level has no registers for is not even compiled for it.
                         $($h => if const { $h <= TALLEST / 2 || size_of::<T::Vector<S>>() == 64 } {
-                            simd.vectorize(#[inline(always)] || job.tile::<S, $h, NV>(simd, sums, stride, [row, first], part));
+                            simd.vectorize(#[inline(always)] || self.tile::<S, $h, NV>(simd, start, sums, stride, [row, first], part));
                         },)*
                         _ => unreachable!("a tile has 1 to {TALLEST} rows"),
                     }
@@ -345,11 +338,12 @@ impl<T: Number> Job<'_, T> {
 
     /// `MR` rows by `NV` vectors, summed in registers over one part of the depth. The loops that touch the sums are so short
     /// that the compiler unrolls them all: with one that it does not, the sums live in memory and the tile takes twice as long.
-    #[allow(unsafe_code, clippy::needless_range_loop)]
+    #[allow(unsafe_code, clippy::needless_range_loop, clippy::too_many_arguments)]
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NV: usize>(
-        self,
+        &self,
         simd: S,
+        start: Start<'_, T>,
         out: &mut [T],
         stride: usize,
         [row, first]: [usize; 2],
@@ -367,7 +361,7 @@ impl<T: Number> Job<'_, T> {
                 }
             };
         }
-        match self.start {
+        match start {
             Start::Zero => {}
             Start::Out => start_from!(r => out[r * stride..]),
             Start::Bias(bias) => start_from!(r => bias[first..]),
@@ -509,7 +503,7 @@ mod tests {
                 let ids = [4, 0, u32::MAX, 4];
                 let token = Token { table: &table[3..], stride: 22, ids: &ids, scale: 1.25, bias: &bias };
                 let mut out = vec![f32::NAN; ids.len() * m];
-                product(level, Start::Token(token), &[], Out::whole(&mut out, m));
+                product(level, Start::Token(&token), &[], Out::whole(&mut out, m));
                 for (row, id) in out.chunks(m).zip(ids) {
                     for (c, &out) in row.iter().enumerate() {
                         let w = table.get(id as usize * 22 + 3 + c).map_or(0.0, |w| w * 1.25);
