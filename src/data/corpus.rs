@@ -3,10 +3,10 @@
 //! Knows its vocabulary; knows nothing of batches.
 
 use super::documents::Documents;
-use super::files::{Piece, Place, Reading, for_each_piece, place_of};
 use super::ids::Ids;
-use super::intern::{Interner, WordLimits};
-use super::tokens::Tokens;
+use super::interner::{Interner, WordLimits};
+use super::sharded_ids::Tokens;
+use super::text::{Piece, Place, Reading, for_each_piece, place_of};
 use super::vocabulary::{END_OF_LINE_ID, MOST_SYMBOLS, TokenKind, Vocabulary};
 use crate::ranks::{Ranks, Values, total};
 use crate::{Error, Result};

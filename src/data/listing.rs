@@ -3,7 +3,7 @@
 //! A file that is named must be there; a folder may hold anything, and what is not UTF-8 or is empty is skipped and
 //! counted. Of several ranks, each reads an even share of the bytes of all files together.
 
-use super::files::is_text;
+use super::text::is_text;
 use crate::deal::piece;
 use crate::ranks::{self, Ranks, Values};
 use crate::{Error, Result, file};

@@ -14,12 +14,12 @@
 //! can be resumed. Knows nothing of networks: who trains carries the states
 //! ([`train::CarriedState`](crate::train::CarriedState)).
 
-use super::buffers::Buffers;
+use super::collate::Buffers;
 use super::corpus::Corpus;
-use super::pieces::Pieces;
+use super::evaluation::Pieces;
 use super::sequences::Sequences;
+use super::sharded_ids::Needs;
 use super::streams::Streams;
-use super::tokens::Needs;
 use crate::deal::Share;
 use crate::ranks::Ranks;
 use crate::{Batch, Error, Result, Scalar};
@@ -434,5 +434,4 @@ fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "loader_tests.rs"]
 mod tests;

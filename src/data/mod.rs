@@ -3,22 +3,23 @@
 //! | file | from | to |
 //! |---|---|---|
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
-//! | `intern` | a text read once | a vocabulary and the ids |
+//! | `interner` | a text read once | a vocabulary and the ids |
 //! | `listing` | files and folders | which are read, and which of their bytes by whom |
-//! | `files` | these files | texts, piece by piece |
-//! | `ids`, `tokens` | ids | the smallest integers: [`Ids`]; those of a text that a rank has |
+//! | `text` | these files | texts, piece by piece |
+//! | `ids`, `sharded_ids` | ids | the smallest integers: [`Ids`]; those of a text that a rank has |
 //! | `corpus` | text | one long row of ids, in documents: [`Corpus`] |
-//! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
-//! | `column` | an array of it | parts of it, whenever they are needed |
+//! | `array` | an `.npy` array | numbers of any type, the size checked first |
+//! | `on_disk` | an `.npy` array in a file | parts of it, whenever they are needed |
+//! | `archive` | an `.npz` archive | its arrays |
 //! | `npz` | those arrays | [`Sequences`], checked |
 //! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
-//! | `stored` | arrays in a file | [`Sequences`] that are read when they are needed |
+//! | `npz_on_disk` | arrays in a file | [`Sequences`] that are read when they are needed |
 //! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `documents` | their lengths | the predictions of each, part by part |
 //! | `streams` | a number of predictions | contiguous streams and their windows, to train on |
-//! | `pieces` | documents | pieces side by side and their windows, to evaluate |
-//! | `buffers` | the steps of a window | arrays that are used again |
+//! | `evaluation` | documents | pieces side by side and their windows, to evaluate |
+//! | `collate` | the steps of a window | arrays that are used again |
 //! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
 //!
 //! ```
@@ -36,34 +37,34 @@
 //! Everything here is silent, and no file's content makes it panic: what is wrong comes back as an
 //! error that names the file.
 
-mod buffers;
-mod column;
+mod archive;
+mod array;
+mod collate;
 mod corpus;
 mod decoder;
 mod documents;
-mod files;
+mod evaluation;
 mod ids;
-mod intern;
+mod interner;
 mod listing;
 mod loader;
-mod npy;
 mod npz;
-mod pieces;
+mod npz_on_disk;
+mod on_disk;
 mod reber;
 mod sequences;
-mod stored;
+mod sharded_ids;
 mod streams;
-mod tokens;
+mod text;
 mod vocabulary;
-mod zip_directory;
 
 pub use corpus::Corpus;
 pub use decoder::Decoder;
-pub use files::Reading;
 pub use ids::Ids;
-pub use intern::WordLimits;
+pub use interner::WordLimits;
 pub use listing::file_fingerprint;
 pub use loader::{Loader, Position, Row, Window};
 pub use reber::{best_loss, reber};
 pub use sequences::{OwnedInputs, OwnedTargets, Sequences};
+pub use text::Reading;
 pub use vocabulary::{TokenKind, Vocabulary};

@@ -11,7 +11,8 @@
 //! Inputs beyond `lengths` become zero and targets there do not count; targets where a `mask` is
 //! false neither. Such padding may be anything: a negative id, a NaN.
 
-use super::npy::{Archive, Numbers};
+use super::archive::Archive;
+use super::array::Numbers;
 use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
 use crate::{Error, Result, Scalar};
 use ndarray::{Array2, Array3};
@@ -74,10 +75,22 @@ impl<T: Scalar> Sequences<T> {
 pub(super) trait Arrays {
     /// The file.
     fn path(&self) -> &Path;
-    /// An array, if it is there; or of each the same rows.
+    /// The names of all its arrays.
+    fn names(&self) -> Vec<&str>;
+    /// An array, or some rows of it; `None` if the file has none of this name.
     fn read(&mut self, name: &'static str) -> Result<Option<Numbers>>;
+
     /// An array that must be there.
-    fn require(&mut self, name: &'static str) -> Result<Numbers>;
+    fn require(&mut self, name: &'static str) -> Result<Numbers> {
+        self.read(name)?.ok_or_else(|| {
+            let names = self.names();
+            let found = match names.is_empty() {
+                true => "is empty".to_owned(),
+                false => format!("has {names:?}"),
+            };
+            self.error(format!("no array `{name}`: the archive {found}"))
+        })
+    }
 
     fn error(&self, problem: String) -> Error {
         Error::file(self.path(), problem)
@@ -93,8 +106,8 @@ impl<R: Read + Seek> Arrays for Archive<R> {
         self.read(name)
     }
 
-    fn require(&mut self, name: &'static str) -> Result<Numbers> {
-        self.require(name)
+    fn names(&self) -> Vec<&str> {
+        self.names()
     }
 }
 
@@ -272,7 +285,7 @@ fn to_ids(
     numbers: Numbers,
     used: Option<&[bool]>,
 ) -> Result<Vec<u32>> {
-    let result = numbers.into_ids(used);
+    let result = numbers.into_ids(|i| used.is_none_or(|used| used[i]));
     result.map_err(|problem| arrays.error(format!("array `{name}`: {problem}")))
 }
 
@@ -305,5 +318,4 @@ pub(super) fn in_file(path: &Path, error: Error) -> Error {
 }
 
 #[cfg(test)]
-#[path = "npz_tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@
 //! Targets where no step counts are set to zero, whatever they were. The arrays are in memory, or stay in their file
 //! ([`Sequences::open_npz`]). Knows nothing of file formats or batches.
 
-use super::stored::Stored;
+use super::npz_on_disk::Stored;
 use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::SeedableRng;
@@ -549,5 +549,4 @@ fn check_distributions<T: Scalar>(
 }
 
 #[cfg(test)]
-#[path = "sequences_tests.rs"]
 mod tests;

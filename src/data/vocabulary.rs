@@ -8,8 +8,8 @@
 //!
 //! Knows nothing of files or of how often a symbol occurs.
 
-use super::files::Place;
-use super::intern::{CharIds, WordIds};
+use super::interner::{CharIds, WordIds};
+use super::text::Place;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -5,10 +5,11 @@
 //! which the rows are in one place: as `numpy.savez` writes them; of `numpy.savez_compressed` every rank reads and keeps
 //! all.
 
-use super::column::Column;
+use super::archive::Archive;
+use super::array::Numbers;
 use super::listing::Listing;
-use super::npy::{Archive, Numbers};
 use super::npz::{ARRAYS, Arrays, Stated, assembled, in_file};
+use super::on_disk::DiskArray;
 use super::sequences::{Array, Sequences};
 use crate::deal::piece;
 use crate::ranks::{self, Ranks, broadcast_bytes, each};
@@ -42,7 +43,7 @@ struct Set {
 /// An array that stays where it is.
 #[derive(Debug)]
 pub(super) struct Kept {
-    column: Column,
+    column: DiskArray,
     /// It may be anything where the mask is false, and is read as zero.
     padded: bool,
 }
@@ -50,7 +51,7 @@ pub(super) struct Kept {
 /// Some rows of each array.
 struct Chunk<'a> {
     path: &'a Path,
-    columns: &'a [Column],
+    columns: &'a [DiskArray],
     rows: Range<usize>,
     /// Of each array as far as it has been read.
     sums: Vec<Hasher>,
@@ -63,16 +64,16 @@ impl Arrays for Chunk<'_> {
 
     fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
         let mut columns = self.columns.iter().zip(&mut self.sums);
-        let found = columns.find(|(column, _)| column.name() == name);
-        let numbers = found.map(|(column, sum)| match column.has_rows() {
+        let found = columns.find(|(column, _)| column.name == name);
+        let numbers = found.map(|(column, sum)| match has_rows(column) {
             true => column.rows(self.rows.clone(), sum),
             false => column.all(sum),
         });
         numbers.transpose()
     }
 
-    fn require(&mut self, name: &'static str) -> Result<Numbers> {
-        Ok(self.read(name)?.expect("regular arrays have it"))
+    fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|column| column.name).collect()
     }
 }
 
@@ -83,11 +84,11 @@ impl<T: Scalar> Sequences<T> {
     /// As [`Sequences::read_npz`].
     pub fn open_npz_memory(path: &Path) -> Result<f64> {
         let archive = Archive::headers(path, &ARRAYS)?;
-        let columns = archive.columns(&ARRAYS)?;
+        let columns = archive.on_disk(&ARRAYS)?;
         match columns.filter(|columns| are_regular(columns)) {
             None => Self::npz_memory(path, true),
             Some(columns) => {
-                let row: usize = columns_of_rows(&columns).map(Column::row_bytes).sum();
+                let row: usize = columns_of_rows(&columns).map(DiskArray::row_bytes).sum();
                 let (n, t) = (columns[0].shape()[0], columns[0].shape()[1]);
                 // What is read at a time, as it is and checked, ids of one byte as such of four; the mask in two forms;
                 // which row and how long each sequence is, and when it comes.
@@ -111,12 +112,12 @@ impl<T: Scalar> Sequences<T> {
         if let Some(ranks) = ranks {
             ranks::agree(ranks, "other data", &archive.checksums(&ARRAYS))?;
         }
-        let columns = archive.columns(&ARRAYS)?;
+        let columns = archive.on_disk(&ARRAYS)?;
         let Some(columns) = columns.filter(|columns| are_regular(columns)) else {
             // What is wrong with them, if anything is, is found here.
             return Self::from_archive(archive);
         };
-        let is_there = |name| columns.iter().any(|column| column.name() == name);
+        let is_there = |name| columns.iter().any(|column| column.name == name);
         let padded = is_there("lengths");
         let masked = padded || is_there("mask");
         let (n, t) = (columns[0].shape()[0], columns[0].shape()[1]);
@@ -130,9 +131,9 @@ impl<T: Scalar> Sequences<T> {
         let own = ranks.map_or(0..n, |ranks| piece(ranks.rank(), ranks.size(), n));
         let (mut found, mut mask) = chunk.check::<T>(own.clone(), stated)?;
         for (column, sum) in columns.iter().zip(chunk.sums) {
-            let rows = if column.has_rows() { own.len() } else { 1 };
+            let rows = if has_rows(column) { own.len() } else { 1 };
             let own = [sum.finalize().into(), (rows * column.row_bytes()) as u64];
-            let parts = match ranks.filter(|_| column.has_rows()) {
+            let parts = match ranks.filter(|_| has_rows(column)) {
                 Some(ranks) => each(ranks, own),
                 None => vec![own],
             };
@@ -152,7 +153,7 @@ impl<T: Scalar> Sequences<T> {
         });
         let mut columns = columns;
         let mut take = |name| {
-            let at = columns.iter().position(|column| column.name() == name);
+            let at = columns.iter().position(|column| column.name == name);
             columns.swap_remove(at.expect("regular arrays have it"))
         };
         let set = Set {
@@ -186,7 +187,9 @@ impl Chunk<'_> {
         rows: Range<usize>,
         stated: Stated,
     ) -> Result<((usize, usize), Vec<u8>)> {
-        let row_bytes: usize = columns_of_rows(self.columns).map(Column::row_bytes).sum();
+        let row_bytes: usize = columns_of_rows(self.columns)
+            .map(DiskArray::row_bytes)
+            .sum();
         let (mut found, mut mask) = ((0, 0), Vec::new());
         let n = self.columns[0].shape()[0];
         let at_once = (CHUNK / row_bytes).max(1);
@@ -207,8 +210,13 @@ impl Chunk<'_> {
     }
 }
 
+/// Whether it has a row for each sequence.
+fn has_rows(array: &DiskArray) -> bool {
+    !matches!(array.name, "n_x" | "n_y")
+}
+
 /// Those of which every sequence has a row of several numbers.
-fn columns_of_rows(columns: &[Column]) -> impl Iterator<Item = &Column> {
+fn columns_of_rows(columns: &[DiskArray]) -> impl Iterator<Item = &DiskArray> {
     columns.iter().filter(|column| column.shape().len() > 1)
 }
 
@@ -318,20 +326,22 @@ impl Kept {
 }
 
 /// Whether these arrays are a set of the forms that are read, as far as their shapes and types tell.
-fn are_regular(columns: &[Column]) -> bool {
-    let of = |name| columns.iter().find(|column| column.name() == name);
+fn are_regular(columns: &[DiskArray]) -> bool {
+    let of = |name| columns.iter().find(|column| column.name == name);
     let (Some(inputs), Some(targets)) = (of("inputs"), of("targets")) else {
         return false;
     };
-    let forms = |column: &Column| match column.shape() {
-        [_, _] => column.is_integer(),
-        [_, _, _] => column.is_float(),
+    let forms = |column: &DiskArray| match column.shape() {
+        [_, _] => column.layout.is_integer(),
+        [_, _, _] => column.layout.is_float(),
         _ => false,
     };
     let lengths_or_mask = match (of("lengths"), of("mask")) {
         (None, None) => true,
-        (Some(lengths), None) => lengths.is_integer() && lengths.shape() == &inputs.shape()[..1],
-        (None, Some(mask)) => !mask.is_float() && mask.shape() == &inputs.shape()[..2],
+        (Some(lengths), None) => {
+            lengths.layout.is_integer() && lengths.shape() == &inputs.shape()[..1]
+        }
+        (None, Some(mask)) => !mask.layout.is_float() && mask.shape() == &inputs.shape()[..2],
         (Some(_), Some(_)) => false,
     };
     let sizes = [of("n_x"), of("n_y")].into_iter().flatten();
@@ -344,7 +354,7 @@ fn are_regular(columns: &[Column]) -> bool {
         && lengths_or_mask
         && sizes
             .into_iter()
-            .all(|size| size.is_integer() && size.shape().iter().all(|&n| n == 1))
+            .all(|size| size.layout.is_integer() && size.shape().iter().all(|&n| n == 1))
 }
 
 /// An error in rows that begin at `begin`, as one of all `n` rows.
@@ -362,5 +372,4 @@ fn larger(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
 }
 
 #[cfg(test)]
-#[path = "stored_tests.rs"]
 mod tests;

@@ -7,8 +7,8 @@
 //!
 //! So no text has to be held, or read again, until its vocabulary is known.
 
-use super::files::Piece;
 use super::ids::Ids;
+use super::text::Piece;
 use super::vocabulary::{
     END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, for_each_word, utf8,
 };

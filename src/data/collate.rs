@@ -5,8 +5,8 @@
 use super::documents::Documents;
 use super::loader::Row;
 use super::sequences::{Array, Sequences};
+use super::sharded_ids::{Needs, Tokens};
 use super::streams::Streams;
-use super::tokens::{Needs, Tokens};
 use crate::deal::Share;
 use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
 use ndarray::{ArrayView2, ArrayView3};
