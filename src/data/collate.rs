@@ -5,7 +5,7 @@
 use super::documents::Documents;
 use super::loader::Row;
 use super::sequences::{Array, Sequences};
-use super::sharded_ids::{Needs, Tokens};
+use super::sharded_ids::{Requests, ShardedIds};
 use super::streams::Streams;
 use crate::deal::Share;
 use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
@@ -94,7 +94,7 @@ impl<T: Scalar> Buffers<T> {
     }
 
     /// Adds the tokens that the rows laid out read and predict to those that their ranks need.
-    pub fn note(&mut self, needs: &mut Needs) {
+    pub fn note(&mut self, needs: &mut Requests) {
         let (n, lengths) = (self.parts.len(), lengths_of(&self.lengths));
         let whose = self.share.as_mut().map(|share| share.of(n, lengths));
         let rows = whose.into_iter().flatten().zip(&self.parts);
@@ -104,7 +104,7 @@ impl<T: Scalar> Buffers<T> {
     }
 
     /// The rows laid out, zero beyond their ends.
-    pub fn gather(&mut self, tokens: &Tokens) -> (Batch<'_, T>, &[Row]) {
+    pub fn gather(&mut self, tokens: &ShardedIds) -> (Batch<'_, T>, &[Row]) {
         let (n, steps) = (self.parts.len(), self.steps);
         let own = Own::new(self.share.as_mut(), n, lengths_of(&self.lengths));
         for (ids, after) in [(&mut self.tokens, 0), (&mut self.classes, 1)] {

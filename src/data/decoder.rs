@@ -6,7 +6,9 @@
 //! | `byte` | a character once its last byte is there; what is no UTF-8 becomes U+FFFD |
 //! | `word` | a space before each word but the first of a line; `<eos>` ends the line |
 
-use super::vocabulary::{END_OF_LINE_ID, TokenKind, Vocabulary};
+use super::symbols::END_OF_LINE_ID;
+use super::text::TokenKind;
+use super::vocabulary::Vocabulary;
 
 /// Turns ids into text, one after another.
 ///

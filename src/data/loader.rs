@@ -18,7 +18,7 @@ use super::collate::Buffers;
 use super::corpus::Corpus;
 use super::evaluation::Pieces;
 use super::sequences::Sequences;
-use super::sharded_ids::Needs;
+use super::sharded_ids::Requests;
 use super::streams::Streams;
 use crate::deal::Share;
 use crate::ranks::Ranks;
@@ -205,7 +205,7 @@ impl<T: Scalar> Loader<T> {
         buffers.share = Some(Share::new(ranks.rank(), ranks.size(), shards));
         let (tokens, needs) = match &mut self.source {
             Source::Text { corpus, streams } if corpus.tokens.is_part() => {
-                let mut needs = Needs::new(&corpus.tokens, ranks);
+                let mut needs = Requests::new(&corpus.tokens, ranks);
                 for window in 0..streams.windows() {
                     buffers.lay_out_streams(&corpus.documents, streams, window);
                     buffers.note(&mut needs);
@@ -213,7 +213,7 @@ impl<T: Scalar> Loader<T> {
                 (&mut corpus.tokens, needs)
             }
             Source::Pieces { corpus, pieces } if corpus.tokens.is_part() => {
-                let mut needs = Needs::new(&corpus.tokens, ranks);
+                let mut needs = Requests::new(&corpus.tokens, ranks);
                 for window in 0..pieces.windows() {
                     buffers.lay_out_pieces(pieces.window(window).0);
                     buffers.note(&mut needs);

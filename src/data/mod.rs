@@ -2,11 +2,13 @@
 //!
 //! | file | from | to |
 //! |---|---|---|
+//! | `listing` | files and folders | which are read, and which of their bytes by which rank |
+//! | `fingerprint` | files | a number that tells them apart; whether all ranks see the same files |
+//! | `text` | these files | texts, piece by piece |
+//! | `symbols` | characters and words | ids in the order of first appearance |
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
 //! | `interner` | a text read once | a vocabulary and the ids |
-//! | `listing` | files and folders | which are read, and which of their bytes by whom |
-//! | `text` | these files | texts, piece by piece |
-//! | `ids`, `sharded_ids` | ids | the smallest integers: [`Ids`]; those of a text that a rank has |
+//! | `ids`, `sharded_ids` | ids | the smallest integers: [`Ids`]; the ids of a text that this rank has |
 //! | `corpus` | text | one long row of ids, in documents: [`Corpus`] |
 //! | `array` | an `.npy` array | numbers of any type, the size checked first |
 //! | `on_disk` | an `.npy` array in a file | parts of it, whenever they are needed |
@@ -44,6 +46,7 @@ mod corpus;
 mod decoder;
 mod documents;
 mod evaluation;
+mod fingerprint;
 mod ids;
 mod interner;
 mod listing;
@@ -55,16 +58,17 @@ mod reber;
 mod sequences;
 mod sharded_ids;
 mod streams;
+mod symbols;
 mod text;
 mod vocabulary;
 
 pub use corpus::Corpus;
 pub use decoder::Decoder;
+pub use fingerprint::file_fingerprint;
 pub use ids::Ids;
-pub use interner::WordLimits;
-pub use listing::file_fingerprint;
 pub use loader::{Loader, Position, Row, Window};
 pub use reber::{best_loss, reber};
 pub use sequences::{OwnedInputs, OwnedTargets, Sequences};
-pub use text::Reading;
-pub use vocabulary::{TokenKind, Vocabulary};
+pub use symbols::WordLimits;
+pub use text::{Reading, TokenKind};
+pub use vocabulary::Vocabulary;

@@ -7,6 +7,7 @@
 
 use super::archive::Archive;
 use super::array::Numbers;
+use super::fingerprint;
 use super::listing::Listing;
 use super::npz::{ARRAYS, Arrays, Stated, assembled, in_file};
 use super::on_disk::DiskArray;
@@ -106,7 +107,7 @@ impl<T: Scalar> Sequences<T> {
     /// they compare them, which is here and there.
     pub fn open_npz(path: &Path, ranks: Option<&dyn Ranks>) -> Result<Self> {
         if let Some(ranks) = ranks {
-            Listing::of(&[path.to_owned()])?.agree(ranks)?;
+            fingerprint::agree(&Listing::of(&[path.to_owned()])?, ranks)?;
         }
         let archive = Archive::open(path, &ARRAYS)?;
         if let Some(ranks) = ranks {
