@@ -1,53 +1,49 @@
-//! The arrays of a window, gathered from a corpus or a set into buffers that are used again.
+//! The arrays of a window, filled from a text or a set; each window uses the memory of the one before: [`Collator`].
 //!
 //! Knows which steps it was asked for; knows nothing of epochs or orders.
 
 use super::documents::Documents;
-use super::loader::Row;
-use super::sequences::{Array, Sequences};
+use super::sequences::Sequences;
 use super::sharded_ids::{Requests, ShardedIds};
+use super::store::{SetArray, Store, matrix};
 use super::streams::Streams;
+use super::window::Row;
 use crate::deal::Share;
 use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
-use ndarray::{ArrayView2, ArrayView3};
+use ndarray::s;
 use std::ops::Range;
 
-/// The arrays of the current window, each used by some sources only.
-#[derive(Clone, Debug)]
-pub(super) struct Buffers<T> {
-    features: Vec<T>,
-    tokens: Vec<u32>,
-    classes: Vec<u32>,
-    distributions: Vec<T>,
+/// The arrays of the current window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Collator<T> {
+    inputs: Buffer<T>,
+    targets: Buffer<T>,
+    /// Empty if there is no mask.
     mask: Vec<bool>,
+    /// How many steps of each row are run; empty if all rows have the steps of the window.
     lengths: Vec<usize>,
-    /// Of several ranks, which sequences are gathered; inputs and targets of the others are anything.
+    /// The steps of the longest row.
+    steps: usize,
+    /// With several ranks, which rank has which row. A rank fills in only its own rows; inputs and targets of the other
+    /// rows may be anything.
     pub share: Option<Share>,
-    /// The first token of each row of text, and its steps.
+    /// Whether each row is this rank's own.
+    own: Vec<bool>,
+    /// Of a window of text, the first token that each row reads, and the row's steps.
     parts: Vec<(usize, usize)>,
     rows: Vec<Row>,
-    /// Of the longest row.
-    steps: usize,
 }
 
-impl<T: Scalar> Buffers<T> {
-    pub fn new() -> Self {
-        Buffers {
-            features: Vec::new(),
-            tokens: Vec::new(),
-            classes: Vec::new(),
-            distributions: Vec::new(),
-            mask: Vec::new(),
-            lengths: Vec::new(),
-            parts: Vec::new(),
-            rows: Vec::new(),
-            steps: 0,
-            share: None,
-        }
-    }
+/// Inputs or targets of the window: floats or ids.
+#[derive(Clone, Debug, Default)]
+struct Buffer<T> {
+    floats: Vec<T>,
+    ids: Vec<u32>,
+}
 
-    /// Lays out a window of every stream, a row for each part of a document; returns whether the rows do not just go on
-    /// from the same rows of the window before.
+impl<T: Scalar> Collator<T> {
+    /// Lays out a window of every stream, a row for each part of a document. Returns whether the rows are others than those
+    /// of the window before, or begin documents.
     pub fn lay_out_streams(
         &mut self,
         documents: &Documents,
@@ -66,69 +62,64 @@ impl<T: Scalar> Buffers<T> {
         }
         let as_before = self.rows.len() == streams.count
             && (window == 0 || self.rows.iter().all(|row| !row.fresh));
-        self.lay_out(false);
+        self.lay_out();
         !as_before
     }
 
-    /// Lays out a window of pieces of documents.
-    pub fn lay_out_pieces(&mut self, rows: impl Iterator<Item = (usize, usize)>) {
+    /// Lays out a window of text whose rows are given by their first token and their steps.
+    pub fn lay_out_rows(&mut self, rows: impl Iterator<Item = (usize, usize)>) {
         self.parts.clear();
         self.parts.extend(rows);
-        self.lay_out(true);
+        self.lay_out();
     }
 
-    /// The parts as rows. Where no state is needed after them, one step fewer is masked: cheaper than to sort by length.
-    fn lay_out(&mut self, may_mask: bool) {
+    fn lay_out(&mut self) {
         let lengths = self.parts.iter().map(|part| part.1);
-        let least = lengths.clone().min().unwrap_or(0);
-        let steps = lengths.clone().max().unwrap_or(0);
-        self.mask.clear();
+        self.steps = lengths.clone().max().unwrap_or(0);
         self.lengths.clear();
-        if may_mask && least + 1 == steps {
-            let counts = lengths.flat_map(|own| (0..steps).map(move |step| step < own));
-            self.mask.extend(counts);
-        } else if least < steps {
+        if lengths.clone().any(|steps| steps < self.steps) {
             self.lengths.extend(lengths);
         }
-        self.steps = steps;
     }
 
-    /// Adds the tokens that the rows laid out read and predict to those that their ranks need.
-    pub fn note(&mut self, needs: &mut Requests) {
+    /// Adds the tokens that the rows laid out read and predict to what the rows' ranks request.
+    pub fn request(&mut self, requests: &mut Requests) {
         let (n, lengths) = (self.parts.len(), lengths_of(&self.lengths));
-        let whose = self.share.as_mut().map(|share| share.of(n, lengths));
-        let rows = whose.into_iter().flatten().zip(&self.parts);
+        let ranks = self.share.as_mut().map(|share| share.of(n, lengths));
+        let rows = ranks.into_iter().flatten().zip(&self.parts);
         for (&rank, &(token, steps)) in rows.filter(|(_, part)| part.1 > 0) {
-            needs.push(rank, token..token + steps + 1);
+            requests.push(rank, token..token + steps + 1);
         }
     }
 
-    /// The rows laid out, zero beyond their ends.
-    pub fn gather(&mut self, tokens: &ShardedIds) -> (Batch<'_, T>, &[Row]) {
+    /// The rows of text that were laid out, zero beyond their ends.
+    pub fn text(&mut self, tokens: &ShardedIds) -> (Batch<'_, T>, &[Row]) {
         let (n, steps) = (self.parts.len(), self.steps);
-        let own = Own::new(self.share.as_mut(), n, lengths_of(&self.lengths));
-        for (ids, after) in [(&mut self.tokens, 0), (&mut self.classes, 1)] {
+        self.find_own(n);
+        for (ids, after) in [(&mut self.inputs.ids, 0), (&mut self.targets.ids, 1)] {
             ids.resize(n * steps, 0);
-            let rows = ids.chunks_exact_mut(steps).zip(&self.parts).enumerate();
-            for (i, (row, &(token, length))) in rows {
-                if own.has(i) && length > 0 {
+            let rows = ids.chunks_exact_mut(steps).zip(&self.parts);
+            for ((row, &(token, length)), &own) in rows.zip(&self.own) {
+                if own && length > 0 {
                     tokens.copy_to(token + after, &mut row[..length]);
                 }
                 row[length..].fill(0);
             }
         }
         let batch = Batch {
-            inputs: Inputs::Tokens(matrix((n, steps), &self.tokens)),
+            inputs: Inputs::Tokens(matrix((n, steps), &self.inputs.ids)),
             answers: Answers {
-                targets: Targets::Classes(matrix((n, steps), &self.classes)),
-                mask: (!self.mask.is_empty()).then(|| matrix((n, steps), &self.mask)),
+                targets: Targets::Classes(matrix((n, steps), &self.targets.ids)),
+                mask: None,
             },
             lengths: lengths_of(&self.lengths),
         };
         (batch, &self.rows)
     }
 
-    /// Some steps of some sequences.
+    /// Some steps of some sequences, as far as they have to be run for the loss of a causal network; zero beyond.
+    ///
+    /// Nothing that is left out can be missed: after the last step of a sequence that counts, no state of it is used again.
     ///
     /// # Errors
     /// [`crate::Error::File`] if they are in a file, and that is not any more what it was.
@@ -138,112 +129,102 @@ impl<T: Scalar> Buffers<T> {
         rows: &[usize],
         steps: Range<usize>,
     ) -> Result<Batch<'_, T>> {
-        let lengths = set.lengths().map(|lengths| {
-            let own = rows
-                .iter()
-                .map(|&row| lengths[row].clamp(steps.start, steps.end) - steps.start);
-            self.lengths.clear();
-            self.lengths.extend(own);
-            &self.lengths[..]
-        });
+        self.lengths.clear();
+        if let Some(run) = set.run_lengths() {
+            let within = |&row: &usize| run[row].clamp(steps.start, steps.end) - steps.start;
+            self.lengths.extend(rows.iter().map(within));
+        }
+        self.mask.clear();
+        // Every rank counts all steps that count.
+        if let Some(mask) = set.mask() {
+            for &row in rows {
+                self.mask.extend(mask.slice(s![row, steps.clone()]));
+            }
+        }
+        self.find_own(rows.len());
         let part = Part {
             rows,
-            own: Own::new(self.share.as_mut(), rows.len(), lengths),
             steps,
+            own: &self.own,
+            lengths: lengths_of(&self.lengths),
         };
         let shape = (rows.len(), part.steps.len());
-        let steps = || part.steps.clone();
-        let inputs = match set.width(Array::Inputs) {
-            Some(n_x) => {
-                part.gather(n_x, &mut self.features, |row, out| {
-                    set.copy_floats(Array::Inputs, row, steps(), out)
-                })?;
-                Inputs::Dense(cube(shape, n_x, &self.features))
-            }
-            None => {
-                part.gather(1, &mut self.tokens, |row, out| {
-                    set.copy_ids(Array::Inputs, row, steps(), out)
-                })?;
-                Inputs::Tokens(matrix(shape, &self.tokens))
-            }
-        };
-        let targets = match set.width(Array::Targets) {
-            Some(n_y) => {
-                part.gather(n_y, &mut self.distributions, |row, out| {
-                    set.copy_floats(Array::Targets, row, steps(), out)
-                })?;
-                Targets::Distributions(cube(shape, n_y, &self.distributions))
-            }
-            None => {
-                part.gather(1, &mut self.classes, |row, out| {
-                    set.copy_ids(Array::Targets, row, steps(), out)
-                })?;
-                Targets::Classes(matrix(shape, &self.classes))
-            }
-        };
-        // Every rank counts all steps that count.
-        self.mask.clear();
-        for &row in rows {
-            let mask = set.mask_of(row, steps());
-            self.mask.extend_from_slice(mask.unwrap_or_default());
-        }
-        let mask = (!self.mask.is_empty()).then(|| matrix(shape, &self.mask));
+        let (inputs, targets) = set.arrays();
+        part.fill(inputs, &[], &mut self.inputs)?;
+        part.fill(targets, &self.mask, &mut self.targets)?;
         Ok(Batch {
-            inputs,
-            answers: Answers { targets, mask },
-            lengths,
+            inputs: inputs.as_inputs(shape, &self.inputs.floats, &self.inputs.ids),
+            answers: Answers {
+                targets: targets.as_targets(shape, &self.targets.floats, &self.targets.ids),
+                mask: (!self.mask.is_empty()).then(|| matrix(shape, &self.mask)),
+            },
+            lengths: lengths_of(&self.lengths),
         })
+    }
+
+    /// Finds out which of `n` rows are this rank's own.
+    fn find_own(&mut self, n: usize) {
+        self.own.clear();
+        match &mut self.share {
+            None => self.own.resize(n, true),
+            Some(share) => {
+                let own = share.rank;
+                let ranks = share.of(n, lengths_of(&self.lengths)).iter();
+                self.own.extend(ranks.map(|&rank| rank == own));
+            }
+        }
     }
 }
 
 /// Some steps of some rows of a set.
 struct Part<'a> {
     rows: &'a [usize],
-    own: Own<'a>,
     steps: Range<usize>,
+    own: &'a [bool],
+    /// How many of the steps are run.
+    lengths: Option<&'a [usize]>,
 }
 
 impl Part<'_> {
-    /// `out [rows, steps, width]`, a row at a time as `copy` finds it.
+    fn fill<T: Scalar>(
+        &self,
+        array: &SetArray<T>,
+        mask: &[bool],
+        out: &mut Buffer<T>,
+    ) -> Result<()> {
+        match array {
+            SetArray::Floats { width, store } => {
+                self.gather(&**store, *width, mask, &mut out.floats)
+            }
+            SetArray::Ids { store, .. } => self.gather(&**store, 1, mask, &mut out.ids),
+        }
+    }
+
+    /// `out [rows, steps, width]`, a row at a time; the mask is that of these rows and steps, or empty.
     fn gather<A: Copy + Default>(
         &self,
+        store: &dyn Store<A>,
         width: usize,
+        mask: &[bool],
         out: &mut Vec<A>,
-        mut copy: impl FnMut(usize, &mut [A]) -> Result<()>,
     ) -> Result<()> {
-        let size = self.steps.len() * width;
-        out.resize(self.rows.len() * size, A::default());
-        for (i, (&row, out)) in self.rows.iter().zip(out.chunks_exact_mut(size)).enumerate() {
-            if self.own.has(i) {
-                copy(row, out)?;
+        let t = self.steps.len();
+        out.resize(self.rows.len() * t * width, A::default());
+        let rows = self.rows.iter().zip(out.chunks_exact_mut(t * width));
+        for (i, (&row, out)) in rows.enumerate().filter(|(i, _)| self.own[*i]) {
+            let run = self.lengths.map_or(t, |lengths| lengths[i]);
+            let (out, beyond) = out.split_at_mut(run * width);
+            beyond.fill(A::default());
+            if run > 0 {
+                let steps = self.steps.start..self.steps.start + run;
+                store.copy(row, steps, mask.get(i * t..i * t + run), out)?;
             }
         }
         Ok(())
     }
 }
 
-/// Which rows of a window are gathered: those of this rank, if there are several.
-struct Own<'a>(Option<(usize, &'a [usize])>);
-
-impl<'a> Own<'a> {
-    fn new(share: Option<&'a mut Share>, n: usize, lengths: Option<&[usize]>) -> Self {
-        Own(share.map(|share| (share.rank, share.of(n, lengths))))
-    }
-
-    fn has(&self, row: usize) -> bool {
-        self.0.is_none_or(|(rank, whose)| whose[row] == rank)
-    }
-}
-
-/// Those of the rows, where they differ.
+/// The lengths of the rows; `None` where there are none.
 fn lengths_of(lengths: &[usize]) -> Option<&[usize]> {
     (!lengths.is_empty()).then_some(lengths)
-}
-
-fn matrix<A>(shape: (usize, usize), data: &[A]) -> ArrayView2<'_, A> {
-    ArrayView2::from_shape(shape, data).expect("as many as were gathered")
-}
-
-fn cube<A>((n, t): (usize, usize), width: usize, data: &[A]) -> ArrayView3<'_, A> {
-    ArrayView3::from_shape((n, t, width), data).expect("as many as were gathered")
 }

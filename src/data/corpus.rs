@@ -97,14 +97,14 @@ impl Corpus {
         };
         let (vocabulary, map) = interner.finish(limits);
         if vocabulary.len() > MOST_SYMBOLS {
-            return Err(Error::Invalid {
-                what: "text",
-                problem: format!(
+            return Err(Error::invalid(
+                "text",
+                format!(
                     "{} distinct words, expected at most {MOST_SYMBOLS}; \
                      limit them with `vocab_size`",
                     vocabulary.len()
                 ),
-            });
+            ));
         }
         let ids = match (kind, ranks) {
             (TokenKind::Byte, _) => ids,
@@ -174,10 +174,8 @@ impl Corpus {
                 open_end: !text.is_empty() && !text.ends_with('\n'),
             };
             let before = ids.len();
-            append(vocabulary, piece, &mut ids).map_err(|problem| Error::Invalid {
-                what: "text",
-                problem,
-            })?;
+            append(vocabulary, piece, &mut ids)
+                .map_err(|problem| Error::invalid("text", problem))?;
             lengths.push(ids.len() - before);
         }
         Ok(Self::of(vocabulary.clone(), ids, &lengths, None))

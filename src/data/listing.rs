@@ -66,10 +66,7 @@ impl Listing {
             }
         }
         match paths {
-            [] => Err(Error::Invalid {
-                what: "data",
-                problem: "no file or folder given".to_owned(),
-            }),
+            [] => Err(Error::invalid("data", "no file or folder given")),
             _ => Ok(listing),
         }
     }

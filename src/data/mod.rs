@@ -13,15 +13,18 @@
 //! | `array` | an `.npy` array | numbers of any type, the size checked first |
 //! | `on_disk` | an `.npy` array in a file | parts of it, whenever they are needed |
 //! | `archive` | an `.npz` archive | its arrays |
-//! | `npz` | those arrays | [`Sequences`], checked |
-//! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
-//! | `npz_on_disk` | arrays in a file | [`Sequences`] that are read when they are needed |
+//! | `padding` | lengths and mask | where sequences end, which of their steps count: [`Padding`] |
+//! | `owned`, `store` | inputs and targets | the same, checked; some steps of them at a time |
+//! | `sequences` | all of these | [`Sequences`] |
+//! | `npz` | an archive | [`Sequences`] in memory |
+//! | `npz_on_disk` | an archive | [`Sequences`] that stay in the file, and are read when they are needed |
 //! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `documents` | their lengths | the predictions of each, part by part |
 //! | `streams` | a number of predictions | contiguous streams and their windows, to train on |
-//! | `evaluation` | documents | pieces side by side and their windows, to evaluate |
-//! | `collate` | the steps of a window | arrays that are used again |
+//! | `evaluation` | documents | chunks side by side and their windows, to evaluate |
+//! | `window` | | what a loader hands out: [`Window`], [`Position`] |
+//! | `collate` | the steps of a window | its arrays |
 //! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
 //!
 //! ```
@@ -54,21 +57,30 @@ mod loader;
 mod npz;
 mod npz_on_disk;
 mod on_disk;
+mod owned;
+mod padding;
 mod reber;
 mod sequences;
 mod sharded_ids;
+mod store;
 mod streams;
 mod symbols;
 mod text;
 mod vocabulary;
+mod window;
 
 pub use corpus::Corpus;
 pub use decoder::Decoder;
+#[doc(hidden)]
+pub use evaluation::{ROWS as EVALUATION_ROWS, STEPS as EVALUATION_STEPS};
 pub use fingerprint::file_fingerprint;
 pub use ids::Ids;
-pub use loader::{Loader, Position, Row, Window};
+pub use loader::Loader;
+pub use owned::{OwnedInputs, OwnedTargets};
+pub use padding::Padding;
 pub use reber::{best_loss, reber};
-pub use sequences::{OwnedInputs, OwnedTargets, Sequences};
+pub use sequences::Sequences;
 pub use symbols::WordLimits;
 pub use text::{Reading, TokenKind};
 pub use vocabulary::Vocabulary;
+pub use window::{Position, Row, Window};

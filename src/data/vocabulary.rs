@@ -137,10 +137,7 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Invalid`] if it is not such a description, is empty or has a symbol twice.
     pub fn from_json(json: &str) -> Result<Self> {
-        parse(json).map_err(|problem| Error::Invalid {
-            what: "vocabulary",
-            problem,
-        })
+        parse(json).map_err(|problem| Error::invalid("vocabulary", problem))
     }
 
     /// The ids of a text. Of words, one `<eos>` for every line feed.
@@ -151,10 +148,7 @@ impl Vocabulary {
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         self.encode_each(text, Place::default(), |id| ids.push(id))
-            .map_err(|problem| Error::Invalid {
-                what: "text",
-                problem,
-            })?;
+            .map_err(|problem| Error::invalid("text", problem))?;
         Ok(ids)
     }
 
