@@ -268,7 +268,7 @@ fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
     let mask = |i: usize, step: usize| match padding {
         "mask" => step < length(i),
         "last" => step + 1 == t - i % 3,
-        "both" => (i + step) % 3 > 0,
+        "both" => !(i + step).is_multiple_of(3),
         _ => true,
     };
     let mut npz = NpzWriter::new(fs::File::create(path).unwrap());

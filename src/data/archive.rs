@@ -161,8 +161,8 @@ impl<R: Read + Seek> Archive<R> {
         }
         let layout = Layout::read(&mut entry, size)?;
         if unpack && !stored {
-            // One byte more, so that an entry longer than it claims is noticed, and the checksum of one that is not longer
-            // is compared.
+            // One byte more is asked for: it shows an entry that is longer than it claims, and makes the reader compare the
+            // checksum of an entry that is not.
             let claimed = layout.bytes() as u64;
             match io::copy(&mut entry.take(claimed + 1), &mut io::sink()) {
                 Ok(n) if n == claimed => {}
@@ -182,7 +182,7 @@ impl<R: Read + Seek> Archive<R> {
         }))
     }
 
-    /// The names of those of these arrays that the archive has, each with the checksum of its content.
+    /// The names and checksums of these arrays, as far as the archive has them.
     pub fn checksums(&self, names: &[&str]) -> Vec<u8> {
         let mut all = Vec::new();
         for name in names {

@@ -124,7 +124,7 @@ impl<T: Scalar> SetArray<T> {
         }
     }
 
-    /// That of some of the sequences.
+    /// The array of some of the sequences.
     pub fn select(&self, rows: &[usize]) -> Self {
         match self {
             SetArray::Floats { width, store } => SetArray::Floats {
@@ -146,7 +146,7 @@ impl<T: Scalar> SetArray<T> {
         })
     }
 
-    /// Some rows and steps of the array, which holds either of the two, as inputs.
+    /// Some rows and steps of the array as inputs: the floats or the ids, whichever it is an array of.
     pub fn as_inputs<'a>(
         &self,
         shape: (usize, usize),
@@ -159,7 +159,7 @@ impl<T: Scalar> SetArray<T> {
         }
     }
 
-    /// Some rows and steps of the array, which holds either of the two, as targets.
+    /// Some rows and steps of the array as targets: the floats or the ids, whichever it is an array of.
     pub fn as_targets<'a>(
         &self,
         shape: (usize, usize),
