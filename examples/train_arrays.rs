@@ -8,7 +8,7 @@
 //! around [`Engine`], which reads views and copies nothing but the transposition to time-major; then with the library's
 //! [`Trainer`], which owns a set, shuffles it, and keeps the weights that validated best.
 
-use bptt::data::{Loader, OwnedInputs, OwnedTargets, Sequences};
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::optim::{Clip, Optimizer, OptimizerOptions, Update};
 use bptt::train::{TrainOptions, Trainer};
 use bptt::{Batch, Dims, Engine, EngineOptions, Init, Inputs, Result, Rnn, Targets};
@@ -80,7 +80,7 @@ pub fn with_trainer(inputs: Array3<f32>, targets: Array2<u32>) -> Result<f64> {
     let set = Sequences::new(
         OwnedInputs::Dense(inputs),
         OwnedTargets::Classes(targets),
-        None,
+        Padding::default(),
     )?;
     let (train, valid) = set.split(0.25, 0)?;
     let (n_x, n_y) = set.dims();
@@ -101,6 +101,7 @@ pub fn with_trainer(inputs: Array3<f32>, targets: Array2<u32>) -> Result<f64> {
     run.run(&mut ())?;
     let best = Rnn::from_parameters(run.best().clone());
     let mut engine = Engine::new(best.dims(), EngineOptions::default())?;
-    let tally = engine.evaluate(best.parameters(), &valid.batch(), None)?;
+    let batch = valid.batch().expect("a set in memory");
+    let tally = engine.evaluate(best.parameters(), &batch, None)?;
     Ok(tally.accuracy())
 }

@@ -141,6 +141,12 @@ impl Error {
             problem: problem.into(),
         }
     }
+
+    /// An [`Error::Invalid`].
+    pub(crate) fn invalid(what: &'static str, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Error::Invalid { what, problem }
+    }
 }
 
 /// A result with this crate's [`Error`].

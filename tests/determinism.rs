@@ -3,7 +3,7 @@
 
 mod support;
 
-use bptt::data::{Loader, OwnedInputs, OwnedTargets, Sequences};
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, OptimizerOptions};
 use bptt::train::{Schedule, StopReason, TrainOptions, Trainer};
@@ -29,7 +29,6 @@ fn sequences<T: Scalar>(tokens: bool) -> Sequences<T> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let (n, t) = (23, 19);
     let lengths: Vec<usize> = (0..n).map(|_| rng.random_range(1..=t)).collect();
-    let mask = Array2::from_shape_fn((n, t), |(i, step)| step < lengths[i]);
     let inputs = if tokens {
         let mut id = || rng.random_range(0..DIMS.n_x as u32);
         OwnedInputs::Tokens(Array2::from_shape_simple_fn((n, t), &mut id))
@@ -39,7 +38,11 @@ fn sequences<T: Scalar>(tokens: bool) -> Sequences<T> {
     };
     let mut class = || rng.random_range(0..DIMS.n_y as u32);
     let targets = OwnedTargets::Classes(Array2::from_shape_simple_fn((n, t), &mut class));
-    let set = Sequences::new(inputs, targets, Some(mask)).unwrap();
+    let padding = Padding {
+        lengths: Some(lengths),
+        mask: None,
+    };
+    let set = Sequences::new(inputs, targets, padding).unwrap();
     set.with_dims(DIMS.n_x, DIMS.n_y).unwrap()
 }
 

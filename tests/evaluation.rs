@@ -1,6 +1,6 @@
 //! An evaluation is one number: whatever the batch, the window, the shards and the threads.
 
-use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Sequences, Vocabulary};
+use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
 use bptt::loss::Tally;
 use bptt::train::evaluate;
 use bptt::{Dims, Engine, EngineOptions, Init, Rnn};
@@ -28,7 +28,11 @@ fn of_sequences() {
     });
     let y = Array2::from_shape_fn((n, t), |(i, j)| ((i + j * j) % 4) as u32);
     let mask = Array2::from_shape_fn((n, t), |(i, j)| j <= 5 + i);
-    let set = Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), Some(mask)).unwrap();
+    let padding = Padding {
+        mask: Some(mask),
+        ..Padding::default()
+    };
+    let set = Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), padding).unwrap();
     let rnn = Rnn::<f32>::new(Dims::new(3, 17, 4).unwrap(), Init::Glorot, 0).unwrap();
     let measure = |loader, threads, shards| measure(&rnn, loader, threads, shards);
     let whole = measure(Loader::evaluation_sequences(set.clone()).unwrap(), 1, 1);

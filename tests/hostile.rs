@@ -227,14 +227,14 @@ fn archives_that_grow() {
     let replaced = replace_all(&mut lie, &was, &claimed);
     assert!(replaced >= 1);
     refused(npz(&lie), "inputs");
-    // More entries than anybody needs, and one name twice.
+    // More entries than anybody needs; and one name twice, of which the last counts.
     let names: Vec<String> = (0..20_000).map(|i| i.to_string()).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     refused(npz(&archive(&many, false)), "entries");
     let inputs = array(&header("|u1", "(1, 2)"), &[0, 1]);
     let mut twice = archive(&[("inputs", &inputs), ("inputz", &inputs)], false);
     assert_eq!(replace_all(&mut twice, b"inputz", b"inputs"), 2);
-    refused(npz(&twice), "twice");
+    refused(npz(&twice), "no array `targets`");
 }
 
 /// So that a set that does not fit is refused in time.

@@ -259,19 +259,22 @@ fn shown(path: &Path) -> String {
     format!("{} files", fs::read_dir(path).unwrap().count())
 }
 
-/// Sequences of several lengths, in one of these forms, as `numpy.savez` writes them. A mask of the last step alone makes
-/// windows of which nothing counts, longer than those of evaluation.
+/// Sequences of several lengths, in one of these forms, as `numpy.savez` writes them: with `lengths`, a `mask`, or "both". A
+/// mask of the "last" step alone makes windows in which nothing counts, longer than those of evaluation.
 fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
     let (n, t) = (29, if padding == "last" { 300 } else { 9 });
     let length = |i: usize| 1 + i * 5 % t;
-    let inside = |i: usize, step: usize| match padding {
-        "" => true,
+    let ends = ["lengths", "both"].contains(&padding);
+    let mask = |i: usize, step: usize| match padding {
+        "mask" => step < length(i),
         "last" => step + 1 == t - i % 3,
-        _ => step < length(i),
+        "both" => !(i + step).is_multiple_of(3),
+        _ => true,
     };
     let mut npz = NpzWriter::new(fs::File::create(path).unwrap());
-    // What is beyond the lengths is no number that may be there.
-    let beyond = |i, step| padding == "lengths" && !inside(i, step);
+    // Beyond the lengths, and in targets that do not count, are numbers that could not be used.
+    let beyond = |i, step| ends && step >= length(i);
+    let counts = |i, step| !beyond(i, step) && mask(i, step);
     if tokens {
         let id = |(i, step)| {
             if beyond(i, step) {
@@ -292,7 +295,7 @@ fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
     }
     if classes {
         let id = |(i, step)| {
-            if !inside(i, step) {
+            if !counts(i, step) {
                 -7
             } else {
                 ((i + step) % 6) as i16
@@ -301,7 +304,7 @@ fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
         npz.add_array("targets", &Array2::from_shape_fn((n, t), id))
             .unwrap();
     } else {
-        let p = |(i, step, k): (usize, usize, usize)| match (!inside(i, step), (i + step) % 6 == k)
+        let p = |(i, step, k): (usize, usize, usize)| match (!counts(i, step), (i + step) % 6 == k)
         {
             (true, _) => -1.0,
             (false, hit) => f32::from(hit),
@@ -309,16 +312,13 @@ fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
         npz.add_array("targets", &Array3::from_shape_fn((n, t, 6), p))
             .unwrap();
     }
-    match padding {
-        "lengths" => {
-            let lengths = Array1::from_shape_fn(n, |i| length(i) as u32);
-            npz.add_array("lengths", &lengths).unwrap();
-        }
-        "mask" | "last" => {
-            let mask = Array2::from_shape_fn((n, t), |(i, step)| inside(i, step));
-            npz.add_array("mask", &mask).unwrap();
-        }
-        _ => {}
+    if ends {
+        let lengths = Array1::from_shape_fn(n, |i| length(i) as u32);
+        npz.add_array("lengths", &lengths).unwrap();
+    }
+    if ["mask", "last", "both"].contains(&padding) {
+        let mask = Array2::from_shape_fn((n, t), |(i, step)| mask(i, step));
+        npz.add_array("mask", &mask).unwrap();
     }
     npz.finish().unwrap();
 }
@@ -341,7 +341,8 @@ fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
 fn a_run_on_sequences_in_a_file_is_one_on_those_in_memory() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("set.npz");
-    for (i, padding) in ["", "lengths", "mask", "last"].into_iter().enumerate() {
+    let paddings = ["", "lengths", "mask", "last", "both"];
+    for (i, padding) in paddings.into_iter().enumerate() {
         for (tokens, classes) in [(false, false), (false, true), (true, false), (true, true)] {
             save_set(&path, tokens, classes, padding);
             let alone = run_on_set(&path, None);
@@ -369,6 +370,8 @@ fn sequences_are_checked_by_parts() {
         npz.add_array("inputs", &x).unwrap();
         npz.add_array("targets", &y).unwrap();
         npz.add_array("mask", &mask).unwrap();
+        let lengths = Array1::from_shape_fn(n, |i| 1 + (i % t) as u8);
+        npz.add_array("lengths", &lengths).unwrap();
         npz.finish().unwrap();
     };
     let root = tempfile::tempdir().unwrap();
@@ -403,6 +406,7 @@ fn sequences_are_checked_by_parts() {
         let set = Sequences::<f32>::open_npz(&path, Some(&*ranks)).unwrap();
         assert_eq!((set.dims(), set.counted()), (alone.dims(), alone.counted()));
         assert_eq!((set.mask(), set.lengths()), (alone.mask(), alone.lengths()));
+        assert_eq!(set.run_lengths(), alone.run_lengths());
         let fingerprint = |ranks| file_fingerprint(&whole, ranks).unwrap();
         assert_eq!(fingerprint(Some(&*ranks)), fingerprint(None));
     });

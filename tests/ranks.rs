@@ -3,7 +3,7 @@
 
 mod support;
 
-use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Sequences, Vocabulary};
+use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
 use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
@@ -112,7 +112,10 @@ fn sequences<T: Scalar>() -> Sequences<T> {
     Sequences::new(
         OwnedInputs::Dense(x),
         OwnedTargets::Classes(classes),
-        Some(mask),
+        Padding {
+            mask: Some(mask),
+            ..Padding::default()
+        },
     )
     .unwrap()
 }
@@ -278,7 +281,7 @@ fn what_is_not_finite_on_one_rank_is_not_finite_for_all() {
         let set = Sequences::new(
             OwnedInputs::Tokens(ids),
             OwnedTargets::Classes(classes),
-            None,
+            Padding::default(),
         );
         let set = set.unwrap().with_dims(SMALL.n_x, SMALL.n_y).unwrap();
         let data = Loader::evaluation_sequences(set).unwrap();

@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
     match (read, opened) {
         (Ok(read), Ok(opened)) => {
             let (n_x, n_y) = read.dims();
-            read.check(bptt::Dims { n_x, n_h: 1, n_y }).unwrap();
+            read.check(n_x, n_y).unwrap();
             assert_eq!(read.dims(), opened.dims());
             let window = |set| {
                 let mut loader = Loader::sequences(set, 3, Some(4), 1).unwrap();

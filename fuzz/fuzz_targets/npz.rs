@@ -10,8 +10,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(set) = Sequences::<f32>::from_npz(Path::new("set.npz"), Cursor::new(bytes)) {
         // What is accepted holds together.
         let (n_x, n_y) = set.dims();
-        let dims = bptt::Dims { n_x, n_h: 1, n_y };
-        set.batch().check(dims).unwrap();
+        set.check(n_x, n_y).unwrap();
+        assert_eq!(set.batch().map(|batch| batch.counted()), Some(set.counted()));
         assert!(set.counted() > 0 && set.len() > 0 && set.steps() > 0);
     }
 });

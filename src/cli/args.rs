@@ -134,7 +134,8 @@ fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
 #[command(after_help = "\
 DATA is text (files, or folders read recursively; each file is a document and starts from a zero state), or one .npz
 with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or distributions [N, T, n_y]) and perhaps
-`lengths` [N] or `mask` [N, T]. Without DATA a network learns the Reber grammar, whose best possible loss is known.
+`lengths` [N], where each sequence ends, and `mask` [N, T], which steps count in the loss. Without DATA a network learns
+the Reber grammar, whose best possible loss is known.
 
   bptt train book.txt                          a character model with good defaults
   bptt train src --tokens byte --hidden 512    any folder of text

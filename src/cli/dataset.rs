@@ -220,7 +220,7 @@ impl<T: Scalar> Dataset<T> {
             [valid] => {
                 digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
                 let valid = read_set::<T>(valid, ranks, output)?;
-                valid.check(bptt::Dims::new(n_x, 1, n_y)?)?;
+                valid.check(n_x, n_y)?;
                 (set, Some(valid))
             }
             many => bail!("--valid: one .npz is expected, found {} paths", many.len()),

@@ -22,7 +22,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
     let (mut data, tokens) = if is_npz(&args.data)? {
         let path = &args.data[0];
         let set = read_set::<T>(path, None, output)?;
-        set.check(dims)
+        set.check(dims.n_x, dims.n_y)
             .with_context(|| format!("{} does not fit {}", path.display(), args.model.display()))?;
         let tokens = set.reads_tokens();
         (Loader::evaluation_sequences(set)?, tokens)

@@ -5,7 +5,7 @@ use super::output::Output;
 use super::run_folder::with_model;
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
-use bptt::data::Sequences;
+use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Sequences};
 use bptt::file::replace;
 use bptt::model::Model;
 use bptt::{Engine, EngineOptions, Inputs, Scalar};
@@ -15,11 +15,10 @@ use serde_json::json;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Sequences and steps that are computed at a time, the state carried on, so that the memory needed beside inputs and
-/// probabilities depends on neither's number: full matrix products, not tuned beyond that.
-const ROWS: usize = 64;
+/// Sequences that are computed at a time for each shard, if that is more than [`ROWS`]: full matrix products, not tuned
+/// beyond that. The state is carried on from [`STEPS`] steps to the next, so that the memory needed beside inputs and
+/// probabilities depends on neither's number.
 const ROWS_PER_SHARD: usize = 16;
-const STEPS: usize = 256;
 
 pub fn run(args: &PredictArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| predict(args, &model, output))

@@ -3,11 +3,12 @@
 //! Knows its vocabulary; knows nothing of batches.
 
 use super::documents::Documents;
-use super::files::{Piece, Place, Reading, for_each_piece, place_of};
 use super::ids::Ids;
-use super::intern::{Interner, WordLimits};
-use super::tokens::Tokens;
-use super::vocabulary::{END_OF_LINE_ID, MOST_SYMBOLS, TokenKind, Vocabulary};
+use super::interner::Interner;
+use super::sharded_ids::ShardedIds;
+use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, WordLimits};
+use super::text::{Piece, Place, Reading, TokenKind, for_each_piece, place_of};
+use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, Values, total};
 use crate::{Error, Result};
 use std::ops::Range;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
     vocabulary: Arc<Vocabulary>,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: ShardedIds,
     pub(super) documents: Documents,
 }
 
@@ -68,15 +69,14 @@ impl Corpus {
         Self::read_part_with(paths, vocabulary, None)
     }
 
-    /// The part of a text that one of several ranks reads of it, as many bytes of the files as any other; without ranks
-    /// all of it. The limits are those of words, for other tokens ignored. Vocabulary, documents and all sizes are those of
-    /// the whole text. When a rank joins a training run ([`crate::train::Trainer::join`]), it is given the tokens of its
-    /// sequences by those that have read them; a [`Loader`](super::Loader) of a part that is in no such run panics at its
-    /// first window.
+    /// The part of a text that one of several ranks reads, an even share of the bytes of the files; without ranks, the whole
+    /// text. The limits are those of words, and ignored for other tokens. Vocabulary, documents and all sizes are those of
+    /// the whole text. When a rank joins a training run ([`crate::train::Trainer::join`]), the ranks that have read the tokens
+    /// of its sequences send them; a [`Loader`](super::Loader) of a part that is in no such run panics at its first window.
     ///
     /// # Errors
-    /// As [`Corpus::read_words`]; [`Error::Ranks`] if the ranks see files of other sizes, or other bytes where they compare
-    /// them, which is here and there.
+    /// As [`Corpus::read_words`]; [`Error::Ranks`] if the ranks see files of other sizes, or other bytes at the places that
+    /// they compare.
     pub fn read_part(
         paths: &[PathBuf],
         kind: TokenKind,
@@ -97,14 +97,14 @@ impl Corpus {
         };
         let (vocabulary, map) = interner.finish(limits);
         if vocabulary.len() > MOST_SYMBOLS {
-            return Err(Error::Invalid {
-                what: "text",
-                problem: format!(
+            return Err(Error::invalid(
+                "text",
+                format!(
                     "{} distinct words, expected at most {MOST_SYMBOLS}; \
-                     limit them with `--vocab-size`",
+                     limit them with `vocab_size`",
                     vocabulary.len()
                 ),
-            });
+            ));
         }
         let ids = match (kind, ranks) {
             (TokenKind::Byte, _) => ids,
@@ -128,7 +128,7 @@ impl Corpus {
         let (reading, lengths) = read(paths, kind, ranks, &mut ids, |mut piece, ids| {
             let mut appended = append(vocabulary, piece, ids);
             if appended.is_err() && ranks.is_some() {
-                // What went before is another rank's, and now wanted to say where it is.
+                // Another rank has read what is before this piece; its lines are needed to say where the error is.
                 piece.place = place_of(piece.path, piece.place.offset)?;
                 appended = append(vocabulary, piece, ids);
             }
@@ -137,15 +137,15 @@ impl Corpus {
         Ok((Self::of(vocabulary.clone(), ids, &lengths, ranks), reading))
     }
 
-    /// A text in documents of these lengths.
+    /// A text in documents of so many tokens each.
     fn of(vocabulary: Vocabulary, ids: Ids, lengths: &[usize], ranks: Option<&dyn Ranks>) -> Self {
         let mut documents = Documents::default();
         lengths.iter().for_each(|&tokens| documents.push(tokens));
         Corpus {
             vocabulary: Arc::new(vocabulary),
             tokens: match ranks {
-                None => Tokens::whole(ids),
-                Some(ranks) => Tokens::part(ids, ranks),
+                None => ShardedIds::whole(ids),
+                Some(ranks) => ShardedIds::part(ids, ranks),
             },
             documents,
         }
@@ -174,10 +174,8 @@ impl Corpus {
                 open_end: !text.is_empty() && !text.ends_with('\n'),
             };
             let before = ids.len();
-            append(vocabulary, piece, &mut ids).map_err(|problem| Error::Invalid {
-                what: "text",
-                problem,
-            })?;
+            append(vocabulary, piece, &mut ids)
+                .map_err(|problem| Error::invalid("text", problem))?;
             lengths.push(ids.len() - before);
         }
         Ok(Self::of(vocabulary.clone(), ids, &lengths, None))
@@ -198,12 +196,13 @@ impl Corpus {
         &self.vocabulary
     }
 
-    /// The tokens; of a [part](Corpus::read_part), those that are here.
+    /// The tokens; of a [part](Corpus::read_part), those that this rank has.
     pub fn ids(&self) -> &Ids {
         self.tokens.ids()
     }
 
-    /// A number that tells texts apart by their tokens: of a part that of the whole text, if all `ranks` ask for it.
+    /// A number that tells texts apart by their tokens; of a part, the number of the whole text, for which all `ranks` have to
+    /// ask.
     pub fn fingerprint(&self, ranks: Option<&dyn Ranks>) -> u64 {
         let own = self.tokens.fingerprint();
         match ranks.filter(|_| self.tokens.is_part()) {
@@ -231,20 +230,20 @@ impl Corpus {
         self.documents.predictions()
     }
 
-    /// `(train, valid)`: the last `fraction` of the text for validation, nothing for 0. A document
+    /// `(train, valid)`: the last `valid_fraction` of the text for validation, nothing for 0. A document
     /// across the cut becomes two.
     ///
     /// # Errors
     /// [`Error::Option`] for a fraction outside `0 <= fraction < 1`.
-    pub fn split(mut self, fraction: f64) -> Result<(Self, Self)> {
-        if !(0.0..1.0).contains(&fraction) {
+    pub fn split(mut self, valid_fraction: f64) -> Result<(Self, Self)> {
+        if !(0.0..1.0).contains(&valid_fraction) {
             return Err(Error::Option {
-                name: "--valid-fraction",
-                value: fraction.to_string(),
+                name: "valid_fraction",
+                value: valid_fraction.to_string(),
                 expected: "at least 0 and below 1",
             });
         }
-        let valid = (self.len() as f64 * fraction).round() as usize;
+        let valid = (self.len() as f64 * valid_fraction).round() as usize;
         let cut = self.len() - valid.min(self.len());
         let (train, valid) = self.documents.split(cut);
         self.documents = train;
@@ -257,8 +256,8 @@ impl Corpus {
     }
 }
 
-/// Appends the tokens of files to `ids`, as `push` makes them of their pieces; and how many each file has, on all ranks
-/// together.
+/// Appends the tokens of files to `ids`, as `push` makes them of each piece; returns how many tokens each file has, on all
+/// ranks together.
 fn read(
     paths: &[PathBuf],
     kind: TokenKind,
@@ -387,7 +386,7 @@ mod tests {
         assert!(corpus.clone().split(0.0).unwrap().1.is_empty());
         for fraction in [1.0, -0.1, f64::NAN] {
             let error = corpus.clone().split(fraction).unwrap_err().to_string();
-            assert!(error.contains("--valid-fraction"), "{error}");
+            assert!(error.contains("valid_fraction"), "{error}");
         }
     }
 }

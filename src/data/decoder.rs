@@ -6,7 +6,9 @@
 //! | `byte` | a character once its last byte is there; what is no UTF-8 becomes U+FFFD |
 //! | `word` | a space before each word but the first of a line; `<eos>` ends the line |
 
-use super::vocabulary::{END_OF_LINE_ID, TokenKind, Vocabulary};
+use super::symbols::END_OF_LINE_ID;
+use super::text::TokenKind;
+use super::vocabulary::Vocabulary;
 
 /// Turns ids into text, one after another.
 ///
@@ -61,7 +63,7 @@ impl<'v> Decoder<'v> {
         self.in_line = word && !ends_line;
         self.vocabulary.push_decoded(id, &mut self.pending);
         if word && !ends_line {
-            // The space that follows a word elsewhere.
+            // `push_decoded` puts a space behind a word; here it comes before the next word.
             self.pending.pop();
         }
         self.show(text);
@@ -75,7 +77,7 @@ impl<'v> Decoder<'v> {
         }
     }
 
-    /// All of `pending` that is whole, or that nothing can make whole any more.
+    /// Shows the bytes of `pending` that are whole characters, or can no longer become one.
     fn show(&mut self, text: &mut String) {
         let mut shown = 0;
         for chunk in self.pending.utf8_chunks() {

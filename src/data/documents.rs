@@ -1,4 +1,4 @@
-//! Where the documents of a row of tokens begin, and which predictions are theirs.
+//! Where the documents of a row of tokens begin, and which predictions each of them has.
 //!
 //! ```text
 //! tokens       a b c|d|e f g h      three documents
@@ -12,19 +12,19 @@ use std::ops::Range;
 /// Documents of one token or more, side by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Documents {
-    /// The predictions before each: its first token, less one for each document before.
+    /// How many predictions are before each document: the place of its first token, less one for each document before it.
     before: Vec<usize>,
-    /// Of all together.
+    /// The tokens of all documents together.
     tokens: usize,
 }
 
 /// Predictions in a row, all of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The token that the first of them reads.
+    /// The place of the token that the first of these predictions reads.
     pub token: usize,
     pub steps: usize,
-    /// That token is the first of its document.
+    /// Whether that token is the first of its document.
     pub begins: bool,
 }
 
@@ -41,17 +41,17 @@ impl Documents {
         self.before.len()
     }
 
-    /// Of all documents together.
+    /// The tokens of all documents together.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Of all documents together.
+    /// The predictions of all documents together.
     pub fn predictions(&self) -> usize {
         self.tokens - self.len()
     }
 
-    /// The tokens of each.
+    /// The tokens of each document.
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         (0..self.len()).map(|i| self.start(i)..self.start(i + 1))
     }
@@ -80,7 +80,7 @@ impl Documents {
             if at >= end {
                 return None;
             }
-            // The last to begin here: those before it, of one token, have no predictions.
+            // Several documents may begin at this prediction. All but the last have one token, and no prediction.
             let document = self.before.partition_point(|&before| before <= at) - 1;
             let own_end = self
                 .before

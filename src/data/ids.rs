@@ -20,7 +20,7 @@ impl Default for Ids {
     }
 }
 
-/// The same expression for whichever vector it is.
+/// Evaluates one expression for the vector of any of the three types.
 macro_rules! each {
     ($ids:expr, $v:ident => $body:expr) => {
         match $ids {

@@ -1,47 +1,16 @@
-//! Which files are to be read, and which of their bytes by whom: [`Listing`].
+//! Which files are to be read, and which of their bytes by which rank: [`Listing`].
 //!
-//! A file that is named must be there; a folder may hold anything, and what is not UTF-8 or is empty is skipped and
-//! counted. Of several ranks, each reads an even share of the bytes of all files together.
+//! A file that is named must be there; a folder may hold anything, and its files that are no text are skipped and counted.
+//! Of several ranks, each reads an even share of the bytes of all files together. Knows nothing of what a text is.
 
-use super::files::is_text;
 use crate::partition::even_share;
-use crate::ranks::{self, Ranks, Values};
-use crate::{Error, Result, atomic};
+use crate::ranks::{Ranks, Values};
+use crate::{Error, Result};
 use std::collections::HashSet;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Places at which ranks compare what they see, and bytes at each.
-const SAMPLES: usize = 64;
-const SAMPLE: u64 = 4096;
-/// Bytes of which a fingerprint has a hash.
-const BLOCK: usize = 1 << 20;
-
-/// A number that tells files apart by their bytes: with several ranks, of which each reads its part, that of the whole
-/// file as well. It is the sum, wrapping, of a hash of each block with the number of the block.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::File`].
-pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
-    let (mut file, bytes) = atomic::open_ordinary(path)?;
-    let blocks = bytes.div_ceil(BLOCK as u64) as usize;
-    let own = ranks.map_or(0..blocks, |ranks| even_share(ranks.rank(), ranks.size(), blocks));
-    file.seek(SeekFrom::Start((own.start * BLOCK) as u64))?;
-    let (mut sum, mut block) = (0, Vec::with_capacity(BLOCK));
-    for number in own {
-        block.clear();
-        (&mut file).take(BLOCK as u64).read_to_end(&mut block)?;
-        sum = xxh3_64_with_seed(&block, number as u64).wrapping_add(sum);
-    }
-    Ok(match ranks {
-        Some(ranks) => ranks::total(ranks, sum),
-        None => sum,
-    })
-}
-
-/// The files that are to be read.
+/// The files that are to be read, one after another.
 #[derive(Default)]
 pub(super) struct Listing {
     pub files: Vec<File>,
@@ -50,16 +19,16 @@ pub(super) struct Listing {
 
 pub(super) struct File {
     pub path: PathBuf,
-    /// By the directory; a pipe has none.
+    /// The file's size by its directory; 0 for a pipe.
     pub bytes: u64,
-    /// The folder that it was found in, by its number.
+    /// The number of the folder that the file was found in; none for a file that was named.
     folder: Option<usize>,
 }
 
 /// A folder that was given, with all below it.
 struct Folder {
     path: PathBuf,
-    /// Entries that are no text, hidden ones not counted.
+    /// How many entries are no text, hidden ones not counted.
     skipped: usize,
 }
 
@@ -97,72 +66,44 @@ impl Listing {
             }
         }
         match paths {
-            [] => Err(Error::Invalid {
-                what: "data",
-                problem: "no file or folder given".to_owned(),
-            }),
+            [] => Err(Error::invalid("data", "no file or folder given")),
             _ => Ok(listing),
         }
     }
 
-    /// Whether all ranks see the same files: as many, of the same sizes, with the same bytes at [`SAMPLES`] places. Whoever
-    /// reads a part cannot know more of the rest.
+    /// Leaves out the files of folders that are no text, as `is_text` finds by the part of each file that is read here.
     ///
     /// # Errors
-    /// [`Error::Ranks`] if not; [`Error::Io`] or [`Error::File`] for one that several cannot read.
-    pub fn agree(&self, ranks: &dyn Ranks) -> Result<()> {
-        for file in self.files.iter().filter(|file| file.folder.is_none()) {
-            atomic::open_ordinary(&file.path)?;
-        }
-        let sizes = self.files.iter().flat_map(|file| file.bytes.to_le_bytes());
-        let mut seen: Vec<u8> = sizes.collect();
-        for i in 0..SAMPLES {
-            let begin = self.even_part(i, SAMPLES).start;
-            for (number, part) in self.within(begin..begin + SAMPLE) {
-                let mut file = fs_err::File::open(&self.files[number].path)?;
-                file.seek(SeekFrom::Start(part.start))?;
-                file.take(part.end - part.start).read_to_end(&mut seen)?;
-            }
-        }
-        ranks::agree(ranks, "other data", &seen)
-    }
-
-    /// Leaves out what is in folders and no text.
-    pub fn keep_texts(&mut self, ranks: Option<&dyn Ranks>) -> Result<()> {
-        // In floating point, which ranks can add. One of no bytes is no part of anybody.
-        let none = |file: &File| {
-            if ranks.is_some() && file.bytes == 0 {
-                1.0
-            } else {
-                0.0
-            }
-        };
-        let mut odd: Vec<f64> = self.files.iter().map(none).collect();
+    /// [`Error::File`] for a folder without text; whatever `is_text` returns.
+    pub fn keep_texts(
+        &mut self,
+        ranks: Option<&dyn Ranks>,
+        is_text: impl Fn(&File, Range<u64>) -> Result<bool>,
+    ) -> Result<()> {
+        // In floating point, which ranks can add. An empty file has no part that a rank could look at.
+        let empty = |file: &File| f64::from(ranks.is_some() && file.bytes == 0);
+        let mut no_text: Vec<f64> = self.files.iter().map(empty).collect();
         for (number, part) in self.parts(ranks) {
             let file = &self.files[number];
             if file.folder.is_some() && !is_text(file, part)? {
-                odd[number] = 1.0;
+                no_text[number] = 1.0;
             }
         }
         if let Some(ranks) = ranks {
-            ranks.sum(Values::F64(&mut odd));
+            ranks.sum(Values::F64(&mut no_text));
         }
         let mut texts = vec![0; self.folders.len()];
-        let mut odd = odd.into_iter().map(|ranks| ranks > 0.0);
+        let mut no_text = no_text.into_iter().map(|ranks| ranks > 0.0);
         self.files.retain(|file| {
-            let odd = odd.next().expect("one for each file");
+            let skipped = no_text.next().expect("one for each file");
             if let Some(folder) = file.folder {
-                self.folders[folder].skipped += usize::from(odd);
-                texts[folder] += usize::from(!odd);
+                self.folders[folder].skipped += usize::from(skipped);
+                texts[folder] += usize::from(!skipped);
             }
-            !odd
+            !skipped
         });
-        match self
-            .folders
-            .iter()
-            .zip(texts)
-            .find(|(_, texts)| *texts == 0)
-        {
+        let mut folders = self.folders.iter().zip(texts);
+        match folders.find(|(_, texts)| *texts == 0) {
             Some((Folder { path, skipped }, _)) => Err(Error::file(
                 path,
                 format!(
@@ -174,47 +115,41 @@ impl Listing {
         }
     }
 
-    /// Entries of folders that are no text, hidden ones not counted.
+    /// How many entries of folders are no text, hidden ones not counted.
     pub fn skipped(&self) -> usize {
         self.folders.iter().map(|folder| folder.skipped).sum()
     }
 
-    /// Of all files together.
+    /// The bytes of all files together.
     pub fn bytes(&self) -> u64 {
         let bytes = self.files.iter().map(|file| file.bytes);
         bytes.fold(0, u64::saturating_add)
     }
 
-    /// What is to be read here: files by number, and which of their bytes.
+    /// What this process reads: the numbers of files, and which of their bytes.
     pub fn parts(&self, ranks: Option<&dyn Ranks>) -> Vec<(usize, Range<u64>)> {
         match ranks {
-            // What is no ordinary file does not know how long it is.
+            // The size of a pipe is not known.
             None => (0..self.files.len())
                 .map(|number| (number, 0..u64::MAX))
                 .collect(),
-            Some(ranks) => self.within(self.even_part(ranks.rank(), ranks.size())),
+            Some(ranks) => self.share(ranks.rank(), ranks.size()),
         }
     }
 
-    /// One of as many even shares in the bytes of all together.
-    fn even_part(&self, i: usize, parts: usize) -> Range<u64> {
-        let Range { start, end } = even_share(i, parts, self.bytes() as usize);
-        start as u64..end as u64
-    }
-
-    /// The files that some of the bytes of all together are in, and which of their bytes those are.
-    fn within(&self, range: Range<u64>) -> Vec<(usize, Range<u64>)> {
+    /// Share `i` of as many even `shares` in the bytes of all files together: the numbers of files, and which of their bytes.
+    pub fn share(&self, i: usize, shares: usize) -> Vec<(usize, Range<u64>)> {
+        let Range { start, end } = even_share(i, shares, self.bytes() as usize);
         let mut begin = 0u64;
         let parts = self.files.iter().map(|file| {
-            let end = begin.saturating_add(file.bytes);
-            let part = range.start.clamp(begin, end) - begin..range.end.clamp(begin, end) - begin;
-            begin = end;
+            let end_of_file = begin.saturating_add(file.bytes);
+            let clamp = |at: usize| (at as u64).clamp(begin, end_of_file) - begin;
+            let part = clamp(start)..clamp(end);
+            begin = end_of_file;
             part
         });
-        parts
-            .enumerate()
-            .filter(|(_, part)| !part.is_empty())
-            .collect()
+        let parts = parts.enumerate().filter(|(_, part)| !part.is_empty());
+        parts.collect()
     }
 }
 
@@ -230,12 +165,12 @@ fn is_device(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// The ordinary files below a folder with their sizes, sorted by path, hidden ones left out; and how many entries
-/// are something else.
+/// The ordinary files below a folder with their sizes, sorted by path, hidden ones left out; and how many entries are neither
+/// files nor folders.
 ///
-/// Links are followed, each folder is entered once: a loop ends.
+/// Links are followed. Each folder is entered once, so that a loop of links ends.
 fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
-    let (mut files, mut odd) = (Vec::new(), 0);
+    let (mut files, mut others) = (Vec::new(), 0);
     let mut entered = HashSet::new();
     let mut waiting = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
@@ -254,10 +189,10 @@ fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
                 Ok(meta) if meta.is_dir() => waiting.push(path),
                 Ok(meta) if meta.is_file() => files.push((path, meta.len())),
                 // A broken link, a socket, a pipe.
-                _ => odd += 1,
+                _ => others += 1,
             }
         }
     }
     files.sort_unstable();
-    Ok((files, odd))
+    Ok((files, others))
 }

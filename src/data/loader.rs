@@ -10,37 +10,26 @@
 //! of their own, which starts from zero beside the others: so every window has as many steps as it would without
 //! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
+//! A window of sequences says how many of its steps are run for each of them: up to the last that counts, for a loader
+//! serves the loss of causal networks alone ([`Sequences::run_lengths`]).
+//!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
-//! can be resumed. Knows nothing of networks: who trains carries the states
+//! can be resumed. Knows nothing of networks: the caller carries the states
 //! ([`train::CarriedState`](crate::train::CarriedState)).
 
-use super::buffers::Buffers;
+use super::collate::Collator;
 use super::corpus::Corpus;
-use super::pieces::Pieces;
+use super::evaluation::{Chunks, ROWS, STEPS};
 use super::sequences::Sequences;
+use super::sharded_ids::Requests;
 use super::streams::Streams;
-use super::tokens::Needs;
+use super::window::{Position, Window};
 use crate::partition::Share;
 use crate::ranks::Ranks;
-use crate::{Batch, Error, Result, Scalar};
+use crate::{Error, Result, Scalar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-
-/// Sequences at a time in evaluation: a full matrix product; not tuned.
-const EVALUATION_ROWS: usize = 64;
-/// Steps of a window of sequences in evaluation; bounds the memory for long ones, not tuned.
-const EVALUATION_SEQUENCE_STEPS: usize = 256;
-
-/// Where a run stands in its data: the window that comes next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Epochs completed.
-    pub epoch: u64,
-    /// Windows of this epoch completed.
-    pub window: u64,
-}
 
 /// Text or sequences, cut into windows.
 ///
@@ -64,7 +53,7 @@ pub struct Position {
 pub struct Loader<T> {
     source: Source<T>,
     position: Position,
-    buffers: Buffers<T>,
+    collator: Collator<T>,
 }
 
 // There is one of them in a run.
@@ -75,47 +64,20 @@ enum Source<T> {
         corpus: Corpus,
         streams: Streams,
     },
-    Pieces {
+    Evaluation {
         corpus: Corpus,
-        pieces: Pieces,
+        chunks: Chunks,
     },
     Sequences {
         set: Sequences<T>,
         batch: usize,
         seq_len: usize,
-        /// None: in file order.
+        /// What shuffles each epoch; without a seed, sequences stay in the order of the set.
         seed: Option<u64>,
         order: Vec<usize>,
-        /// The epoch that `order` is of.
+        /// The epoch that `order` was shuffled for.
         ordered_for: Option<u64>,
     },
-}
-
-/// Some steps of some sequences.
-#[derive(Clone, Copy, Debug)]
-pub struct Window<'a, T> {
-    /// Inputs, targets and mask.
-    pub batch: Batch<'a, T>,
-    /// All states start at zero: the first window of an epoch of text, or of a batch of sequences.
-    pub fresh: bool,
-    /// What the rows are, where documents begin in this window; `None` where each row goes on from the same row of the
-    /// window before.
-    pub rows: Option<&'a [Row]>,
-    /// How many steps count in the loss. Where none does, the state must flow on all the same.
-    pub counted: u64,
-    /// Where this window stands.
-    pub position: Position,
-    /// The next window begins a new epoch.
-    pub ends_epoch: bool,
-}
-
-/// A row of a window of text: a part of one document. The parts of a stream are one after another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The stream it is of. After the window, the stream's state is that of its last row.
-    pub stream: usize,
-    /// It begins a document: its state starts at zero. Else it goes on from the stream's.
-    pub fresh: bool,
 }
 
 impl<T: Scalar> Loader<T> {
@@ -127,8 +89,8 @@ impl<T: Scalar> Loader<T> {
     /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len`
     /// predictions.
     pub fn text(corpus: Corpus, batch: usize, seq_len: usize) -> Result<Self> {
-        check_positive("--batch", batch)?;
-        check_positive("--seq-len", seq_len)?;
+        check_positive("batch", batch)?;
+        check_positive("seq_len", seq_len)?;
         check_length(&corpus, seq_len)?;
         let streams = Streams::new(corpus.predictions(), batch, seq_len);
         Ok(Self::new(Source::Text { corpus, streams }))
@@ -146,13 +108,13 @@ impl<T: Scalar> Loader<T> {
         seq_len: Option<usize>,
         seed: u64,
     ) -> Result<Self> {
-        check_positive("--batch", batch)?;
-        check_positive("--seq-len", seq_len.unwrap_or(1))?;
+        check_positive("batch", batch)?;
+        check_positive("seq_len", seq_len.unwrap_or(1))?;
         let seq_len = seq_len.unwrap_or(set.steps());
         Self::over(set, batch, seq_len, Some(seed))
     }
 
-    /// Text for evaluation: each document divided by its length alone, into up to 64 pieces of 4096
+    /// Text for evaluation: each document divided by its length alone, into up to 64 chunks of 4096
     /// tokens or more that start from zero. Every token but the first of each document is predicted
     /// once, so the loss of several documents is the mean of their own, weighted by predictions.
     ///
@@ -160,17 +122,16 @@ impl<T: Scalar> Loader<T> {
     /// [`Error::Invalid`] if there is nothing to predict.
     pub fn evaluation_text(corpus: Corpus) -> Result<Self> {
         check_length(&corpus, 1)?;
-        let pieces = Pieces::new(&corpus.documents);
-        Ok(Self::new(Source::Pieces { corpus, pieces }))
+        let chunks = Chunks::new(&corpus.documents);
+        Ok(Self::new(Source::Evaluation { corpus, chunks }))
     }
 
-    /// Sequences for evaluation: in their order, 64 at a time, in windows of 256 steps where they
-    /// are longer.
+    /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer.
     ///
     /// # Errors
     /// [`Error::NothingCounts`] if no step of the set does.
     pub fn evaluation_sequences(set: Sequences<T>) -> Result<Self> {
-        Self::over(set, EVALUATION_ROWS, EVALUATION_SEQUENCE_STEPS, None)
+        Self::over(set, ROWS, STEPS, None)
     }
 
     fn over(set: Sequences<T>, batch: usize, seq_len: usize, seed: Option<u64>) -> Result<Self> {
@@ -191,45 +152,46 @@ impl<T: Scalar> Loader<T> {
         Loader {
             source,
             position: Position::default(),
-            buffers: Buffers::new(),
+            collator: Collator::default(),
         }
     }
 
-    /// From now on, inputs and targets of a rank's sequences alone: those of its part of `shards` shards, as
-    /// [`crate::Engine::join`] deals them. Those of the others are anything; lengths and masks are those of all.
+    /// From now on, windows hold only the inputs and targets of this rank's sequences, by its part of `shards` shards as
+    /// [`crate::Engine::join`] deals them. Inputs and targets of other sequences may be anything; lengths and masks are those
+    /// of all sequences.
     ///
-    /// Where each rank has read a part of a text, it now gets the tokens that its sequences consist of: the same in every
-    /// epoch.
+    /// If each rank has read a part of a text, the ranks now exchange the tokens that their sequences consist of, which are the
+    /// same in every epoch.
     pub(crate) fn share(&mut self, ranks: &dyn Ranks, shards: usize) {
-        let buffers = &mut self.buffers;
-        buffers.share = Some(Share::new(ranks.rank(), ranks.size(), shards));
-        let (tokens, needs) = match &mut self.source {
+        let collator = &mut self.collator;
+        collator.share = Some(Share::new(ranks.rank(), ranks.size(), shards));
+        let (tokens, requests) = match &mut self.source {
             Source::Text { corpus, streams } if corpus.tokens.is_part() => {
-                let mut needs = Needs::new(&corpus.tokens, ranks);
+                let mut requests = Requests::new(&corpus.tokens, ranks);
                 for window in 0..streams.windows() {
-                    buffers.lay_out_streams(&corpus.documents, streams, window);
-                    buffers.note(&mut needs);
+                    collator.lay_out_streams(&corpus.documents, streams, window);
+                    collator.request(&mut requests);
                 }
-                (&mut corpus.tokens, needs)
+                (&mut corpus.tokens, requests)
             }
-            Source::Pieces { corpus, pieces } if corpus.tokens.is_part() => {
-                let mut needs = Needs::new(&corpus.tokens, ranks);
-                for window in 0..pieces.windows() {
-                    buffers.lay_out_pieces(pieces.window(window).0);
-                    buffers.note(&mut needs);
+            Source::Evaluation { corpus, chunks } if corpus.tokens.is_part() => {
+                let mut requests = Requests::new(&corpus.tokens, ranks);
+                for window in 0..chunks.windows() {
+                    collator.lay_out_rows(chunks.window(window).0);
+                    collator.request(&mut requests);
                 }
-                (&mut corpus.tokens, needs)
+                (&mut corpus.tokens, requests)
             }
             _ => return,
         };
-        tokens.exchange(needs, ranks);
+        tokens.exchange(requests, ranks);
     }
 
     /// How many windows an epoch has.
     pub fn windows_per_epoch(&self) -> u64 {
         match &self.source {
             Source::Text { streams, .. } => streams.windows() as u64,
-            Source::Pieces { pieces, .. } => pieces.windows() as u64,
+            Source::Evaluation { chunks, .. } => chunks.windows() as u64,
             Source::Sequences {
                 set,
                 batch,
@@ -249,8 +211,8 @@ impl<T: Scalar> Loader<T> {
     pub fn shape(&self) -> (usize, usize) {
         match &self.source {
             Source::Text { streams, .. } => (streams.count, streams.window_steps(0)),
-            Source::Pieces { pieces, .. } => {
-                let (rows, _) = pieces.window(0);
+            Source::Evaluation { chunks, .. } => {
+                let (rows, _) = chunks.window(0);
                 rows.fold((0, 0), |(n, steps), row| (n + 1, steps.max(row.1)))
             }
             Source::Sequences { batch, seq_len, .. } => (*batch, *seq_len),
@@ -274,29 +236,29 @@ impl<T: Scalar> Loader<T> {
                 let lengths = |window| parts(window).map(|part| part.steps).collect();
                 windows.map(lengths).max_by_key(size)
             }
-            Source::Pieces { pieces, .. } => {
-                let lengths = |window| pieces.window(window).0.map(|row| row.1).collect();
-                pieces.first_windows().map(lengths).max_by_key(size)
+            Source::Evaluation { chunks, .. } => {
+                let lengths = |window| chunks.window(window).0.map(|row| row.1).collect();
+                chunks.first_windows().map(lengths).max_by_key(size)
             }
             Source::Sequences { batch, seq_len, .. } => Some(vec![*seq_len; *batch]),
         };
         largest.expect("there is a window")
     }
 
-    /// The bytes that the arrays of a window of so many rows take at most.
+    /// The most bytes that the arrays of a window of so many rows take.
     pub fn window_bytes(&self, rows: usize) -> usize {
         let of_step = match &self.source {
             Source::Sequences { set, .. } => set.step_bytes(),
-            Source::Text { .. } | Source::Pieces { .. } => 2 * size_of::<u32>(),
+            Source::Text { .. } | Source::Evaluation { .. } => 2 * size_of::<u32>(),
         };
-        rows * self.shape().1 * (of_step + size_of::<bool>())
+        rows * (self.shape().1 * of_step + size_of::<usize>())
     }
 
     /// How many steps count in the loss in an epoch.
     pub fn counted_per_epoch(&self) -> u64 {
         match &self.source {
             Source::Text { streams, .. } => streams.predictions() as u64,
-            Source::Pieces { corpus, .. } => corpus.predictions() as u64,
+            Source::Evaluation { corpus, .. } => corpus.predictions() as u64,
             Source::Sequences { set, .. } => set.counted(),
         }
     }
@@ -314,14 +276,14 @@ impl<T: Scalar> Loader<T> {
     pub fn seek(&mut self, position: Position) -> Result<()> {
         let windows = self.windows_per_epoch();
         if position.window >= windows {
-            return Err(Error::Invalid {
-                what: "position in the data",
-                problem: format!(
+            return Err(Error::invalid(
+                "position in the data",
+                format!(
                     "window {}, but an epoch has {windows}: \
                      the data or its options are others than before",
                     position.window
                 ),
-            });
+            ));
         }
         self.position = position;
         Ok(())
@@ -352,14 +314,14 @@ impl<T: Scalar> Loader<T> {
         let window = position.window as usize;
         let (batch, rows, fresh) = match &mut self.source {
             Source::Text { corpus, streams } => {
-                let begin = (self.buffers).lay_out_streams(&corpus.documents, streams, window);
-                let (batch, rows) = self.buffers.gather(&corpus.tokens);
+                let begin = (self.collator).lay_out_streams(&corpus.documents, streams, window);
+                let (batch, rows) = self.collator.text(&corpus.tokens);
                 (batch, begin.then_some(rows), window == 0)
             }
-            Source::Pieces { corpus, pieces } => {
-                let (rows, fresh) = pieces.window(window);
-                self.buffers.lay_out_pieces(rows);
-                (self.buffers.gather(&corpus.tokens).0, None, fresh)
+            Source::Evaluation { corpus, chunks } => {
+                let (rows, fresh) = chunks.window(window);
+                self.collator.lay_out_rows(rows);
+                (self.collator.text(&corpus.tokens).0, None, fresh)
             }
             Source::Sequences {
                 set,
@@ -379,7 +341,7 @@ impl<T: Scalar> Loader<T> {
                 let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
                 let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                (self.buffers.sequences(set, rows, steps)?, None, part == 0)
+                (self.collator.sequences(set, rows, steps)?, None, part == 0)
             }
         };
         Ok(Window {
@@ -424,15 +386,14 @@ fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
     let needed = format!(
         "{found}, expected more than {seq_len} for windows of {seq_len} steps and the first token of a document"
     );
-    Err(Error::Invalid {
-        what: "text",
-        problem: match predictions {
+    Err(Error::invalid(
+        "text",
+        match predictions {
             0 => format!("{needed}; give more text"),
-            _ => format!("{needed}; give more text, or `--seq-len {predictions}` or smaller"),
+            _ => format!("{needed}; give more text, or a `seq_len` of at most {predictions}"),
         },
-    })
+    ))
 }
 
 #[cfg(test)]
-#[path = "loader_tests.rs"]
 mod tests;

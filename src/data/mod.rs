@@ -2,23 +2,29 @@
 //!
 //! | file | from | to |
 //! |---|---|---|
+//! | `listing` | files and folders | which are read, and which of their bytes by which rank |
+//! | `fingerprint` | files | a number that tells them apart; whether all ranks see the same files |
+//! | `text` | these files | texts, piece by piece |
+//! | `symbols` | characters and words | ids in the order of first appearance |
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
-//! | `intern` | a text read once | a vocabulary and the ids |
-//! | `listing` | files and folders | which are read, and which of their bytes by whom |
-//! | `files` | these files | texts, piece by piece |
-//! | `ids`, `tokens` | ids | the smallest integers: [`Ids`]; those of a text that a rank has |
+//! | `interner` | a text read once | a vocabulary and the ids |
+//! | `ids`, `sharded_ids` | ids | the smallest integers: [`Ids`]; the ids of a text that this rank has |
 //! | `corpus` | text | one long row of ids, in documents: [`Corpus`] |
-//! | `npy` | an `.npz` archive | arrays of any number type, sizes checked first |
-//! | `column` | an array of it | parts of it, whenever they are needed |
-//! | `npz` | those arrays | [`Sequences`], checked |
-//! | `sequences` | arrays in memory | [`Sequences`]: inputs, targets, mask |
-//! | `stored` | arrays in a file | [`Sequences`] that are read when they are needed |
+//! | `array` | an `.npy` array | numbers of any type, the size checked first |
+//! | `on_disk` | an `.npy` array in a file | parts of it, whenever they are needed |
+//! | `archive` | an `.npz` archive | its arrays |
+//! | `padding` | lengths and mask | where sequences end, which of their steps count: [`Padding`] |
+//! | `owned`, `store` | inputs and targets | the same, checked; some steps of them at a time |
+//! | `sequences` | all of these | [`Sequences`] |
+//! | `npz` | an archive | [`Sequences`] in memory |
+//! | `npz_on_disk` | an archive | [`Sequences`] that stay in the file, and are read when they are needed |
 //! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `documents` | their lengths | the predictions of each, part by part |
 //! | `streams` | a number of predictions | contiguous streams and their windows, to train on |
-//! | `pieces` | documents | pieces side by side and their windows, to evaluate |
-//! | `buffers` | the steps of a window | arrays that are used again |
+//! | `evaluation` | documents | chunks side by side and their windows, to evaluate |
+//! | `window` | | what a loader hands out: [`Window`], [`Position`] |
+//! | `collate` | the steps of a window | its arrays |
 //! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
 //!
 //! ```
@@ -36,34 +42,45 @@
 //! Everything here is silent, and no file's content makes it panic: what is wrong comes back as an
 //! error that names the file.
 
-mod buffers;
-mod column;
+mod archive;
+mod array;
+mod collate;
 mod corpus;
 mod decoder;
 mod documents;
-mod files;
+mod evaluation;
+mod fingerprint;
 mod ids;
-mod intern;
+mod interner;
 mod listing;
 mod loader;
-mod npy;
 mod npz;
-mod pieces;
+mod npz_on_disk;
+mod on_disk;
+mod owned;
+mod padding;
 mod reber;
 mod sequences;
-mod stored;
+mod sharded_ids;
+mod store;
 mod streams;
-mod tokens;
+mod symbols;
+mod text;
 mod vocabulary;
-mod zip_directory;
+mod window;
 
 pub use corpus::Corpus;
 pub use decoder::Decoder;
-pub use files::Reading;
+#[doc(hidden)]
+pub use evaluation::{ROWS as EVALUATION_ROWS, STEPS as EVALUATION_STEPS};
+pub use fingerprint::file_fingerprint;
 pub use ids::Ids;
-pub use intern::WordLimits;
-pub use listing::file_fingerprint;
-pub use loader::{Loader, Position, Row, Window};
+pub use loader::Loader;
+pub use owned::{OwnedInputs, OwnedTargets};
+pub use padding::Padding;
 pub use reber::{best_loss, reber};
-pub use sequences::{OwnedInputs, OwnedTargets, Sequences};
-pub use vocabulary::{TokenKind, Vocabulary};
+pub use sequences::Sequences;
+pub use symbols::WordLimits;
+pub use text::{Reading, TokenKind};
+pub use vocabulary::Vocabulary;
+pub use window::{Position, Row, Window};

@@ -4,23 +4,26 @@
 //! |---|---|---|
 //! | `inputs` | float `[N, T, n_x]` or integer `[N, T]` | features or token ids |
 //! | `targets` | integer `[N, T]` or float `[N, T, n_y]` | classes or distributions |
-//! | `lengths` | integer `[N]`, optional | steps of each sequence; padding beyond |
-//! | `mask` | bool or 0 and 1 `[N, T]`, instead of `lengths` | where a step counts in the loss |
+//! | `lengths` | integer `[N]`, optional | where each sequence ends, from 1 to `T`; padding beyond |
+//! | `mask` | bool or 0 and 1 `[N, T]`, optional | where a step counts in the loss, if its sequence has it |
 //! | `n_x`, `n_y` | integers, optional | sizes where the largest ids do not tell them |
 //!
-//! Inputs beyond `lengths` become zero and targets there do not count; targets where a `mask` is
-//! false neither. Such padding may be anything: a negative id, a NaN.
+//! Without `lengths` every sequence has `T` steps; without `mask` every step of a sequence counts. Inputs beyond the lengths
+//! may be anything: a negative id, a NaN. So may targets of steps that do not count.
 
-use super::npy::{Archive, Numbers};
-use super::sequences::{OwnedInputs, OwnedTargets, Sequences};
+use super::archive::Archive;
+use super::array::Numbers;
+use super::owned::{OwnedInputs, OwnedTargets};
+use super::padding::Padding;
+use super::sequences::Sequences;
 use crate::{Error, Result, Scalar};
-use ndarray::{Array2, Array3};
+use ndarray::{Array, Array2, Dimension, StrideShape};
 use std::io::{Read, Seek};
 use std::path::Path;
 
-/// The arrays of a set, and those of inputs alone.
+/// The arrays of a set, and those that inputs alone consist of.
 pub(super) const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n_x", "n_y"];
-const OF_INPUTS: [&str; 2] = ["inputs", "lengths"];
+const INPUT_ARRAYS: [&str; 2] = ["inputs", "lengths"];
 
 impl<T: Scalar> Sequences<T> {
     /// The sequences of an `.npz` file with `inputs` and `targets`, checked.
@@ -42,21 +45,21 @@ impl<T: Scalar> Sequences<T> {
     }
 
     pub(super) fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
-        let stated = Stated::read(&mut archive)?;
+        let stated = StatedSizes::read(&mut archive)?;
         let set = assembled::<T>(&mut archive)?;
         let (n_x, n_y) = stated.or(set.dims());
         let set = set.with_dims(n_x, n_y);
         set.map_err(|e| in_file(archive.path(), e))
     }
 
-    /// At most so many bytes of memory does [`Sequences::read_npz`] take for a file, which may be compressed (and
-    /// [`Sequences::inputs_only`], where there are to be no `targets`): by its headers, for nothing else is read.
+    /// The most bytes of memory that [`Sequences::read_npz`] takes for a file, which may be compressed; without `targets`,
+    /// those that [`Sequences::inputs_only`] takes. Only the headers of the arrays are read.
     ///
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn npz_memory(path: &Path, targets: bool) -> Result<f64> {
-        let names = if targets { &ARRAYS[..] } else { &OF_INPUTS };
-        // An id is one of 4 bytes, and of a mask 1 byte is made of it.
+        let names = if targets { &ARRAYS[..] } else { &INPUT_ARRAYS };
+        // An integer becomes an id of 4 bytes, and in a mask a byte of that.
         Archive::memory(path, names, size_of::<T>().max(size_of::<u32>() + 1))
     }
 
@@ -66,18 +69,33 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn inputs_only(path: &Path) -> Result<OwnedInputs<T>> {
-        Ok(read_inputs(&mut Archive::open(path, &OF_INPUTS)?)?.0)
+        let mut archive = Archive::open(path, &INPUT_ARRAYS)?;
+        let (inputs, padding, _) = read_inputs(&mut archive)?;
+        let inputs = inputs.checked(&padding, 0);
+        inputs.map_err(|e| in_file(path, e))
     }
 }
 
-/// Where the arrays of a set are.
+/// Where the arrays of a set are read from: a whole file, or the same rows of each array.
 pub(super) trait Arrays {
     /// The file.
     fn path(&self) -> &Path;
-    /// An array, if it is there; or of each the same rows.
+    /// The names of all its arrays.
+    fn names(&self) -> Vec<&str>;
+    /// An array, or some rows of it; `None` if the file has none of this name.
     fn read(&mut self, name: &'static str) -> Result<Option<Numbers>>;
+
     /// An array that must be there.
-    fn require(&mut self, name: &'static str) -> Result<Numbers>;
+    fn require(&mut self, name: &'static str) -> Result<Numbers> {
+        self.read(name)?.ok_or_else(|| {
+            let names = self.names();
+            let found = match names.is_empty() {
+                true => "is empty".to_owned(),
+                false => format!("has {names:?}"),
+            };
+            self.error(format!("no array `{name}`: the archive {found}"))
+        })
+    }
 
     fn error(&self, problem: String) -> Error {
         Error::file(self.path(), problem)
@@ -89,43 +107,39 @@ impl<R: Read + Seek> Arrays for Archive<R> {
         self.path()
     }
 
+    fn names(&self) -> Vec<&str> {
+        self.names()
+    }
+
     fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
         self.read(name)
     }
-
-    fn require(&mut self, name: &'static str) -> Result<Numbers> {
-        self.require(name)
-    }
 }
 
-/// The sizes `n_x` and `n_y` that a file states.
+/// The sizes that a file states, `n_x` and `n_y`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stated(pub Option<usize>, pub Option<usize>);
+pub(super) struct StatedSizes(Option<usize>, Option<usize>);
 
-impl Stated {
+impl StatedSizes {
     pub fn read(arrays: &mut impl Arrays) -> Result<Self> {
-        Ok(Stated(read_size(arrays, "n_x")?, read_size(arrays, "n_y")?))
+        let n_x = read_size(arrays, "n_x")?;
+        Ok(StatedSizes(n_x, read_size(arrays, "n_y")?))
     }
 
-    /// Those stated, the others as they were found.
+    /// The sizes that are stated; instead of one that is not, the size that was found.
     pub fn or(self, (n_x, n_y): (usize, usize)) -> (usize, usize) {
         (self.0.unwrap_or(n_x), self.1.unwrap_or(n_y))
     }
 }
 
-/// The sequences that these arrays are, or some rows of them; it may be that nothing counts.
+/// The sequences that these arrays make; it may be that nothing counts.
 pub(super) fn assembled<T: Scalar>(arrays: &mut impl Arrays) -> Result<Sequences<T>> {
-    let (inputs, lengths) = read_inputs(arrays)?;
+    let (inputs, mut padding, first_row) = read_inputs(arrays)?;
     let (n, t) = inputs.sequences();
-    let mask = match arrays.read("mask")? {
-        Some(_) if lengths.is_some() => {
-            return Err(arrays.error("both `lengths` and `mask`, expected one of them".to_owned()));
-        }
-        Some(mask) => Some(to_mask(arrays, mask, (n, t))?),
-        None => lengths,
-    };
+    if let Some(mask) = arrays.read("mask")? {
+        padding.mask = Some(to_mask(arrays, mask, (n, t))?);
+    }
     let targets = arrays.require("targets")?;
-    let first_row = targets.first_row();
     if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
         let found = &targets.shape;
         return Err(arrays.error(format!(
@@ -134,13 +148,13 @@ pub(super) fn assembled<T: Scalar>(arrays: &mut impl Arrays) -> Result<Sequences
     }
     let targets = match targets.shape[..] {
         [n, t] if targets.is_integer() => {
-            let used = mask.as_ref().and_then(|mask| mask.as_slice());
-            let ids = to_ids(arrays, "targets", targets, used)?;
-            OwnedTargets::Classes(shaped2(arrays, (n, t), ids)?)
+            let counts = |i| padding.counts(i / t, i % t);
+            let ids = to_ids(arrays, "targets", targets, counts)?;
+            OwnedTargets::Classes(shaped((n, t), ids))
         }
         [n, t, n_y] if targets.is_float() => {
             let weights = targets.into_floats();
-            OwnedTargets::Distributions(shaped3(arrays, (n, t, n_y), weights)?)
+            OwnedTargets::Distributions(shaped((n, t, n_y), weights))
         }
         _ => {
             return Err(arrays.error(format!(
@@ -150,13 +164,11 @@ pub(super) fn assembled<T: Scalar>(arrays: &mut impl Arrays) -> Result<Sequences
             )));
         }
     };
-    Sequences::checked(inputs, targets, mask, first_row).map_err(|e| in_file(arrays.path(), e))
+    Sequences::checked(inputs, targets, padding, first_row).map_err(|e| in_file(arrays.path(), e))
 }
 
-/// The inputs, zero beyond the lengths, and where there are lengths, the steps within.
-fn read_inputs<T: Scalar>(
-    arrays: &mut impl Arrays,
-) -> Result<(OwnedInputs<T>, Option<Array2<bool>>)> {
+/// The inputs, where they end, and the number of their first row in the file.
+fn read_inputs<T: Scalar>(arrays: &mut impl Arrays) -> Result<(OwnedInputs<T>, Padding, usize)> {
     let numbers = arrays.require("inputs")?;
     let (n, t) = match numbers.shape[..] {
         [n, t] if numbers.is_integer() => (n, t),
@@ -175,57 +187,27 @@ fn read_inputs<T: Scalar>(
         )));
     }
     let first_row = numbers.first_row();
-    let within = match arrays.read("lengths")? {
-        Some(lengths) => Some(steps_within(arrays, lengths, (n, t))?),
-        None => None,
-    };
-    let used = within.as_ref().and_then(|within| within.as_slice());
+    let mut padding = Padding::default();
+    if let Some(lengths) = arrays.read("lengths")? {
+        if lengths.shape != [n] || !lengths.is_integer() {
+            return Err(arrays.error(format!(
+                "array `lengths` is {}, expected integer [{n}], the steps of each sequence",
+                lengths.describe()
+            )));
+        }
+        let lengths = to_ids(arrays, "lengths", lengths, |_| true)?;
+        padding.lengths = Some(lengths.into_iter().map(|length| length as usize).collect());
+        let checked = padding.check((n, t), first_row);
+        checked.map_err(|e| in_file(arrays.path(), e))?;
+    }
     let inputs = match numbers.shape[..] {
-        [_, _, n_x] => {
-            let mut x = numbers.into_floats();
-            for (x, &used) in x.chunks_mut(n_x).zip(used.unwrap_or_default()) {
-                if !used {
-                    x.fill(T::zero());
-                }
-            }
-            OwnedInputs::Dense(shaped3(arrays, (n, t, n_x), x)?)
-        }
+        [_, _, n_x] => OwnedInputs::Dense(shaped((n, t, n_x), numbers.into_floats())),
         _ => {
-            let ids = to_ids(arrays, "inputs", numbers, used)?;
-            OwnedInputs::Tokens(shaped2(arrays, (n, t), ids)?)
+            let ids = to_ids(arrays, "inputs", numbers, |i| padding.has(i / t, i % t))?;
+            OwnedInputs::Tokens(shaped((n, t), ids))
         }
     };
-    let inputs = inputs
-        .checked(first_row)
-        .map_err(|e| in_file(arrays.path(), e))?;
-    Ok((inputs, within))
-}
-
-/// `step < length`, `[N, T]`.
-fn steps_within(
-    arrays: &impl Arrays,
-    lengths: Numbers,
-    (n, t): (usize, usize),
-) -> Result<Array2<bool>> {
-    if lengths.shape != [n] || !lengths.is_integer() {
-        return Err(arrays.error(format!(
-            "array `lengths` is {}, expected integer [{n}], the steps of each sequence",
-            lengths.describe()
-        )));
-    }
-    let first = lengths.first_row();
-    let lengths = to_ids(arrays, "lengths", lengths, None)?;
-    let outside = |&(_, &length): &(usize, &u32)| length == 0 || length as usize > t;
-    if let Some((i, length)) = lengths.iter().enumerate().find(outside) {
-        return Err(arrays.error(format!(
-            "array `lengths`: {length} at [{}], \
-             expected a number from 1 to {t}, the steps of `inputs`",
-            first + i
-        )));
-    }
-    Ok(Array2::from_shape_fn((n, t), |(i, step)| {
-        step < lengths[i] as usize
-    }))
+    Ok((inputs, padding, first_row))
 }
 
 /// Bool, or 0 and 1.
@@ -237,7 +219,7 @@ fn to_mask(arrays: &impl Arrays, mask: Numbers, (n, t): (usize, usize)) -> Resul
         )));
     }
     let first = mask.first_row();
-    let values = to_ids(arrays, "mask", mask, None)?;
+    let values = to_ids(arrays, "mask", mask, |_| true)?;
     if let Some(i) = values.iter().position(|&value| value > 1) {
         return Err(arrays.error(format!(
             "array `mask`: {} at [{}, {}], expected 0 or 1",
@@ -246,11 +228,8 @@ fn to_mask(arrays: &impl Arrays, mask: Numbers, (n, t): (usize, usize)) -> Resul
             i % t
         )));
     }
-    shaped2(
-        arrays,
-        (n, t),
-        values.into_iter().map(|value| value == 1).collect(),
-    )
+    let mask = values.into_iter().map(|value| value == 1).collect();
+    Ok(shaped((n, t), mask))
 }
 
 /// One integer, if it is there.
@@ -262,7 +241,7 @@ fn read_size(arrays: &mut impl Arrays, name: &'static str) -> Result<Option<usiz
         let found = numbers.describe();
         return Err(arrays.error(format!("array `{name}` is {found}, expected one integer")));
     }
-    let values = to_ids(arrays, name, numbers, None)?;
+    let values = to_ids(arrays, name, numbers, |_| true)?;
     Ok(values.first().map(|&value| value as usize))
 }
 
@@ -270,22 +249,15 @@ fn to_ids(
     arrays: &impl Arrays,
     name: &str,
     numbers: Numbers,
-    used: Option<&[bool]>,
+    used: impl Fn(usize) -> bool,
 ) -> Result<Vec<u32>> {
     let result = numbers.into_ids(used);
     result.map_err(|problem| arrays.error(format!("array `{name}`: {problem}")))
 }
 
-fn shaped2<A>(arrays: &impl Arrays, shape: (usize, usize), data: Vec<A>) -> Result<Array2<A>> {
-    Array2::from_shape_vec(shape, data).map_err(|e| arrays.error(format!("{shape:?}: {e}")))
-}
-
-fn shaped3<A>(
-    arrays: &impl Arrays,
-    shape: (usize, usize, usize),
-    data: Vec<A>,
-) -> Result<Array3<A>> {
-    Array3::from_shape_vec(shape, data).map_err(|e| arrays.error(format!("{shape:?}: {e}")))
+/// As many elements as the header of their array says, in this shape.
+fn shaped<A, D: Dimension>(shape: impl Into<StrideShape<D>>, data: Vec<A>) -> Array<A, D> {
+    Array::from_shape_vec(shape, data).expect("elements of this shape")
 }
 
 /// The error with the file's name.
@@ -305,5 +277,4 @@ pub(super) fn in_file(path: &Path, error: Error) -> Error {
 }
 
 #[cfg(test)]
-#[path = "npz_tests.rs"]
 mod tests;

@@ -1,263 +1,134 @@
-//! Sequences with their targets, owned and checked: [`Sequences`].
+//! Sequences with their targets, checked: [`Sequences`].
 //!
 //! | | |
 //! |---|---|
 //! | inputs | features `[N, T, n_x]` or token ids `[N, T]` |
 //! | targets | classes `[N, T]` or distributions `[N, T, n_y]` |
-//! | mask | `[N, T]`, `true` where a step counts in the loss; all count where there is none |
+//! | lengths | `[N]`, where each sequence ends; each has all `T` steps where there are none |
+//! | mask | `[N, T]`, true where a step counts in the loss; all steps count where there is none |
 //!
-//! Targets where no step counts are set to zero, whatever they were. The arrays are in memory, or stay in their file
-//! ([`Sequences::open_npz`]). Knows nothing of file formats or batches.
+//! Inputs beyond a sequence's end, and targets of steps that do not count, become zero, whatever they were. Each of the two
+//! arrays is kept in a store: in memory, or in their file. Knows nothing of file formats or batches.
 
-use super::stored::Stored;
-use crate::{Answers, Architecture, Batch, Error, Head, Input, Inputs, Result, Scalar, Targets};
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use super::owned::{OwnedInputs, OwnedTargets};
+use super::padding::Padding;
+use super::store::SetArray;
+use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
+use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use std::ops::Range;
 
-/// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not
-/// a wrong array.
-const SUM_TOLERANCE: f64 = 1e-3;
-
-/// The inputs of a set, `Inputs` that own their arrays.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OwnedInputs<T> {
-    /// Features `[N, T, n_x]`.
-    Dense(Array3<T>),
-    /// Token ids `[N, T]`.
-    Tokens(Array2<u32>),
-}
-
-/// The targets of a set, `Targets` that own their arrays.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OwnedTargets<T> {
-    /// Distributions `[N, T, n_y]`.
-    Distributions(Array3<T>),
-    /// Class ids `[N, T]`.
-    Classes(Array2<u32>),
-}
-
-impl<T: Scalar> OwnedInputs<T> {
-    /// `(N, T)`.
-    pub fn sequences(&self) -> (usize, usize) {
-        self.view().sequences()
-    }
-
-    /// `n_x`: the last axis, or one more than the largest id.
-    pub fn n_x(&self) -> usize {
-        match self {
-            OwnedInputs::Dense(x) => x.dim().2,
-            OwnedInputs::Tokens(ids) => one_more_than_largest(ids),
-        }
-    }
-
-    /// The arrays, borrowed.
-    pub fn view(&self) -> Inputs<'_, T> {
-        match self {
-            OwnedInputs::Dense(x) => x.into(),
-            OwnedInputs::Tokens(ids) => ids.into(),
-        }
-    }
-
-    /// Row-major, not empty, every number finite; errors count rows from `first_row`.
-    pub(super) fn checked(self, first_row: usize) -> Result<Self> {
-        let (n, t) = self.sequences();
-        if n == 0 || t == 0 || self.n_x() == 0 {
-            return Err(Error::Shape {
-                what: "inputs",
-                found: match &self {
-                    OwnedInputs::Dense(x) => x.shape().to_vec(),
-                    OwnedInputs::Tokens(ids) => ids.shape().to_vec(),
-                },
-                expected: "no axis of length 0".to_owned(),
-            });
-        }
-        Ok(match self {
-            OwnedInputs::Dense(x) => {
-                check_finite("inputs", &x, first_row)?;
-                OwnedInputs::Dense(row_major3(x))
-            }
-            OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(row_major2(ids)),
-        })
-    }
-}
-
-impl<T: Scalar> OwnedTargets<T> {
-    /// `n_y`: the last axis, or one more than the largest class.
-    pub fn n_y(&self) -> usize {
-        match self {
-            OwnedTargets::Distributions(y) => y.dim().2,
-            OwnedTargets::Classes(ids) => one_more_than_largest(ids),
-        }
-    }
-
-    /// The arrays, borrowed.
-    pub fn view(&self) -> Targets<'_, T> {
-        match self {
-            OwnedTargets::Distributions(y) => y.into(),
-            OwnedTargets::Classes(ids) => ids.into(),
-        }
-    }
-}
-
-/// A set of sequences of equal length, with a mask where some are shorter.
+/// A set of sequences with up to `T` steps each.
 ///
 /// ```
-/// use bptt::data::{OwnedInputs, OwnedTargets, Sequences};
+/// use bptt::data::{OwnedInputs, OwnedTargets, Padding, Sequences};
 /// use ndarray::array;
 ///
 /// let inputs = OwnedInputs::<f32>::Tokens(array![[0, 1, 2], [2, 1, 0]]);
 /// let targets = OwnedTargets::Classes(array![[1, 1, 0], [0, 1, 1]]);
-/// let set = Sequences::new(inputs, targets, None)?;
+/// let set = Sequences::new(inputs.clone(), targets.clone(), Padding::default())?;
 /// assert_eq!((set.len(), set.steps(), set.dims()), (2, 3, (3, 2)));
 /// let (train, valid) = set.split(0.5, 0)?;
 /// assert_eq!((train.len(), valid.len()), (1, 1));
+///
+/// // The second sequence has two steps, and the first steps do not count.
+/// let padding = Padding {
+///     lengths: Some(vec![3, 2]),
+///     mask: Some(array![[false, true, true], [false, true, true]]),
+/// };
+/// assert_eq!(Sequences::new(inputs, targets, padding)?.counted(), 3);
 /// # Ok::<(), bptt::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sequences<T> {
-    store: Store<T>,
+    inputs: SetArray<T>,
+    targets: SetArray<T>,
     n: usize,
     t: usize,
-    mask: Option<Array2<bool>>,
-    /// One more than the last step that counts, for each sequence: no step after that is ever run.
-    lengths: Option<Vec<usize>>,
+    padding: Padding,
+    run_lengths: Option<Vec<usize>>,
     n_x: usize,
     n_y: usize,
 }
 
-/// Where inputs and targets are.
-#[derive(Clone, Debug, PartialEq)]
-enum Store<T> {
-    Memory(OwnedInputs<T>, OwnedTargets<T>),
-    File(Stored),
-}
-
-/// One of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Array {
-    Inputs,
-    Targets,
-}
-
 impl<T: Scalar> Sequences<T> {
-    /// Checked arrays; targets of steps that do not count become zero.
+    /// Checked arrays.
     ///
     /// # Errors
-    /// [`Error::Shape`] if they do not fit each other or are empty; [`Error::NotFinite`] for a
-    /// feature, or a target that counts; [`Error::Invalid`] for a target that counts and is no
-    /// distribution; [`Error::NothingCounts`].
-    pub fn new(
-        inputs: OwnedInputs<T>,
-        targets: OwnedTargets<T>,
-        mask: Option<Array2<bool>>,
-    ) -> Result<Self> {
-        let set = Self::checked(inputs, targets, mask, 0)?;
+    /// [`Error::Shape`] if they do not fit each other or are empty; [`Error::NotFinite`] for a feature within the length of
+    /// its sequence, or a target that counts; [`Error::Invalid`] for a length that is not from 1 to `T`, and for a target
+    /// that counts and is no distribution; [`Error::NothingCounts`].
+    pub fn new(inputs: OwnedInputs<T>, targets: OwnedTargets<T>, padding: Padding) -> Result<Self> {
+        let set = Self::checked(inputs, targets, padding, 0)?;
         match set.counted() {
             0 => Err(Error::NothingCounts),
             _ => Ok(set),
         }
     }
 
-    /// [`Sequences::new`] of which it may be that nothing counts; errors count rows from `first_row`.
+    /// [`Sequences::new`] without the last error: in a part of a set, it may be that nothing counts. Errors count rows from
+    /// `first_row`.
     pub(super) fn checked(
         inputs: OwnedInputs<T>,
         targets: OwnedTargets<T>,
-        mask: Option<Array2<bool>>,
+        padding: Padding,
         first_row: usize,
     ) -> Result<Self> {
-        let inputs = inputs.checked(first_row)?;
-        let (n, t) = inputs.sequences();
-        let mismatch = |what, found: &[usize]| Error::Shape {
-            what,
-            found: found.to_vec(),
-            expected: format!("{n} sequences of {t} steps as the inputs"),
+        let inputs = inputs.checked(&padding, first_row)?;
+        let shape = inputs.sequences();
+        let targets = targets.checked(shape, &padding, first_row)?;
+        let inputs = match inputs {
+            OwnedInputs::Dense(x) => SetArray::floats(x),
+            OwnedInputs::Tokens(ids) => SetArray::ids(ids),
         };
-        let mask = mask.map(row_major2);
-        if let Some(mask) = mask.as_ref().filter(|mask| mask.dim() != (n, t)) {
-            return Err(mismatch("mask", mask.shape()));
-        }
         let targets = match targets {
-            OwnedTargets::Classes(ids) if ids.dim() == (n, t) => {
-                let mut ids = row_major2(ids);
-                if let Some(mask) = &mask {
-                    ids.zip_mut_with(mask, |id, &counts| *id *= u32::from(counts));
-                }
-                OwnedTargets::Classes(ids)
-            }
-            OwnedTargets::Distributions(y) if y.shape()[..2] == [n, t] && y.dim().2 > 0 => {
-                let mut y = row_major3(y);
-                for ((row, step), _) in mask.iter().flat_map(|m| m.indexed_iter()).filter(|m| !m.1)
-                {
-                    y.slice_mut(ndarray::s![row, step, ..]).fill(T::zero());
-                }
-                check_distributions(&y, mask.as_ref(), first_row)?;
-                OwnedTargets::Distributions(y)
-            }
-            OwnedTargets::Classes(ids) => return Err(mismatch("targets", ids.shape())),
-            OwnedTargets::Distributions(y) => return Err(mismatch("targets", y.shape())),
+            OwnedTargets::Distributions(y) => SetArray::floats(y),
+            OwnedTargets::Classes(ids) => SetArray::ids(ids),
         };
-        Ok(Sequences {
-            n_x: inputs.n_x(),
-            n_y: targets.n_y(),
-            store: Store::Memory(inputs, targets),
-            n,
-            t,
-            lengths: mask.as_ref().map(lengths),
-            mask,
-        })
+        Ok(Self::assembled(inputs, targets, shape, padding))
     }
 
-    /// A set that stays in its file, checked before.
-    pub(super) fn stored(
-        stored: Stored,
+    /// Arrays that have been checked.
+    pub(super) fn assembled(
+        inputs: SetArray<T>,
+        targets: SetArray<T>,
         (n, t): (usize, usize),
-        mask: Option<Array2<bool>>,
-        (n_x, n_y): (usize, usize),
+        padding: Padding,
     ) -> Self {
         Sequences {
-            store: Store::File(stored),
+            n_x: inputs.size(),
+            n_y: targets.size(),
+            inputs,
+            targets,
             n,
             t,
-            lengths: mask.as_ref().map(lengths),
-            mask,
-            n_x,
-            n_y,
+            run_lengths: padding.run_lengths(),
+            padding,
         }
     }
 
     /// The same with `n_x` and `n_y` stated instead of inferred from the largest ids.
     ///
     /// # Errors
-    /// [`Error::Id`] or [`Error::Shape`] for what does not fit them.
+    /// As [`Sequences::check`].
     pub fn with_dims(mut self, n_x: usize, n_y: usize) -> Result<Self> {
-        self.check(self.input(n_x), n_y)?;
+        self.check(n_x, n_y)?;
         (self.n_x, self.n_y) = (n_x, n_y);
         Ok(self)
     }
 
-    /// Whether a network of these sizes can be trained on them.
+    /// Whether a network with `n_x` inputs and `n_y` outputs can be trained on them.
     ///
     /// # Errors
     /// [`Error::Id`] or [`Error::Shape`] for what does not fit, of ids that stay in their file [`Error::Invalid`];
     /// [`Error::NothingCounts`].
-    pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
-        match &self.store {
-            Store::Memory(..) => {
-                let network = Architecture::new(input, 1, Head::softmax(n_y));
-                self.batch().check(&network)
-            }
-            Store::File(stored) => stored.check(input, n_y),
-        }
-    }
-
-    /// The input of a network that reads `n_x` features, or one of `n_x` tokens.
-    pub(super) fn input(&self, n_x: usize) -> Input {
-        match self.reads_tokens() {
-            true => Input::Tokens(n_x),
-            false => Input::Features(n_x),
+    pub fn check(&self, n_x: usize, n_y: usize) -> Result<()> {
+        self.inputs.check("inputs", n_x, (self.n, self.t))?;
+        self.targets.check("targets", n_y, (self.n, self.t))?;
+        match self.counted() {
+            0 => Err(Error::NothingCounts),
+            _ => Ok(()),
         }
     }
 
@@ -276,155 +147,77 @@ impl<T: Scalar> Sequences<T> {
         self.len() == 0
     }
 
-    /// `T`, the steps of each.
+    /// `T`, the most steps that a sequence can have.
     pub fn steps(&self) -> usize {
         self.t
     }
 
     /// Whether the inputs are token ids.
     pub fn reads_tokens(&self) -> bool {
-        self.width(Array::Inputs).is_none()
+        matches!(self.inputs, SetArray::Ids { .. })
     }
 
-    /// Whether they stay in their file ([`Sequences::open_npz`]).
+    /// Whether the arrays stay in their file ([`Sequences::open_npz`]).
     pub fn stays_in_file(&self) -> bool {
-        matches!(self.store, Store::File(_))
+        self.inputs().is_none()
     }
 
-    /// Bytes of the inputs and targets of a step, as a batch has them.
+    /// The bytes of a step, as a batch has it.
     pub(super) fn step_bytes(&self) -> usize {
-        let bytes = |array| match self.width(array) {
-            Some(floats) => floats * size_of::<T>(),
-            None => size_of::<u32>(),
-        };
-        bytes(Array::Inputs) + bytes(Array::Targets)
+        self.inputs.step_bytes() + self.targets.step_bytes() + size_of::<bool>()
     }
 
-    /// The floats of a step, `n_x` or `n_y`; none where there is an id.
-    pub(super) fn width(&self, array: Array) -> Option<usize> {
-        match (&self.store, array) {
-            (Store::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => Some(x.dim().2),
-            (Store::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => Some(y.dim().2),
-            (Store::Memory(..), _) => None,
-            (Store::File(stored), array) => stored.kept(array).width(),
-        }
+    /// The inputs and the targets.
+    pub(super) fn arrays(&self) -> (&SetArray<T>, &SetArray<T>) {
+        (&self.inputs, &self.targets)
     }
 
-    /// Some steps of a sequence, where [`Sequences::width`] says that they are floats.
-    ///
-    /// # Errors
-    /// [`Error::File`] if they are in a file that is not any more what it was.
-    pub(super) fn copy_floats(
-        &self,
-        array: Array,
-        row: usize,
-        steps: Range<usize>,
-        out: &mut [T],
-    ) -> Result<()> {
-        let all = match (&self.store, array) {
-            (Store::File(stored), _) => {
-                let mask = self.mask_of(row, steps.clone());
-                return stored.kept(array).floats(stored.row(row), steps, mask, out);
-            }
-            (Store::Memory(OwnedInputs::Dense(x), _), Array::Inputs) => x.as_slice(),
-            (Store::Memory(_, OwnedTargets::Distributions(y)), Array::Targets) => y.as_slice(),
-            _ => unreachable!("floats of {array:?} that have none"),
-        };
-        self.copy(all, row, steps, out);
-        Ok(())
+    /// The inputs; `None` if they stay in their file.
+    pub fn inputs(&self) -> Option<Inputs<'_, T>> {
+        let (floats, ids) = self.inputs.in_memory()?;
+        Some(self.inputs.as_inputs((self.n, self.t), floats, ids))
     }
 
-    /// Some steps of a sequence, where [`Sequences::width`] says that they are ids.
-    ///
-    /// # Errors
-    /// As [`Sequences::copy_floats`].
-    pub(super) fn copy_ids(
-        &self,
-        array: Array,
-        row: usize,
-        steps: Range<usize>,
-        out: &mut [u32],
-    ) -> Result<()> {
-        let all = match (&self.store, array) {
-            (Store::File(stored), _) => {
-                let mask = self.mask_of(row, steps.clone());
-                return stored.kept(array).ids(stored.row(row), steps, mask, out);
-            }
-            (Store::Memory(OwnedInputs::Tokens(ids), _), Array::Inputs) => ids.as_slice(),
-            (Store::Memory(_, OwnedTargets::Classes(ids)), Array::Targets) => ids.as_slice(),
-            _ => unreachable!("ids of {array:?} that have none"),
-        };
-        self.copy(all, row, steps, out);
-        Ok(())
+    /// The targets; `None` if they stay in their file.
+    pub fn targets(&self) -> Option<Targets<'_, T>> {
+        let (floats, ids) = self.targets.in_memory()?;
+        Some(self.targets.as_targets((self.n, self.t), floats, ids))
     }
 
-    /// Some steps of a sequence from all `[N, T, width]`.
-    fn copy<A: Copy>(&self, all: Option<&[A]>, row: usize, steps: Range<usize>, out: &mut [A]) {
-        let width = out.len() / steps.len();
-        let begin = (row * self.t + steps.start) * width;
-        out.copy_from_slice(&all.expect("row-major")[begin..begin + out.len()]);
-    }
-
-    /// Where some steps of a sequence count, unless all do.
-    pub(super) fn mask_of(&self, row: usize, steps: Range<usize>) -> Option<&[bool]> {
-        let mask = self.mask.as_ref()?.as_slice().expect("row-major");
-        Some(&mask[row * self.t..][steps])
-    }
-
-    /// The inputs.
-    ///
-    /// # Panics
-    /// If they stay in their file.
-    pub fn inputs(&self) -> &OwnedInputs<T> {
-        self.in_memory().0
-    }
-
-    /// The targets.
-    ///
-    /// # Panics
-    /// If they stay in their file.
-    pub fn targets(&self) -> &OwnedTargets<T> {
-        self.in_memory().1
-    }
-
-    fn in_memory(&self) -> (&OwnedInputs<T>, &OwnedTargets<T>) {
-        match &self.store {
-            Store::Memory(inputs, targets) => (inputs, targets),
-            Store::File(_) => panic!("the arrays of a set from `open_npz` stay in their file"),
-        }
-    }
-
-    /// `[N, T]`, `true` where a step counts.
+    /// `[N, T]`, true where a step counts in the loss if its sequence has it; `None` if there is no mask.
     pub fn mask(&self) -> Option<ArrayView2<'_, bool>> {
-        self.mask.as_ref().map(|mask| mask.view())
+        self.padding.mask.as_ref().map(|mask| mask.view())
     }
 
-    /// `[N]`, the steps of each sequence up to the last that counts, where there is a mask.
+    /// `[N]`, where each sequence ends; `None` if each has [`Sequences::steps`] steps.
     pub fn lengths(&self) -> Option<&[usize]> {
-        self.lengths.as_deref()
+        self.padding.lengths.as_deref()
     }
 
-    /// How many steps count in the loss.
-    pub fn counted(&self) -> u64 {
-        match &self.mask {
-            Some(mask) => mask.iter().filter(|&&counts| counts).count() as u64,
-            None => (self.n * self.t) as u64,
-        }
-    }
-
-    /// All sequences as one batch.
+    /// `[N]`, how many steps of each sequence have to be run for the loss of a causal network: up to the last step that
+    /// counts. What comes after that changes neither the loss nor a gradient. `None` if each has to be run to its end, and
+    /// that is after [`Sequences::steps`] steps.
     ///
-    /// # Panics
-    /// If they stay in their file.
-    pub fn batch(&self) -> Batch<'_, T> {
-        Batch {
-            inputs: self.inputs().view(),
+    /// A network that reads a sequence from its end, or answers at it, has to run [`Sequences::lengths`].
+    pub fn run_lengths(&self) -> Option<&[usize]> {
+        self.run_lengths.as_deref()
+    }
+
+    /// How many steps count in the loss: those within the lengths where the mask is true.
+    pub fn counted(&self) -> u64 {
+        self.padding.counted((self.n, self.t))
+    }
+
+    /// All sequences as one batch, each to its end; `None` if they stay in their file.
+    pub fn batch(&self) -> Option<Batch<'_, T>> {
+        Some(Batch {
+            inputs: self.inputs()?,
             answers: Answers {
-                targets: self.targets().view(),
+                targets: self.targets()?,
                 mask: self.mask(),
             },
             lengths: self.lengths(),
-        }
+        })
     }
 
     /// Some of the sequences, in the order given; the sizes stay those of the set.
@@ -432,57 +225,41 @@ impl<T: Scalar> Sequences<T> {
     /// # Panics
     /// If a row is not below [`Sequences::len`].
     pub fn select(&self, rows: &[usize]) -> Self {
-        let store = match &self.store {
-            Store::Memory(inputs, targets) => {
-                let inputs = match inputs {
-                    OwnedInputs::Dense(x) => OwnedInputs::Dense(x.select(Axis(0), rows)),
-                    OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(ids.select(Axis(0), rows)),
-                };
-                let targets = match targets {
-                    OwnedTargets::Distributions(y) => {
-                        OwnedTargets::Distributions(y.select(Axis(0), rows))
-                    }
-                    OwnedTargets::Classes(ids) => OwnedTargets::Classes(ids.select(Axis(0), rows)),
-                };
-                Store::Memory(inputs, targets)
-            }
-            Store::File(stored) => Store::File(stored.select(rows)),
-        };
+        let padding = self.padding.select(rows);
         Sequences {
-            store,
+            inputs: self.inputs.select(rows),
+            targets: self.targets.select(rows),
             n: rows.len(),
-            mask: self.mask.as_ref().map(|mask| mask.select(Axis(0), rows)),
-            lengths: (self.lengths.as_ref())
-                .map(|lengths| rows.iter().map(|&row| lengths[row]).collect()),
+            run_lengths: padding.run_lengths(),
+            padding,
             ..*self
         }
     }
 
-    /// `(train, valid)`: a `fraction` of the sequences, drawn by `seed`, for validation; at least
-    /// one on each side.
+    /// `(train, valid)`: a `valid_fraction` of the sequences, drawn by `seed`, for validation; at least one on each side.
     ///
     /// # Errors
     /// [`Error::Option`] for a fraction that is not between 0 and 1; [`Error::Invalid`] for fewer
     /// than two sequences.
-    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
-        if !(fraction > 0.0 && fraction < 1.0) {
+    pub fn split(&self, valid_fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        if !(valid_fraction > 0.0 && valid_fraction < 1.0) {
             return Err(Error::Option {
-                name: "--valid-fraction",
-                value: fraction.to_string(),
+                name: "valid_fraction",
+                value: valid_fraction.to_string(),
                 expected: "above 0 and below 1",
             });
         }
         let n = self.len();
         if n < 2 {
-            return Err(Error::Invalid {
-                what: "sequences",
-                problem: format!(
-                    "there is {n} in the set, expected at least 2 to keep some for validation; \
-                     give more, or `--valid-fraction 0`, or a set of its own with `--valid`"
+            return Err(Error::invalid(
+                "sequences",
+                format!(
+                    "there is {n} in the set, expected at least 2 to keep some for validation; give more, or validate on \
+                     another set, or not at all"
                 ),
-            });
+            ));
         }
-        let valid = ((n as f64 * fraction).round() as usize).clamp(1, n - 1);
+        let valid = ((n as f64 * valid_fraction).round() as usize).clamp(1, n - 1);
         let mut rows: Vec<usize> = (0..n).collect();
         rows.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         let (valid, train) = rows.split_at_mut(valid);
@@ -492,73 +269,5 @@ impl<T: Scalar> Sequences<T> {
     }
 }
 
-/// One more than the last step that counts, for each sequence.
-fn lengths(mask: &Array2<bool>) -> Vec<usize> {
-    let rows = mask.rows().into_iter();
-    rows.map(|row| (0..row.len()).rfind(|&t| row[t]).map_or(0, |t| t + 1))
-        .collect()
-}
-
-fn one_more_than_largest(ids: &Array2<u32>) -> usize {
-    ids.iter().max().map_or(0, |&id| id as usize + 1)
-}
-
-fn row_major2<A: Clone>(array: Array2<A>) -> Array2<A> {
-    match array.is_standard_layout() {
-        true => array,
-        false => array.as_standard_layout().into_owned(),
-    }
-}
-
-fn row_major3<A: Clone>(array: Array3<A>) -> Array3<A> {
-    match array.is_standard_layout() {
-        true => array,
-        false => array.as_standard_layout().into_owned(),
-    }
-}
-
-fn check_finite<T: Scalar>(what: &str, array: &Array3<T>, first_row: usize) -> Result<()> {
-    match array.indexed_iter().find(|(_, value)| !value.is_finite()) {
-        Some(((row, step, k), value)) => Err(Error::NotFinite {
-            what: what.to_owned(),
-            value: value.as_f64(),
-            position: vec![first_row + row, step, k],
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Whether every distribution that counts is one.
-fn check_distributions<T: Scalar>(
-    y: &Array3<T>,
-    mask: Option<&Array2<bool>>,
-    first_row: usize,
-) -> Result<()> {
-    check_finite("targets", y, first_row)?;
-    for (i, distribution) in y.rows().into_iter().enumerate() {
-        let (row, step) = (i / y.dim().1, i % y.dim().1);
-        if mask.is_some_and(|mask| !mask[[row, step]]) {
-            continue;
-        }
-        let invalid = |problem: String| Error::Invalid {
-            what: "targets",
-            problem: format!("[{}, {step}]: {problem}", first_row + row),
-        };
-        if let Some(negative) = distribution.iter().find(|&&p| p < T::zero()) {
-            return Err(invalid(format!(
-                "{negative} in a distribution, expected no negative number"
-            )));
-        }
-        let sum: f64 = distribution.iter().map(|p| p.as_f64()).sum();
-        if (sum - 1.0).abs() > SUM_TOLERANCE {
-            return Err(invalid(format!(
-                "the distribution sums to {sum}, expected 1; normalise it, or mask the step"
-            )));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-#[path = "sequences_tests.rs"]
 mod tests;

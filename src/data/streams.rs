@@ -1,4 +1,4 @@
-//! How the predictions of a text are cut into streams that run side by side, and those into windows.
+//! How the predictions of a text are cut into streams that run side by side, and the streams into windows.
 //!
 //! ```text
 //! tokens   a b c d e f g h i j k      10 predictions: b .. k
@@ -13,7 +13,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Streams {
     pub count: usize,
-    /// Of each stream.
+    /// The predictions of each stream.
     steps: usize,
     pub seq_len: usize,
 }

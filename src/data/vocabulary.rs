@@ -8,31 +8,12 @@
 //!
 //! Knows nothing of files or of how often a symbol occurs.
 
-use super::files::Place;
-use super::intern::{CharIds, WordIds};
+use super::symbols::{
+    CharIds, END_OF_LINE, END_OF_LINE_ID, MOST_SYMBOLS, UNKNOWN, WordIds, for_each_word,
+};
+use super::text::{Place, TokenKind, utf8};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-/// The word that stands for every word the vocabulary lacks.
-pub(super) const UNKNOWN: &str = "<unk>";
-/// The word that ends a line.
-pub(super) const END_OF_LINE: &str = "<eos>";
-/// The id of [`END_OF_LINE`].
-pub(super) const END_OF_LINE_ID: u32 = 1;
-/// The most symbols a network can read, as [`crate::Architecture::check`] limits them.
-pub(super) const MOST_SYMBOLS: usize = 1 << 24;
-
-/// What a text is cut into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenKind {
-    /// Unicode characters.
-    Char,
-    /// Bytes.
-    Byte,
-    /// Words between white space, and the ends of lines.
-    Word,
-}
 
 /// The symbols a model knows, each with its id.
 ///
@@ -62,7 +43,7 @@ enum Symbols {
 /// The form of a vocabulary in a model file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct VocabularyJson {
     kind: TokenKind,
     /// The characters of kind `char`, in the order of their ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,12 +124,12 @@ impl Vocabulary {
             Symbols::Chars(ids) => (Some(ids.list.iter().collect()), None),
             Symbols::Words(ids) => (None, Some(ids.list.iter().map(|w| w.to_string()).collect())),
         };
-        let stored = Stored {
+        let json = VocabularyJson {
             kind: self.kind(),
             chars,
             words,
         };
-        serde_json::to_string(&stored).expect("strings are JSON")
+        serde_json::to_string(&json).expect("strings are JSON")
     }
 
     /// From what [`Vocabulary::to_json`] wrote.
@@ -156,10 +137,7 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Invalid`] if it is not such a description, is empty or has a symbol twice.
     pub fn from_json(json: &str) -> Result<Self> {
-        parse(json).map_err(|problem| Error::Invalid {
-            what: "vocabulary",
-            problem,
-        })
+        parse(json).map_err(|problem| Error::invalid("vocabulary", problem))
     }
 
     /// The ids of a text. Of words, one `<eos>` for every line feed.
@@ -170,10 +148,7 @@ impl Vocabulary {
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         self.encode_each(text, Place::default(), |id| ids.push(id))
-            .map_err(|problem| Error::Invalid {
-                what: "text",
-                problem,
-            })?;
+            .map_err(|problem| Error::invalid("text", problem))?;
         Ok(ids)
     }
 
@@ -218,7 +193,7 @@ impl Vocabulary {
     fn lacks(&self, c: char, place: Place) -> String {
         format!(
             "line {}, column {}: {c:?} (U+{:04X}) is not among the {} characters \
-             that the model knows; remove it, or train with `--tokens byte`",
+             that the model knows; remove it, or train a model of bytes",
             place.line + 1,
             place.column + 1,
             u32::from(c),
@@ -247,36 +222,9 @@ impl Vocabulary {
     }
 }
 
-/// The words of a text in order, with `<eos>` for every line feed.
-pub(super) fn for_each_word(text: &str, mut act: impl FnMut(&str)) {
-    for line in text.split_inclusive('\n') {
-        line.split_whitespace().for_each(&mut act);
-        if line.ends_with('\n') {
-            act(END_OF_LINE);
-        }
-    }
-}
-
-/// The text, or where it stops being UTF-8.
-pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
-    utf8_from(0, text)
-}
-
-/// The text that begins at `offset` of its file, or where that stops being UTF-8.
-pub(super) fn utf8_from(offset: u64, text: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(text).map_err(|e| {
-        let at = offset + e.valid_up_to() as u64;
-        format!(
-            "byte {} (offset {at}) is not UTF-8 text; \
-             convert the text, or read it as bytes with `--tokens byte`",
-            at + 1
-        )
-    })
-}
-
 fn parse(json: &str) -> Result<Vocabulary, String> {
-    let stored: Stored = serde_json::from_str(json).map_err(|e| e.to_string())?;
-    let (vocabulary, found) = match (stored.kind, stored.chars, stored.words) {
+    let json: VocabularyJson = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let (vocabulary, found) = match (json.kind, json.chars, json.words) {
         (TokenKind::Byte, None, None) => (Vocabulary::bytes(), 256),
         (TokenKind::Char, Some(chars), None) => {
             let list: Vec<char> = chars.chars().collect();
@@ -357,7 +305,7 @@ mod tests {
         assert!(error.contains("3 characters"), "{error}");
         let error = v.encode(b"ab\xff").unwrap_err().to_string();
         assert!(
-            error.contains("offset 2") && error.contains("--tokens byte"),
+            error.contains("offset 2") && error.contains("as bytes"),
             "{error}"
         );
     }

@@ -18,13 +18,9 @@ fn texts() {
     let before = desk.names(".");
     desk.refused("train missing.txt", 1, &["missing.txt"]);
     desk.refused("train empty.txt", 1, &["empty.txt", "empty"]);
-    desk.refused("train short.txt", 1, &["short.txt", "64", "--seq-len"]);
+    desk.refused("train short.txt", 1, &["short.txt", "64", "seq_len"]);
     desk.refused("train binaries", 1, &["binaries"]);
-    desk.refused(
-        "train latin1.txt",
-        1,
-        &["latin1.txt", "--tokens byte", "47"],
-    );
+    desk.refused("train latin1.txt", 1, &["latin1.txt", "as bytes", "47"]);
     desk.refused("train text.txt --valid missing.txt", 1, &["missing.txt"]);
     assert_eq!(desk.names("."), before, "nothing was written");
     desk.stdout(&format!("train latin1.txt --tokens byte {SMALL} -o run"));

@@ -1,9 +1,9 @@
 //! Data of every kind end to end, and what the program lets be seen of a run and a model.
 
 use super::{Desk, read};
-use bptt::Rnn;
-use bptt::data::{OwnedInputs, Sequences};
+use bptt::data::Sequences;
 use bptt::model::Model;
+use bptt::{Inputs, Rnn};
 use ndarray::{Array2, Array3};
 use ndarray_npy::NpzReader;
 use serde_json::Value;
@@ -387,7 +387,7 @@ fn a_file_that_pytorch_wrote_is_inspected_evaluated_and_predicts() {
     assert_eq!(desk.json("eval torch.safetensors set.npz")[0]["tokens"], 15);
     desk.stdout("predict torch.safetensors set.npz -o y.npz");
     let set = Sequences::<f32>::read_npz(&desk.path("set.npz")).unwrap();
-    let OwnedInputs::Dense(x) = set.inputs() else {
+    let Some(inputs @ Inputs::Dense(_)) = set.inputs() else {
         unreachable!()
     };
     let rnn: Rnn<f32> = Model::read(&desk.path("torch.safetensors")).unwrap().rnn;
@@ -396,7 +396,7 @@ fn a_file_that_pytorch_wrote_is_inspected_evaluated_and_predicts() {
         .unwrap()
         .by_name("probabilities")
         .unwrap();
-    for (a, b) in y.iter().zip(&rnn.predict(x).unwrap()) {
+    for (a, b) in y.iter().zip(&rnn.predict(inputs).unwrap()) {
         assert!((a - b).abs() <= 1e-6, "{a} {b}");
     }
     desk.refused("sample torch.safetensors", 1, &["no model of text"]);

@@ -1,83 +1,48 @@
-//! An array that stays in its file, and of which parts are read when they are needed: [`Column`].
+//! One array that stays in its file, and of which parts are read when they are needed: [`DiskArray`].
 //!
-//! Knows where its elements are, and what they are; knows nothing of what they mean.
+//! Knows where the elements are and of what type; knows nothing of what they mean.
 
-use super::npy::{Layout, Numbers, plain, values};
+use super::array::{Layout, Numbers};
 use crate::{Error, Result, Scalar};
 use crc32fast::Hasher;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// An array of which parts can be read, whenever they are needed.
+/// An array that is stored uncompressed and in C order in a file.
 #[derive(Debug)]
-pub(super) struct Column {
-    path: PathBuf,
-    name: &'static str,
-    file: Arc<fs_err::File>,
-    begin: u64,
-    layout: Layout,
+pub(super) struct DiskArray {
+    pub path: PathBuf,
+    pub name: &'static str,
+    pub file: Arc<fs_err::File>,
+    /// Where the elements begin in the file, behind the array's header.
+    pub begin: u64,
+    pub layout: Layout,
+    /// The checksum of header and elements, by the archive.
+    pub checksum: u32,
 }
 
-impl Column {
-    /// `None` for an array that is not stored as it is, in C order.
-    pub fn new(
-        path: &Path,
-        name: &'static str,
-        file: &Arc<fs_err::File>,
-        layout: &Layout,
-    ) -> Option<Self> {
-        Some(Column {
-            path: path.to_owned(),
-            name,
-            file: Arc::clone(file),
-            begin: layout.stored_at?,
-            layout: layout.clone(),
-        })
-    }
-
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
+impl DiskArray {
     pub fn shape(&self) -> &[usize] {
-        &self.layout.header.shape
+        self.layout.shape()
     }
 
-    /// Whether it is of floating-point numbers.
-    pub fn is_float(&self) -> bool {
-        self.dtype().starts_with('f')
-    }
-
-    /// Whether it is of integers.
-    pub fn is_integer(&self) -> bool {
-        self.dtype().starts_with(['i', 'u'])
-    }
-
-    /// Whether it has rows: one for each sequence.
-    pub fn has_rows(&self) -> bool {
-        !matches!(self.name, "n_x" | "n_y")
-    }
-
-    /// Bytes of a row.
+    /// The bytes of a row.
     pub fn row_bytes(&self) -> usize {
         self.shape().iter().skip(1).product::<usize>() * self.layout.item
     }
 
-    /// All of it.
+    /// The whole array, whose bytes are added to a checksum.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read any more.
     pub fn all(&self, sum: &mut Hasher) -> Result<Numbers> {
-        self.numbers(
-            vec![0; self.shape().len()],
-            self.shape().to_vec(),
-            Some(sum),
-        )
+        let first = vec![0; self.shape().len()];
+        self.numbers(first, self.shape().to_vec(), Some(sum))
     }
 
-    /// All of some rows, whose bytes are added to a checksum.
+    /// Some rows, whose bytes are added to a checksum.
     ///
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
@@ -89,7 +54,7 @@ impl Column {
         self.numbers(first, shape, Some(sum))
     }
 
-    /// Whether all elements, in parts of which these are the checksums and bytes, are those that were saved.
+    /// Whether the elements are those that were saved, by the checksum and the number of bytes of each of their parts.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -102,7 +67,7 @@ impl Column {
         for (part, bytes) in parts.into_iter().filter(|part| part.1 > 0) {
             sum.combine(&Hasher::new_with_initial_len(part, bytes));
         }
-        match sum.finalize() == self.layout.checksum {
+        match sum.finalize() == self.checksum {
             true => Ok(()),
             false => {
                 Err(self.error("its bytes have another checksum: the file is damaged".to_owned()))
@@ -116,9 +81,8 @@ impl Column {
     /// [`Error::File`] if they cannot be read any more.
     pub fn ids(&self, row: usize, steps: Range<usize>, used: Option<&[bool]>) -> Result<Vec<u32>> {
         let numbers = self.numbers(vec![row, steps.start], vec![1, steps.len()], None)?;
-        numbers
-            .into_ids(used)
-            .map_err(|problem| self.error(problem))
+        let ids = numbers.into_ids(|i| used.is_none_or(|used| used[i]));
+        ids.map_err(|problem| self.error(problem))
     }
 
     /// Some steps of a row, as floats.
@@ -126,24 +90,15 @@ impl Column {
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
     pub fn floats<T: Scalar>(&self, row: usize, steps: Range<usize>, out: &mut [T]) -> Result<()> {
-        let width = self.shape()[2];
-        let (first, shape) = (vec![row, steps.start, 0], vec![1, steps.len(), width]);
-        let other_order = if cfg!(target_endian = "little") {
-            '>'
-        } else {
-            '<'
-        };
-        if self.layout.item == size_of::<T>() && !self.layout.dtype.starts_with(other_order) {
-            // As they are.
+        let first = vec![row, steps.start, 0];
+        if self.layout.item == size_of::<T>() && self.layout.native {
+            // The bytes of the file are the numbers.
             let bytes = bytemuck::cast_slice_mut(out);
             return self.read(&first, bytes).map_err(|e| self.unreadable(e));
         }
+        let shape = vec![1, steps.len(), self.shape()[2]];
         out.copy_from_slice(&self.numbers(first, shape, None)?.into_floats::<T>());
         Ok(())
-    }
-
-    fn dtype(&self) -> &str {
-        plain(&self.layout.dtype)
     }
 
     fn numbers(
@@ -152,22 +107,17 @@ impl Column {
         shape: Vec<usize>,
         sum: Option<&mut Hasher>,
     ) -> Result<Numbers> {
-        let count = shape.iter().product::<usize>();
-        let mut bytes = vec![0; count * self.layout.item];
+        let mut bytes = vec![0; shape.iter().product::<usize>() * self.layout.item];
         self.read(&first, &mut bytes)
             .map_err(|e| self.unreadable(e))?;
         if let Some(sum) = sum {
             sum.update(&bytes);
         }
-        let values = values(&bytes[..], &self.layout, count);
-        Ok(Numbers {
-            values: values.map_err(|problem| self.error(problem))?,
-            shape,
-            first,
-        })
+        let numbers = Numbers::decode(&self.layout, first, shape, &bytes);
+        numbers.map_err(|problem| self.error(problem))
     }
 
-    /// The elements from the one at `first` on.
+    /// The bytes of the file from the element at `first` on.
     fn read(&self, first: &[usize], bytes: &mut [u8]) -> io::Result<()> {
         let element = first
             .iter()
@@ -188,7 +138,7 @@ impl Column {
     }
 }
 
-/// As many bytes as there is room for, without a place in the file that others could move.
+/// Reads from a place of the file, without the position in it that all its readers share.
 #[cfg(unix)]
 fn read_at(file: &std::fs::File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)

@@ -1,15 +1,28 @@
-//! Files and folders as texts, one after another, in pieces: never much more than a mebibyte is in memory.
+//! Files and folders as texts, one after another, cut into pieces: never much more than a mebibyte is in memory.
 //!
-//! Knows nothing of tokens but where a text may be cut. Of several ranks, each reads its part, from one such place to
-//! another; of the others' parts no more than it takes to find these.
+//! Knows nothing of tokens but where a text may be cut. Of several ranks, each reads its part of the text, from one place
+//! where it may be cut to another; of the parts of the other ranks, no more than it takes to find these two places.
 
+use super::fingerprint;
 use super::listing::{File, Listing};
-use super::vocabulary::{TokenKind, utf8_from};
 use crate::ranks::Ranks;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// What a text is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// Unicode characters.
+    Char,
+    /// Bytes.
+    Byte,
+    /// Words between white space, and the ends of lines.
+    Word,
+}
 
 /// What was read to make a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +35,10 @@ pub struct Reading {
     pub bytes: u64,
 }
 
-/// Bytes read at a time where a text is to be cut.
+/// Bytes read at a time to find a place where a text may be cut.
 const LOOK: usize = 256;
 
-/// Bytes read at a time. Larger ones are no faster, and the ids of a text need their memory; not
-/// tuned beyond that.
+/// The bytes of a piece. Larger pieces are no faster, and the ids of a text need the memory; not tuned beyond that.
 const PIECE: usize = 1 << 20;
 
 /// A part of a text: whole characters or, where tokens are words, whole words, and no line feed apart
@@ -39,9 +51,9 @@ pub(super) struct Piece<'a> {
     pub path: &'a Path,
     /// Its bytes, UTF-8 unless tokens are bytes.
     pub text: &'a [u8],
-    /// Where it begins in the file; only its offset is known where the file is another rank's up to there.
+    /// Where it begins in the file; if another rank reads what is before it, only the offset is known.
     pub place: Place,
-    /// The file ends with it, and its last line has no line feed.
+    /// Whether the file ends with this piece, and its last line has no line feed.
     pub open_end: bool,
 }
 
@@ -73,8 +85,8 @@ impl Place {
     }
 }
 
-/// Hands every text to `act`, piece by piece, in the order given, folders sorted by path; of several ranks, to each its
-/// part of them.
+/// Hands every text to `act`, piece by piece, in the order given, folders sorted by path; each of several ranks gets its
+/// part of the texts.
 ///
 /// # Errors
 /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is
@@ -88,9 +100,9 @@ pub(super) fn for_each_piece(
 ) -> Result<Reading> {
     let mut listing = Listing::of(paths)?;
     if let Some(ranks) = ranks {
-        listing.agree(ranks)?;
+        fingerprint::agree(&listing, ranks)?;
     }
-    listing.keep_texts(ranks)?;
+    listing.keep_texts(ranks, is_text)?;
     if let Some(empty) = listing.files.iter().find(|file| file.bytes == 0)
         && ranks.is_some()
     {
@@ -112,8 +124,8 @@ pub(super) fn for_each_piece(
     })
 }
 
-/// The pieces of a part of a file, from the first place in it where a text may be cut to the first after it; returns how
-/// many bytes they have.
+/// Hands the pieces of a part of a file to `act`, from the first place in the part where a text may be cut to the first such
+/// place after the part; returns how many bytes the pieces have.
 fn pieces_of(
     number: usize,
     file: &File,
@@ -135,7 +147,7 @@ fn pieces_of(
         ..Place::default()
     };
     loop {
-        // A word longer than a piece: as much again.
+        // If there is no place to cut, in a word longer than a piece, as much again is read.
         let wanted = PIECE.max(2 * text.len()) - text.len();
         let ends = (&mut reader).take(wanted as u64).read_to_end(&mut text)? < wanted;
         let cut = if ends { text.len() } else { cut(&text, kind) };
@@ -221,14 +233,30 @@ fn cut(text: &[u8], kind: TokenKind) -> usize {
     }
 }
 
+/// The text, or where it stops being UTF-8.
+pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
+    utf8_from(0, text)
+}
+
+/// The text that begins at `offset` of its file, or where that stops being UTF-8.
+fn utf8_from(offset: u64, text: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(text).map_err(|e| {
+        let at = offset + e.valid_up_to() as u64;
+        format!(
+            "byte {} (offset {at}) is not UTF-8 text; convert the text, or read it as bytes",
+            at + 1
+        )
+    })
+}
+
 /// Whether a byte of UTF-8 is the first of its character.
 fn begins_character(byte: u8) -> bool {
     byte & 0b1100_0000 != 0b1000_0000
 }
 
-/// Whether a part of a file is UTF-8 to its end, and the file not empty: nothing of one that is not must reach a corpus.
-pub(super) fn is_text(file: &File, part: Range<u64>) -> Result<bool> {
-    // All that ends it early is a piece that is not UTF-8.
+/// Whether a part of a file is UTF-8 to its end, and the file is not empty: only then any of its bytes may reach a corpus.
+fn is_text(file: &File, part: Range<u64>) -> Result<bool> {
+    // Only a piece that is not UTF-8 makes it an error of the file.
     match pieces_of(0, file, part, TokenKind::Char, &mut |_| Ok(())) {
         Ok(bytes) => Ok(bytes > 0 || file.bytes > 0),
         Err(Error::File { .. }) => Ok(false),

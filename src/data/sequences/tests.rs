@@ -1,12 +1,20 @@
 use super::*;
-use ndarray::array;
+use crate::data::{OwnedInputs, OwnedTargets};
+use ndarray::{Array2, Array3, array};
+
+fn masked(mask: Array2<bool>) -> Padding {
+    Padding {
+        mask: Some(mask),
+        ..Padding::default()
+    }
+}
 
 fn numbered(n: usize, t: usize) -> Sequences<f64> {
     let ids = Array2::from_shape_fn((n, t), |(i, j)| (i * t + j) as u32);
     Sequences::new(
         OwnedInputs::Tokens(ids.clone()),
         OwnedTargets::Classes(ids),
-        None,
+        Padding::default(),
     )
     .unwrap()
 }
@@ -15,70 +23,79 @@ fn numbered(n: usize, t: usize) -> Sequences<f64> {
 fn targets_that_do_not_count_are_zero_and_unchecked() {
     let inputs = OwnedInputs::Dense(Array3::<f64>::zeros((1, 2, 3)));
     let targets = OwnedTargets::Distributions(array![[[0.5, 0.5], [f64::NAN, -7.0]]]);
-    assert!(Sequences::new(inputs.clone(), targets.clone(), None).is_err());
-    let set = Sequences::new(inputs, targets, Some(array![[true, false]])).unwrap();
-    let expected = OwnedTargets::Distributions(array![[[0.5, 0.5], [0.0, 0.0]]]);
-    assert_eq!(
-        (set.targets(), set.dims(), set.counted()),
-        (&expected, (3, 2), 1)
-    );
+    assert!(Sequences::new(inputs.clone(), targets.clone(), Padding::default()).is_err());
+    let set = Sequences::new(inputs, targets, masked(array![[true, false]])).unwrap();
+    let Some(Targets::Distributions(found)) = set.targets() else {
+        panic!("in memory")
+    };
+    assert_eq!(found, array![[[0.5, 0.5], [0.0, 0.0]]]);
+    assert_eq!((set.dims(), set.counted()), ((3, 2), 1));
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     let tokens = || OwnedInputs::<f64>::Tokens(array![[0, 1]]);
-    let refused = |inputs, targets, mask, expected: &str| {
-        let error = Sequences::<f64>::new(inputs, targets, mask)
-            .unwrap_err()
-            .to_string();
+    let refused = |inputs, targets, padding, expected: &str| {
+        let set = Sequences::<f64>::new(inputs, targets, padding);
+        let error = set.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
+    let all = Padding::default;
+    let ends = |lengths: &[usize]| Padding {
+        lengths: Some(lengths.to_vec()),
+        ..Padding::default()
+    };
     let classes = |ids| OwnedTargets::Classes(ids);
+    let two = || classes(array![[0, 0]]);
     let weights = |[a, b]: [f64; 2]| OwnedTargets::Distributions(array![[[1.0, 0.0], [a, b]]]);
     refused(
         tokens(),
         classes(array![[0]]),
-        None,
+        all(),
         "1 sequences of 2 steps",
     );
+    refused(tokens(), two(), masked(array![[true]]), "mask");
+    refused(tokens(), two(), ends(&[1, 2]), "lengths: the shape is [2]");
     refused(
         tokens(),
-        classes(array![[0, 0]]),
-        Some(array![[true]]),
-        "mask",
+        two(),
+        ends(&[3]),
+        "lengths: 3 at [0], expected a number from 1 to 2",
     );
-    let none = Some(array![[false, false]]);
+    refused(tokens(), two(), ends(&[0]), "lengths: 0 at [0]");
     refused(
         tokens(),
-        classes(array![[0, 0]]),
-        none,
+        two(),
+        masked(array![[false, false]]),
         "no time step counts",
     );
     refused(
         tokens(),
         weights([0.7, 0.2]),
-        None,
+        all(),
         "targets: [0, 1]: the distribution sums to 0.",
     );
-    refused(tokens(), weights([1.5, -0.5]), None, "[0, 1]: -0.5");
+    refused(tokens(), weights([1.5, -0.5]), all(), "[0, 1]: -0.5");
     refused(
         tokens(),
         weights([f64::INFINITY, 0.0]),
-        None,
+        all(),
         "inf at [0, 1, 0]",
     );
-    let nan = OwnedInputs::Dense(array![[[0.0], [f64::NAN]]]);
+    let nan = || OwnedInputs::Dense(array![[[0.0], [f64::NAN]]]);
+    refused(nan(), two(), all(), "inputs holds NaN at [0, 1, 0]");
     refused(
-        nan,
-        classes(array![[0, 0]]),
-        None,
+        nan(),
+        two(),
+        masked(array![[true, false]]),
         "inputs holds NaN at [0, 1, 0]",
     );
+    Sequences::new(nan(), two(), ends(&[1])).unwrap();
     let empty = OwnedInputs::Tokens(Array2::zeros((0, 3)));
     refused(
         empty,
         classes(Array2::zeros((0, 3))),
-        None,
+        all(),
         "no axis of length 0",
     );
 }
@@ -89,14 +106,15 @@ fn a_split_is_a_partition_that_the_seed_decides() {
     let (train, valid) = set.split(0.3, 5).unwrap();
     assert_eq!((train.len(), valid.len(), train.dims()), (7, 3, set.dims()));
     let first = |set: &Sequences<f64>| match set.inputs() {
-        OwnedInputs::Tokens(ids) => ids.column(0).to_vec(),
-        OwnedInputs::Dense(_) => unreachable!(),
+        Some(Inputs::Tokens(ids)) => ids.column(0).to_vec(),
+        _ => panic!("ids in memory"),
     };
     let mut all = [first(&train), first(&valid)].concat();
     all.sort_unstable();
     assert_eq!(all, first(&set));
-    assert_eq!(set.split(0.3, 5).unwrap(), (train, valid.clone()));
-    assert!((0..5).any(|seed| set.split(0.3, seed).unwrap().1 != valid));
+    let drawn = |seed| first(&set.split(0.3, seed).unwrap().1);
+    assert_eq!(drawn(5), first(&valid));
+    assert!((0..5).any(|seed| drawn(seed) != drawn(5)));
     assert_eq!(numbered(2, 1).split(0.01, 0).unwrap().1.len(), 1);
     assert_eq!(numbered(2, 1).split(0.99, 0).unwrap().0.len(), 1);
     let error = numbered(1, 3).split(0.1, 0).unwrap_err().to_string();

@@ -1,6 +1,5 @@
-use super::super::vocabulary::Vocabulary;
 use super::*;
-use crate::data::{OwnedInputs, OwnedTargets};
+use crate::data::{OwnedInputs, OwnedTargets, Padding, Row, Vocabulary};
 use crate::{Inputs, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;
@@ -15,10 +14,14 @@ fn corpus(len: usize) -> Corpus {
 }
 
 /// Sequences whose inputs tell their row and step.
-fn set(n: usize, t: usize, mask: Option<Array2<bool>>) -> Sequences<f64> {
+fn set(n: usize, t: usize) -> Sequences<f64> {
+    padded(n, t, Padding::default())
+}
+
+fn padded(n: usize, t: usize, padding: Padding) -> Sequences<f64> {
     let x = Array3::from_shape_fn((n, t, 2), |(i, j, k)| (100 * i + 10 * j + k) as f64);
     let y = Array2::from_shape_fn((n, t), |(i, j)| (10 * i + j) as u32);
-    Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), mask).unwrap()
+    Sequences::new(OwnedInputs::Dense(x), OwnedTargets::Classes(y), padding).unwrap()
 }
 
 fn classes<T>(window: &Window<'_, T>) -> Array2<u32> {
@@ -45,7 +48,9 @@ fn predicted(loader: &mut Loader<f32>) -> Vec<u32> {
         let window = loader.next().unwrap();
         let (x, y) = (tokens(&window), classes(&window));
         assert_eq!((window.fresh, window.position.window), (k == 0, k));
-        let counts = |at| window.batch.answers.mask.is_none_or(|mask| mask[at]);
+        let lengths = window.batch.lengths;
+        let counts =
+            |(row, step): (usize, usize)| lengths.is_none_or(|lengths| step < lengths[row]);
         // A stream that is one step shorter may have ended with the window before.
         for (row, next) in next.into_iter().flatten().enumerate() {
             assert!(x[[row, 0]] == next || !counts((row, 0)), "stream {row}");
@@ -160,7 +165,7 @@ proptest! {
     /// The last window is one step of the longer streams.
     #[test]
     fn evaluation_text_of_streams_that_end_with_a_window(count in 2usize..4) {
-        let len = (1..).map(|i| 4096 * count + i).find(|len| (len - 1) / count % 256 == 0 && (len - 1) % count == 1);
+        let len = (1..).map(|i| 4096 * count + i).find(|len| (len - 1) / count % STEPS == 0 && (len - 1) % count == 1);
         let len = len.expect("one of them does");
         let mut loader = Loader::<f32>::evaluation_text(corpus(len)).unwrap();
         prop_assert_eq!(predicted(&mut loader), (1..len as u32).collect::<Vec<_>>());
@@ -171,7 +176,7 @@ proptest! {
         n in 1usize..20, t in 1usize..9, batch in 1usize..25, seq_len in 0usize..12,
     ) {
         let seq_len = (seq_len > 0).then_some(seq_len);
-        let mut loader = Loader::sequences(set(n, t, None), batch, seq_len, 3).unwrap();
+        let mut loader = Loader::sequences(set(n, t), batch, seq_len, 3).unwrap();
         let mut all = Vec::new();
         for k in 0..loader.windows_per_epoch() {
             let window = loader.next().unwrap();
@@ -192,7 +197,7 @@ proptest! {
 
 #[test]
 fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
-    let new = || Loader::sequences(set(9, 4, None), 4, Some(3), 11).unwrap();
+    let new = || Loader::sequences(set(9, 4), 4, Some(3), 11).unwrap();
     let mut loader = new();
     let windows: Vec<_> = (0..18)
         .map(|_| {
@@ -208,7 +213,7 @@ fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
         assert_eq!(resumed.position(), *position);
         assert_eq!(classes(&resumed.next().unwrap()), expected);
     }
-    let other = Loader::sequences(set(9, 4, None), 4, Some(3), 12)
+    let other = Loader::sequences(set(9, 4), 4, Some(3), 12)
         .unwrap()
         .next()
         .unwrap()
@@ -227,22 +232,29 @@ fn epochs_differ_and_a_position_goes_on_with_the_same_windows() {
     );
 }
 
+/// Beyond the last step that counts, nothing is run; before it, also what does not count.
 #[test]
-fn masked_windows_say_how_much_counts() {
-    let mask = Array2::from_shape_fn((2, 4), |(i, j)| j < 1 + i);
-    let mut loader = Loader::evaluation_sequences(set(2, 4, Some(mask.clone()))).unwrap();
+fn sequences_are_run_to_the_last_step_that_counts() {
+    let padding = Padding {
+        lengths: Some(vec![4, 3, 2]),
+        mask: Some(Array2::from_shape_fn((3, 4), |(i, j)| i < 2 && j != 2)),
+    };
+    let set = padded(3, 4, padding);
+    assert_eq!((set.lengths(), set.counted()), (Some(&[4, 3, 2][..]), 5));
+    assert_eq!(set.run_lengths(), Some(&[4, 2, 0][..]));
+    let mut loader = Loader::evaluation_sequences(set.select(&[2, 0, 1])).unwrap();
     let window = loader.next().unwrap();
-    assert_eq!((window.counted, window.ends_epoch), (3, true));
-    assert_eq!(window.batch.answers.mask.unwrap(), mask);
-    let mut loader = Loader::sequences(set(2, 4, Some(mask)), 2, Some(2), 0).unwrap();
-    assert_eq!(
-        [
-            loader.next().unwrap().counted,
-            loader.next().unwrap().counted
-        ],
-        [3, 0]
-    );
-    assert_eq!(loader.counted_per_epoch(), 3);
+    assert_eq!((window.counted, window.batch.counted()), (5, 5));
+    assert_eq!(window.batch.lengths, Some(&[0, 4, 2][..]));
+    let Inputs::Dense(x) = window.batch.inputs else {
+        unreachable!()
+    };
+    let first = x.index_axis(ndarray::Axis(2), 0);
+    let expected = [[0.0; 4], [0.0, 10.0, 20.0, 30.0], [100.0, 110.0, 0.0, 0.0]];
+    assert_eq!(first, ndarray::arr2(&expected));
+    let mut loader = Loader::sequences(set, 3, Some(3), 0).unwrap();
+    let counted = [(); 2].map(|()| loader.next().unwrap().counted);
+    assert_eq!((counted, loader.counted_per_epoch()), ([4, 1], 5));
 }
 
 #[test]
@@ -252,29 +264,30 @@ fn evaluation_keeps_the_order_and_cuts_long_sequences() {
         OwnedInputs::Tokens(ids.clone()),
         OwnedTargets::Classes(ids.clone()),
     );
-    let set = Sequences::<f32>::new(inputs, targets, None).unwrap();
+    let set = Sequences::<f32>::new(inputs, targets, Padding::default()).unwrap();
     let mut loader = Loader::evaluation_sequences(set).unwrap();
-    assert_eq!((loader.shape(), loader.windows_per_epoch()), ((64, 256), 4));
-    let expected = [
-        (0..64, 0..256),
-        (0..64, 256..300),
-        (64..70, 0..256),
-        (64..70, 256..300),
-    ];
-    for (i, (rows, steps)) in expected.into_iter().enumerate() {
+    assert_eq!(
+        (loader.shape(), loader.windows_per_epoch()),
+        ((ROWS, STEPS), 6)
+    );
+    let expected = [0..64, 64..70].into_iter().flat_map(|rows| {
+        let steps = [0..128, 128..256, 256..300].into_iter();
+        steps.map(move |steps| (rows.clone(), steps))
+    });
+    for (i, (rows, steps)) in expected.enumerate() {
         let window = loader.next().unwrap();
         assert_eq!(tokens(&window), ids.slice(ndarray::s![rows, steps]));
-        assert_eq!((window.fresh, window.ends_epoch), (i % 2 == 0, i == 3));
+        assert_eq!((window.fresh, window.ends_epoch), (i % 3 == 0, i == 5));
     }
 }
 
 #[test]
 fn windows_take_what_their_arrays_do() {
-    // Two features in f64, a class and the mask; tokens and classes.
-    let dense = Loader::sequences(set(9, 4, None), 5, Some(3), 0).unwrap();
-    assert_eq!(dense.window_bytes(5), 5 * 3 * (2 * 8 + 4 + 1));
+    // Two features in f64, a class, the mask and a length; tokens, classes and a length.
+    let dense = Loader::sequences(set(9, 4), 5, Some(3), 0).unwrap();
+    assert_eq!(dense.window_bytes(5), 5 * (3 * (2 * 8 + 4 + 1) + 8));
     let text = Loader::<f32>::text(corpus(100), 4, 7).unwrap();
-    assert_eq!(text.window_bytes(4), 4 * 7 * 9);
+    assert_eq!(text.window_bytes(4), 4 * (7 * 8 + 8));
     assert_eq!(
         (text.largest_window(), dense.largest_window()),
         (vec![7; 4], vec![3; 5])
@@ -315,14 +328,14 @@ fn too_little_text_and_zeros_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("10 tokens") && error.contains("--seq-len 9"),
+        error.contains("10 tokens") && error.contains("`seq_len` of at most 9"),
         "{error}"
     );
     assert!(Loader::<f32>::text(corpus(10), 2, usize::MAX).is_err());
     let three = Corpus::from_texts(&["abc", "d", "ef"], &Vocabulary::bytes()).unwrap();
     let error = Loader::<f32>::text(three, 2, 5).unwrap_err().to_string();
     assert!(
-        error.contains("6 tokens in 3 documents") && error.contains("--seq-len 3"),
+        error.contains("6 tokens in 3 documents") && error.contains("`seq_len` of at most 3"),
         "{error}"
     );
     let single = Corpus::from_texts(&["a", "d"], &Vocabulary::bytes()).unwrap();
@@ -333,11 +346,11 @@ fn too_little_text_and_zeros_are_refused() {
         Loader::<f32>::text(corpus(10), 0, 1)
             .unwrap_err()
             .to_string()
-            .contains("--batch: 0")
+            .contains("batch: 0")
     );
     assert!(Loader::<f32>::text(corpus(10), 1, 0).is_err());
-    assert!(Loader::sequences(set(2, 2, None), 1, Some(0), 0).is_err());
-    let nothing = set(2, 2, None).select(&[]);
+    assert!(Loader::sequences(set(2, 2), 1, Some(0), 0).is_err());
+    let nothing = set(2, 2).select(&[]);
     assert!(Loader::evaluation_sequences(nothing).is_err());
     assert_eq!(
         Loader::<f32>::text(corpus(11), usize::MAX, 4)

@@ -1,50 +1,51 @@
-//! The tokens of a text that a process has: [`Tokens`], all of them or its part.
+//! The ids of a text among several ranks: [`ShardedIds`], those that this process has.
 //!
 //! ```text
 //! text          0 . . . . . . . . 9 | 10 . . . . . . . 19      20 tokens
 //! as read       rank 0: 0 .. 10       rank 1: 10 .. 20         each what it has read of the files
-//! as needed     rank 0: 0 .. 9        rank 1: 8 .. 17          each what its sequences consist of
+//! as requested  rank 0: 0 .. 9        rank 1: 8 .. 17          each what its sequences consist of
 //! ```
 //!
-//! Places are those in the whole text. Knows nothing of why a rank needs which tokens.
+//! A place is always that of a token in the whole text. Knows nothing of why a rank requests which tokens.
 
 use super::ids::Ids;
 use crate::ranks::{Ranks, each};
 use std::ops::Range;
 
-/// Places that share a factor of the fingerprint's.
+/// Consecutive places of the text that share a factor in the fingerprint.
 const BLOCK: usize = 256;
-/// Ranges that are kept before they are merged.
+/// How many requested ranges are kept before they are merged.
 const MANY: usize = 1 << 12;
 
-/// Tokens of a text, by their places in all of it.
+/// The ids of those tokens of a text that this process has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tokens {
+pub(super) struct ShardedIds {
     ids: Ids,
-    held: Vec<Stretch>,
-    /// Where the part begins that each rank has read, and the end of the last; of a whole text, nothing.
+    /// The runs of tokens that `ids` consists of, in the order of the text.
+    runs: Vec<Run>,
+    /// Where the part that each rank has read begins, and where the last part ends; empty if this process has the whole text.
     cuts: Vec<usize>,
 }
 
-/// Tokens in a row.
+/// Consecutive tokens of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stretch {
-    /// The place of the first in the text.
+struct Run {
+    /// The place of the first token in the text.
     place: usize,
-    /// And where its id is among those here.
+    /// The index of that token's id in [`ShardedIds::ids`].
     at: usize,
 }
 
-impl Tokens {
+impl ShardedIds {
     pub fn whole(ids: Ids) -> Self {
-        Tokens {
+        ShardedIds {
             ids,
-            held: vec![Stretch { place: 0, at: 0 }],
+            runs: vec![Run { place: 0, at: 0 }],
             cuts: Vec::new(),
         }
     }
 
-    /// What each rank has read, in the order of the ranks. The integers are the same everywhere.
+    /// What this rank has read of a text, whose parts are in the order of the ranks. All ranks have integers of the same width.
     pub fn part(ids: Ids, ranks: &dyn Ranks) -> Self {
         if ranks.size() == 1 {
             return Self::whole(ids);
@@ -55,19 +56,19 @@ impl Tokens {
             Some(*end)
         }));
         let place = cuts[ranks.rank()];
-        Tokens {
+        ShardedIds {
             ids,
-            held: vec![Stretch { place, at: 0 }],
+            runs: vec![Run { place, at: 0 }],
             cuts,
         }
     }
 
-    /// Whether the ranks have read a part each.
+    /// Whether each rank has read a part of the text.
     pub fn is_part(&self) -> bool {
         !self.cuts.is_empty()
     }
 
-    /// Those that are here.
+    /// The ids that this process has.
     pub fn ids(&self) -> &Ids {
         &self.ids
     }
@@ -75,17 +76,17 @@ impl Tokens {
     /// Copies `out.len()` ids, from a place of the text on.
     ///
     /// # Panics
-    /// If they are not here.
+    /// If this process does not have them.
     pub fn copy_to(&self, place: usize, out: &mut [u32]) {
-        let next = self.held.partition_point(|stretch| stretch.place <= place);
-        let stretch = self.held[next.checked_sub(1).expect("the tokens are here")];
-        self.ids.copy_to(stretch.at + (place - stretch.place), out);
+        let next = self.runs.partition_point(|run| run.place <= place);
+        let run = self.runs[next.checked_sub(1).expect("the tokens were requested")];
+        self.ids.copy_to(run.at + (place - run.place), out);
     }
 
-    /// A number that tells texts apart. Those of the parts of a text add up, wrapping, to that of the whole: it is a sum of
-    /// the ids, each multiplied by a number drawn for its place (multilinear hashing).
+    /// A number that tells texts apart: the wrapping sum of the ids, each multiplied by a hash of its place (multilinear
+    /// hashing). So the numbers of the parts of a text add up to the number of the whole.
     pub fn fingerprint(&self) -> u64 {
-        let of_place: [u64; BLOCK] = std::array::from_fn(|i| mixed(i as u64) | 1);
+        let of_place: [u64; BLOCK] = std::array::from_fn(|i| hash64(i as u64) | 1);
         let mut place = self.begin();
         let (mut sum, mut at, mut ids) = (0u64, 0, [0; BLOCK]);
         while at < self.ids.len() {
@@ -95,18 +96,18 @@ impl Tokens {
             let block: u64 = (ids.iter().zip(&of_place[first..]))
                 .map(|(&id, &factor)| factor.wrapping_mul(u64::from(id) + 1))
                 .fold(0, u64::wrapping_add);
-            let of_block = mixed(!(place / BLOCK) as u64) | 1;
+            let of_block = hash64(!(place / BLOCK) as u64) | 1;
             sum = sum.wrapping_add(of_block.wrapping_mul(block));
             (at, place) = (at + ids.len(), place + ids.len());
         }
         sum
     }
 
-    /// The place of the first of those that this process has read.
+    /// The place of the first token that this process has read.
     fn begin(&self) -> usize {
-        match self.held[..] {
-            [Stretch { place, .. }] => place,
-            _ => unreachable!("a text is asked this before its tokens are exchanged"),
+        match self.runs[..] {
+            [Run { place, .. }] => place,
+            _ => panic!("a text is asked this before its tokens are exchanged"),
         }
     }
 
@@ -116,43 +117,43 @@ impl Tokens {
         let end = begin + self.ids.len();
         let right = self.ids.split_off(place.clamp(begin, end) - begin);
         let cuts = self.cuts.iter().map(|cut| cut.saturating_sub(place));
-        let right = Tokens {
+        let right = ShardedIds {
             ids: right,
-            held: vec![Stretch {
+            runs: vec![Run {
                 place: begin.saturating_sub(place),
                 at: 0,
             }],
             cuts: cuts.collect(),
         };
         self.cuts.iter_mut().for_each(|cut| *cut = place.min(*cut));
-        self.held[0].place = begin.min(place);
+        self.runs[0].place = begin.min(place);
         right
     }
 
-    /// Every rank gets from the others what it needs, and gives up what it does not.
-    pub fn exchange(&mut self, needs: Needs, ranks: &dyn Ranks) {
+    /// Every rank gets the tokens that it requests from the ranks that have read them, and drops all others.
+    pub fn exchange(&mut self, requests: Requests, ranks: &dyn Ranks) {
         let (me, size) = (ranks.rank(), ranks.size());
-        let needs: Vec<_> = needs.of.into_iter().map(Ranges::merged).collect();
+        let requests: Vec<_> = requests.by_rank.into_iter().map(Ranges::merged).collect();
         let mut at = 0;
-        let held = needs[me].iter().map(|range| {
-            let stretch = Stretch {
+        let runs = requests[me].iter().map(|range| {
+            let run = Run {
                 place: range.start,
                 at,
             };
             at += range.len();
-            stretch
+            run
         });
-        let held = held.collect();
+        let runs = runs.collect();
         let own = self.cuts[me];
         let mut ids = self.ids.none();
-        // Pair by pair, in the same order everywhere: nobody waits for somebody who waits.
+        // Pair by pair, in the same order on all ranks, so that no two ranks wait for each other.
         for from in 0..size {
             let there = self.cuts[from]..self.cuts[from + 1];
-            for (to, needs) in needs.iter().enumerate() {
+            for (to, requested) in requests.iter().enumerate() {
                 if from != me && to != me {
                     continue;
                 }
-                let wanted = || needs.iter().filter_map(|range| common(range, &there));
+                let wanted = || requested.iter().filter_map(|range| common(range, &there));
                 let count = wanted().map(|range| range.len()).sum();
                 if count == 0 {
                     continue;
@@ -175,44 +176,44 @@ impl Tokens {
                 }
             }
         }
-        (self.ids, self.held) = (ids, held);
+        (self.ids, self.runs) = (ids, runs);
     }
 }
 
-/// Which tokens the ranks need: all that this one does, and of what it has, what the others do.
-pub(super) struct Needs {
-    of: Vec<Ranges>,
+/// The tokens that ranks request: all that this rank requests, and those that other ranks request from this one.
+pub(super) struct Requests {
+    by_rank: Vec<Ranges>,
     rank: usize,
-    /// What it has.
+    /// The places of the tokens that this rank has read.
     here: Range<usize>,
 }
 
-impl Needs {
-    pub fn new(tokens: &Tokens, ranks: &dyn Ranks) -> Self {
+impl Requests {
+    pub fn new(tokens: &ShardedIds, ranks: &dyn Ranks) -> Self {
         let rank = ranks.rank();
-        Needs {
-            of: vec![Ranges::default(); ranks.size()],
+        Requests {
+            by_rank: vec![Ranges::default(); ranks.size()],
             rank,
             here: tokens.cuts[rank]..tokens.cuts[rank + 1],
         }
     }
 
-    /// A rank needs these.
+    /// Adds tokens that a rank requests.
     pub fn push(&mut self, rank: usize, range: Range<usize>) {
         match rank == self.rank {
-            true => self.of[rank].push(range),
+            true => self.by_rank[rank].push(range),
             false => common(&range, &self.here)
                 .into_iter()
-                .for_each(|range| self.of[rank].push(range)),
+                .for_each(|range| self.by_rank[rank].push(range)),
         }
     }
 }
 
-/// Ranges of which most meet or overlap others.
+/// Ranges, most of which meet or overlap another one.
 #[derive(Clone, Debug, Default)]
 struct Ranges {
     list: Vec<Range<usize>>,
-    /// How many there were after they were merged last.
+    /// How many ranges were left when they were merged last.
     merged: usize,
 }
 
@@ -236,21 +237,21 @@ impl Ranges {
         self.merged = self.list.len();
     }
 
-    /// In order, none meeting another.
+    /// The merged ranges, in order.
     fn merged(mut self) -> Vec<Range<usize>> {
         self.merge();
         self.list
     }
 }
 
-/// What is in both, if anything.
+/// The part that two ranges have in common, if there is one.
 fn common(a: &Range<usize>, b: &Range<usize>) -> Option<Range<usize>> {
     let both = a.start.max(b.start)..a.end.min(b.end);
     (!both.is_empty()).then_some(both)
 }
 
-/// A number drawn by another (the finaliser of SplitMix64: Steele, Lea and Flood, 2014).
-fn mixed(x: u64) -> u64 {
+/// A hash of 64 bits (the finaliser of SplitMix64: Steele, Lea and Flood, 2014).
+fn hash64(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -5,41 +5,16 @@
 //! "banana"  ->  b=0 a=1 n=2, ids 0 1 2 1 2 1  ->  a b n, map 0->1 1->0 2->2
 //! ```
 //!
-//! So no text has to be held, or read again, until its vocabulary is known.
+//! So a text is read once, and only its ids are held until its vocabulary is known.
 
-use super::files::Piece;
 use super::ids::Ids;
-use super::vocabulary::{
-    END_OF_LINE, END_OF_LINE_ID, TokenKind, UNKNOWN, Vocabulary, for_each_word, utf8,
+use super::symbols::{
+    CharIds, END_OF_LINE, END_OF_LINE_ID, UNKNOWN, WordIds, WordLimits, for_each_word,
 };
+use super::text::{Piece, TokenKind, utf8};
+use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, broadcast_bytes};
-use crate::{Error, Result};
 use bytemuck::{cast_slice, pod_read_unaligned};
-use std::collections::HashMap;
-
-/// Which words of a text become part of the vocabulary; the rest is `<unk>`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WordLimits {
-    /// A word must occur at least this often.
-    pub min_count: u64,
-    /// At most this many symbols, `<unk>` and `<eos>` among them, the frequent ones first.
-    pub vocab_size: Option<usize>,
-}
-
-impl WordLimits {
-    /// # Errors
-    /// [`Error::Option`] for a vocabulary that has no room for a word.
-    pub(super) fn check(self) -> Result<()> {
-        match self.vocab_size {
-            Some(size @ ..=2) => Err(Error::Option {
-                name: "--vocab-size",
-                value: size.to_string(),
-                expected: "at least 3: `<unk>`, `<eos>` and a word",
-            }),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// The symbols met so far.
 pub(super) enum Interner {
@@ -92,8 +67,8 @@ impl Interner {
         Ok(())
     }
 
-    /// The symbols that all ranks have met, as if one had read their texts one after another; and for each id given so far
-    /// the one among them.
+    /// The symbols that all ranks have met, as if one process had read the texts of the ranks one after another; and the map
+    /// from the ids of this rank to ids of these symbols.
     pub fn merged(self, kind: TokenKind, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
         let (text, counts) = match &self {
             Interner::Bytes => return (self, (0..256).collect()),
@@ -118,7 +93,7 @@ impl Interner {
         (all, own)
     }
 
-    /// Symbols and how often they occur, the words a line each; returns their ids.
+    /// Adds symbols and how often each occurs, words separated by line feeds; returns the ids of these symbols.
     fn add(&mut self, symbols: &str, counts: impl Iterator<Item = u64>) -> Vec<u32> {
         match self {
             Interner::Bytes => Vec::new(),
@@ -136,7 +111,7 @@ impl Interner {
         }
     }
 
-    /// The vocabulary, and for each id given so far the vocabulary's.
+    /// The vocabulary, and the map from the ids given so far to ids of the vocabulary; words left out become `<unk>`.
     pub fn finish(self, limits: WordLimits) -> (Vocabulary, Vec<u32>) {
         match self {
             Interner::Bytes => (Vocabulary::bytes(), (0..256).collect()),
@@ -171,84 +146,13 @@ impl Interner {
     }
 }
 
-/// `map[order[i]] = i`; 0 for what is not in `order`.
+/// `map[order[i]] = i`, and 0 for each number that is not in `order`.
 fn inverse(order: &[usize], len: usize) -> Vec<u32> {
     let mut map = vec![0; len];
     for (new, &old) in order.iter().enumerate() {
         map[old] = new as u32;
     }
     map
-}
-
-/// No id.
-const ABSENT: u32 = u32::MAX;
-
-/// Characters in the order of their ids, and the way back: a table for ASCII, a hash for the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CharIds {
-    pub list: Vec<char>,
-    ascii: Box<[u32; 128]>,
-    rest: HashMap<char, u32>,
-}
-
-impl Default for CharIds {
-    fn default() -> Self {
-        CharIds {
-            list: Vec::new(),
-            ascii: Box::new([ABSENT; 128]),
-            rest: HashMap::new(),
-        }
-    }
-}
-
-impl CharIds {
-    pub fn get(&self, c: char) -> Option<u32> {
-        match self.ascii.get(c as usize) {
-            Some(&ABSENT) => None,
-            Some(&id) => Some(id),
-            None => self.rest.get(&c).copied(),
-        }
-    }
-
-    /// The id of `c`, the next free one if it is new.
-    pub fn intern(&mut self, c: char) -> u32 {
-        if let Some(id) = self.get(c) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(c);
-        match self.ascii.get_mut(c as usize) {
-            Some(entry) => *entry = id,
-            None => {
-                self.rest.insert(c, id);
-            }
-        }
-        id
-    }
-}
-
-/// Words in the order of their ids, and the way back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct WordIds {
-    pub list: Vec<Box<str>>,
-    ids: HashMap<Box<str>, u32>,
-}
-
-impl WordIds {
-    pub fn get(&self, word: &str) -> Option<u32> {
-        self.ids.get(word).copied()
-    }
-
-    /// The id of `word`, the next free one if it is new.
-    pub fn intern(&mut self, word: &str) -> u32 {
-        if let Some(id) = self.get(word) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(word.into());
-        self.ids.insert(word.into(), id);
-        id
-    }
 }
 
 #[cfg(test)]
@@ -313,7 +217,7 @@ mod tests {
                 .check()
                 .unwrap_err()
                 .to_string()
-                .contains("--vocab-size: 2")
+                .contains("vocab_size: 2")
         );
     }
 }

@@ -1,62 +1,62 @@
-//! How documents are cut into pieces to be evaluated side by side, each from a zero state.
+//! How much is evaluated at a time, and how documents are cut for it into chunks that run side by side, each from a zero
+//! state: [`Chunks`].
 //!
-//! A document is cut by its own length alone, so its loss is the same whatever else is evaluated with it. Pieces of about
+//! A document is cut by its own length alone, so its loss is the same whatever else is evaluated with it. Chunks of about
 //! one length run together, the longest first, in windows that carry the state. Arithmetic alone.
 
 use super::documents::Documents;
 use std::cmp::Reverse;
 use std::ops::Range;
 
-/// Tokens of a document for each piece: what a start from a zero state costs is lost in as many.
+/// Rows that are evaluated or predicted side by side: a full matrix product; not tuned.
+pub const ROWS: usize = 64;
+/// Steps that are evaluated or predicted at a time. The state is carried on, so this trades memory for the length of the
+/// input product alone; not tuned.
+pub const STEPS: usize = 128;
+/// Tokens of a document for each of its up to [`ROWS`] chunks: among so many, what a start from a zero state costs is lost.
 const TOKENS: usize = 4096;
-/// The most pieces of a document, and of those as long as a window the most that run together: a full matrix product;
-/// not tuned.
-const ROWS: usize = 64;
-/// Steps of a window. Windows carry the state, so this trades memory for the length of the input product alone; not
-/// tuned.
-const STEPS: usize = 128;
 
 /// Every prediction of some documents, once.
 #[derive(Clone, Debug)]
-pub(super) struct Pieces {
-    /// The first token that each reads, and its steps; the longest first.
-    pieces: Vec<(usize, usize)>,
+pub(super) struct Chunks {
+    /// The first token that each chunk reads, and its steps; the longest first.
+    chunks: Vec<(usize, usize)>,
     groups: Vec<Group>,
     windows: usize,
 }
 
-/// Pieces that run side by side.
+/// Chunks that run side by side.
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    first_piece: usize,
+    first_chunk: usize,
     first_window: usize,
 }
 
-impl Pieces {
+impl Chunks {
     pub fn new(documents: &Documents) -> Self {
-        let mut pieces = Vec::new();
+        let mut chunks = Vec::new();
         for Range { start, end } in documents.ranges() {
             let (tokens, predictions) = (end - start, end - start - 1);
             let count = (tokens / TOKENS).clamp(1, ROWS);
             let mut begin = start;
             for i in 0..count {
                 let steps = predictions / count + usize::from(i < predictions % count);
-                pieces.extend((steps > 0).then_some((begin, steps)));
+                chunks.extend((steps > 0).then_some((begin, steps)));
                 begin += steps;
             }
         }
-        pieces.sort_by_key(|&(_, steps)| Reverse(steps));
+        chunks.sort_by_key(|&(_, steps)| Reverse(steps));
         let (mut groups, mut windows, mut first) = (Vec::new(), 0, 0);
-        while let Some(&(_, longest)) = pieces.get(first) {
+        while let Some(&(_, longest)) = chunks.get(first) {
             groups.push(Group {
-                first_piece: first,
+                first_chunk: first,
                 first_window: windows,
             });
             windows += longest.div_ceil(STEPS);
             first += ROWS * STEPS / longest.min(STEPS);
         }
-        Pieces {
-            pieces,
+        Chunks {
+            chunks,
             groups,
             windows,
         }
@@ -66,18 +66,18 @@ impl Pieces {
         self.windows
     }
 
-    /// The token at which each row of a window begins, and its steps, falling; and whether the states of all start at
-    /// zero. A row that has ended stays, with no steps.
+    /// The first token and the steps of each row of a window, the most steps first; and whether all rows start from a zero
+    /// state. A row that has ended stays, with no steps.
     pub fn window(&self, window: usize) -> (impl Iterator<Item = (usize, usize)> + '_, bool) {
         let group = self.groups.partition_point(|g| g.first_window <= window) - 1;
         let Group {
-            first_piece,
+            first_chunk,
             first_window,
         } = self.groups[group];
         let end = self.groups.get(group + 1);
-        let end = end.map_or(self.pieces.len(), |next| next.first_piece);
+        let end = end.map_or(self.chunks.len(), |next| next.first_chunk);
         let offset = (window - first_window) * STEPS;
-        let rows = self.pieces[first_piece..end].iter();
+        let rows = self.chunks[first_chunk..end].iter();
         let rows = rows.map(move |&(begin, steps)| {
             let before = offset.min(steps);
             (begin + before, STEPS.min(steps - before))
@@ -96,28 +96,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn pieces(lengths: &[usize]) -> (Documents, Pieces) {
+    fn chunks(lengths: &[usize]) -> (Documents, Chunks) {
         let mut documents = Documents::default();
         lengths.iter().for_each(|&length| documents.push(length));
-        let pieces = Pieces::new(&documents);
-        (documents, pieces)
+        let chunks = Chunks::new(&documents);
+        (documents, chunks)
     }
 
     #[test]
     fn a_long_document_by_hand() {
-        let (_, pieces) = pieces(&[2 * TOKENS + 2]);
-        assert_eq!(pieces.windows(), TOKENS / STEPS + 1);
-        let (rows, fresh) = pieces.window(0);
+        let (_, chunks) = chunks(&[2 * TOKENS + 2]);
+        assert_eq!(chunks.windows(), TOKENS / STEPS + 1);
+        let (rows, fresh) = chunks.window(0);
         assert!(rows.eq([(0, STEPS), (TOKENS + 1, STEPS)]) && fresh);
-        let (rows, fresh) = pieces.window(TOKENS / STEPS);
+        let (rows, fresh) = chunks.window(TOKENS / STEPS);
         assert!(rows.eq([(TOKENS, 1), (2 * TOKENS + 1, 0)]) && !fresh);
     }
 
     #[test]
     fn short_documents_fill_a_window_together() {
-        let (_, pieces) = pieces(&[5; 3000]);
-        assert_eq!(pieces.windows(), 2);
-        assert_eq!(pieces.window(0).0.count(), ROWS * STEPS / 4);
+        let (_, chunks) = chunks(&[5; 3000]);
+        assert_eq!(chunks.windows(), 2);
+        assert_eq!(chunks.window(0).0.count(), ROWS * STEPS / 4);
     }
 
     proptest! {
@@ -126,10 +126,10 @@ mod tests {
             mut lengths in prop::collection::vec(1usize..300, 0..40), long in 0usize..20_000,
         ) {
             lengths.push(long);
-            let (documents, pieces) = pieces(&lengths);
+            let (documents, chunks) = chunks(&lengths);
             let mut reading = Vec::new();
-            for window in 0..pieces.windows() {
-                let rows: Vec<_> = pieces.window(window).0.collect();
+            for window in 0..chunks.windows() {
+                let rows: Vec<_> = chunks.window(window).0.collect();
                 prop_assert!(rows.is_sorted_by_key(|row| Reverse(row.1)));
                 prop_assert!((1..=STEPS).contains(&rows[0].1));
                 prop_assert!(rows.len() * rows[0].1 <= ROWS * STEPS);

@@ -1,0 +1,90 @@
+//! Where the sequences of a set end, and which of their steps count in the loss: [`Padding`].
+//!
+//! ```text
+//! step       0 1 2 3 4 5
+//! length 5   x x x x x .    the sequence ends after 5 steps; what is in the arrays behind them may be anything
+//! mask       . x . x . x    the steps that count, as far as the sequence has them
+//! counted      x   x        steps 1 and 3
+//! run length x x x x        4 steps: all that the loss of a causal network depends on
+//! ```
+
+use crate::{Error, Result};
+use ndarray::{Array2, Axis};
+
+/// Where the sequences of a set end, and which of their steps count in the loss.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// `[N]`, the steps of each sequence, from 1 to `T`; without lengths, every sequence has `T` steps.
+    pub lengths: Option<Vec<usize>>,
+    /// `[N, T]`, true where a step counts in the loss; without a mask, every step of a sequence counts.
+    pub mask: Option<Array2<bool>>,
+}
+
+impl Padding {
+    /// Whether it is that of `n` sequences of up to `t` steps; errors count rows from `first_row`.
+    pub(super) fn check(&self, (n, t): (usize, usize), first_row: usize) -> Result<()> {
+        let misfit = |what, found: &[usize]| Error::Shape {
+            what,
+            found: found.to_vec(),
+            expected: format!("{n} sequences of {t} steps as the inputs"),
+        };
+        let lengths = self.lengths.as_deref().unwrap_or_default();
+        if self.lengths.is_some() && lengths.len() != n {
+            return Err(misfit("lengths", &[lengths.len()]));
+        }
+        if let Some(i) = lengths.iter().position(|length| !(1..=t).contains(length)) {
+            return Err(Error::invalid(
+                "lengths",
+                format!(
+                    "{} at [{}], expected a number from 1 to {t}, the steps of the inputs",
+                    lengths[i],
+                    first_row + i
+                ),
+            ));
+        }
+        match &self.mask {
+            Some(mask) if mask.dim() != (n, t) => Err(misfit("mask", mask.shape())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a sequence has this step.
+    pub(super) fn has(&self, row: usize, step: usize) -> bool {
+        (self.lengths.as_ref()).is_none_or(|lengths| step < lengths[row])
+    }
+
+    /// Whether a step counts in the loss.
+    pub(super) fn counts(&self, row: usize, step: usize) -> bool {
+        self.has(row, step) && self.mask.as_ref().is_none_or(|mask| mask[[row, step]])
+    }
+
+    /// How many of the steps of `n` sequences of up to `t` steps count.
+    pub(super) fn counted(&self, (n, t): (usize, usize)) -> u64 {
+        match self {
+            Padding {
+                lengths: None,
+                mask: None,
+            } => (n * t) as u64,
+            _ => (0..n * t).filter(|i| self.counts(i / t, i % t)).count() as u64,
+        }
+    }
+
+    /// One more than the last step that counts, for each sequence; `None` where all steps of all sequences count.
+    pub(super) fn run_lengths(&self) -> Option<Vec<usize>> {
+        let Some(mask) = &self.mask else {
+            return self.lengths.clone();
+        };
+        let last = |row| (0..mask.ncols()).rfind(|&step| self.counts(row, step));
+        let run = (0..mask.nrows()).map(|row| last(row).map_or(0, |step| step + 1));
+        Some(run.collect())
+    }
+
+    /// The padding of some of the sequences.
+    pub(super) fn select(&self, rows: &[usize]) -> Self {
+        let lengths = self.lengths.as_ref();
+        Padding {
+            lengths: lengths.map(|lengths| rows.iter().map(|&row| lengths[row]).collect()),
+            mask: self.mask.as_ref().map(|mask| mask.select(Axis(0), rows)),
+        }
+    }
+}
