@@ -2,10 +2,10 @@
 
 use super::Done;
 use super::args::{BenchArgs, Dtype};
+use super::format::group;
 use super::memory;
-use super::numbers::group;
 use super::output::Output;
-use super::world::World;
+use super::processes::Processes;
 use anyhow::Result;
 use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
 use bptt::ranks::Reduction;
@@ -23,26 +23,26 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 /// A sweep takes the smallest batch that comes so near the fastest: the weights learn more from more updates.
 const NEAR: f64 = 0.95;
 
-pub fn run(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
+pub fn run(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
     match args.dtype {
-        Dtype::F32 => bench::<f32>(args, output, world),
-        Dtype::F64 => bench::<f64>(args, output, world),
+        Dtype::F32 => bench::<f32>(args, output, processes),
+        Dtype::F64 => bench::<f64>(args, output, processes),
     }
 }
 
-fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
-    let threads = args.threads.unwrap_or(world.cores);
-    world.make_room(threads);
+fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
+    let threads = args.threads.unwrap_or(processes.cores);
+    processes.make_room(threads);
     let bench = Bench {
-        world,
+        processes,
         threads: threads.min(blas::library().max_workers),
         tokens: args.tokens,
         reduction: args.reduction,
         time: Duration::from_secs_f64(args.seconds),
         output,
     };
-    let shards = args.shards.unwrap_or(bench.threads) * world.size();
-    let ranks = match world.size() {
+    let shards = args.shards.unwrap_or(bench.threads) * processes.size();
+    let ranks = match processes.size() {
         1 => String::new(),
         n => format!(" on each of {n} ranks"),
     };
@@ -69,7 +69,7 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<D
         "\nThe roof: a {0}^3 product with one BLAS thread on each of {1} cores at once, timed in turn with the steps.\n\
          MiB: scratch and gradients by the engine's formula, and the most this process held, data included.",
         bptt::measure::ROOF_SIZE,
-        bench.threads * world.size()
+        bench.threads * processes.size()
     ))?;
     Ok(Done::Finished)
 }
@@ -90,7 +90,7 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row, shards: Option<usize>) -> Res
     let mut choice = choose(&rows);
     if shards.is_none() {
         for times in SHARDS {
-            let shards = times * bench.threads * bench.world.size();
+            let shards = times * bench.threads * bench.processes.size();
             if shards <= choice.shape.n && shards != choice.shards {
                 let row = bench.measure::<T>("sweep", at(choice.shape.n), shards)?;
                 choice = choose(&[choice, row]);
@@ -134,7 +134,7 @@ fn choose(rows: &[Row]) -> Row {
 
 /// What all measurements of a run share.
 struct Bench<'a> {
-    world: &'a World,
+    processes: &'a Processes,
     reduction: Reduction,
     threads: usize,
     tokens: bool,
@@ -160,11 +160,11 @@ impl Bench<'_> {
             Workload::<T>::memory(shape, self.tokens) + Roof::<T>::memory(self.threads) as f64;
         check(data)?;
         let step = Engine::<T>::new(shape.dims, options)?.bytes(shape.n, shape.t, self.tokens)?;
-        check(data + step as f64 / self.world.size() as f64)?;
+        check(data + step as f64 / self.processes.size() as f64)?;
         // Before the roof's matrices are there: what is held now is what training holds.
         let forgotten = forget_peak_resident();
         let mut workload = Workload::<T>::new(shape, options, self.tokens, 0)?;
-        if let Some(ranks) = self.world.ranks() {
+        if let Some(ranks) = self.processes.ranks() {
             workload = workload.join(ranks, self.reduction)?;
         }
         workload.step()?;
@@ -179,7 +179,8 @@ impl Bench<'_> {
         let mut speed = speed?;
         // A sweep goes the same way on all ranks.
         let found = (speed.step, speed.fraction);
-        (speed.step, speed.fraction) = (self.world).share(self.world.leads().then_some(found))?;
+        (speed.step, speed.fraction) =
+            (self.processes).share(self.processes.leads().then_some(found))?;
         let row = Row {
             shape,
             shards,
@@ -198,7 +199,7 @@ impl Bench<'_> {
             dtype: T::NAME,
             tokens: self.tokens,
             threads: self.threads,
-            ranks: self.world.size(),
+            ranks: self.processes.size(),
             shards,
             step_ms: 1e3 * row.speed.step,
             gflops: row.speed.flops() / 1e9,

@@ -1,10 +1,10 @@
 //! What DATA on the command line means: text, one .npz, or the Reber grammar.
 
+use super::format::{group, plural};
 use super::memory;
-use super::numbers::{group, plural};
 use super::output::Output;
+use super::processes::Processes;
 use super::settings::Settings;
-use super::world::World;
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
 use bptt::data::{
@@ -89,9 +89,9 @@ pub fn read_set<T: Scalar>(
 }
 
 impl<T: Scalar> Dataset<T> {
-    pub fn read(settings: &Settings, output: Output, world: &World) -> Result<Self> {
+    pub fn read(settings: &Settings, output: Output, processes: &Processes) -> Result<Self> {
         if is_npz(&settings.data)? {
-            return Self::sequences(settings, output, world);
+            return Self::sequences(settings, output, processes);
         }
         let (mut best, mut fraction) = (None, 0.0);
         let (corpus, valid, summary) = if settings.data.is_empty() {
@@ -112,7 +112,7 @@ impl<T: Scalar> Dataset<T> {
                 min_count: settings.min_count,
                 vocab_size: settings.vocab_size,
             };
-            let ranks = world.several();
+            let ranks = processes.several();
             let ranks = ranks.as_deref();
             let (corpus, reading) =
                 Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
@@ -137,7 +137,7 @@ impl<T: Scalar> Dataset<T> {
                 (corpus, valid, summary)
             }
         };
-        let mut data = Self::text(settings, corpus, valid, best, &summary, world)?;
+        let mut data = Self::text(settings, corpus, valid, best, &summary, processes)?;
         data.valid_fraction = fraction;
         Ok(data)
     }
@@ -148,7 +148,7 @@ impl<T: Scalar> Dataset<T> {
         valid: Corpus,
         best_loss: Option<f64>,
         name: &str,
-        world: &World,
+        processes: &Processes,
     ) -> Result<Self> {
         let vocabulary = corpus.vocabulary().clone();
         let summary = format!(
@@ -158,7 +158,7 @@ impl<T: Scalar> Dataset<T> {
             group(valid.len() as u64),
             vocabulary.len()
         );
-        let (ranks, mut digest) = (world.several(), Xxh3::new());
+        let (ranks, mut digest) = (processes.several(), Xxh3::new());
         digest.update(vocabulary.to_json().as_bytes());
         for part in [&corpus, &valid] {
             digest.update(&part.fingerprint(ranks.as_deref()).to_le_bytes());
@@ -199,9 +199,9 @@ impl<T: Scalar> Dataset<T> {
         })
     }
 
-    fn sequences(settings: &Settings, output: Output, world: &World) -> Result<Self> {
+    fn sequences(settings: &Settings, output: Output, processes: &Processes) -> Result<Self> {
         let path = &settings.data[0];
-        let ranks = world.several();
+        let ranks = processes.several();
         let ranks = ranks.as_deref();
         let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();

@@ -3,8 +3,8 @@
 use super::Done;
 use super::args::EvalArgs;
 use super::dataset::{is_npz, read_set};
+use super::format::group;
 use super::memory::{self, WindowSize};
-use super::numbers::group;
 use super::output::Output;
 use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};

@@ -3,7 +3,7 @@
 use super::Done;
 use super::args::InspectArgs;
 use super::dataset::kind_name;
-use super::numbers::group;
+use super::format::group;
 use super::output::Output;
 use super::run_folder::with_model;
 use anyhow::Result;

@@ -1,28 +1,28 @@
 //! The program: parse, validate, act.
 
-mod announce;
 mod args;
 mod bench;
 mod dataset;
 mod eval;
+mod format;
 mod inspect;
 mod interrupt;
 mod memory;
-mod numbers;
+mod messages;
 mod output;
 mod predict;
+mod processes;
+mod progress;
 mod run_folder;
 mod sample;
 mod settings;
 mod train;
-mod watch;
-mod world;
 
 use args::{Cli, Command};
 use clap::Parser;
 use output::Output;
+use processes::Processes;
 use std::process::ExitCode;
-use world::World;
 
 /// The work failed.
 const FAILED: u8 = 1;
@@ -43,21 +43,21 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let output = Output::from(cli.output);
-    let world = match World::join() {
-        Ok(world) => world,
+    let processes = match Processes::join() {
+        Ok(processes) => processes,
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
-    let output = match world.leads() {
+    let output = match processes.leads() {
         true => output,
         false => Output::silent(),
     };
     let can_compute = bptt::simd::chosen().map_err(anyhow::Error::from);
-    let agreed = can_compute.and_then(|_| world.agree_on_program());
+    let agreed = can_compute.and_then(|_| processes.agree_on_program());
     let done = agreed.and_then(|()| match cli.command {
-        Command::Train(args) => train::run(&args, output, &world),
-        Command::Bench(args) => bench::run(&args, output, &world),
+        Command::Train(args) => train::run(&args, output, &processes),
+        Command::Bench(args) => bench::run(&args, output, &processes),
         // Work for one process.
-        _ if !world.leads() => Ok(Done::Finished),
+        _ if !processes.leads() => Ok(Done::Finished),
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
@@ -69,25 +69,25 @@ pub fn main() -> ExitCode {
         Ok(Done::Failed) => ExitCode::from(FAILED),
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => {
-            world.abort(0);
+            processes.abort(0);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let status = fail(&error, Some(&world));
-            world.abort(status);
+            let status = fail(&error, Some(&processes));
+            processes.abort(status);
             ExitCode::from(status)
         }
     }
 }
 
 /// Says what went wrong, and on which of several ranks; returns the exit status.
-fn fail(error: &anyhow::Error, world: Option<&World>) -> u8 {
+fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
     use std::io::Write;
-    let rank = match world {
-        Some(world) if world.size() > 1 => format!("rank {}: ", world.rank()),
+    let rank = match processes {
+        Some(processes) if processes.size() > 1 => format!("rank {}: ", processes.rank()),
         _ => String::new(),
     };
-    if world.is_some_and(|world| !world.leads()) {
+    if processes.is_some_and(|processes| !processes.leads()) {
         // What is wrong is mostly wrong everywhere, and said once: rank 0 ends the others before they speak.
         std::thread::sleep(PATIENCE);
     }

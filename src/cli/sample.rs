@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::args::SampleArgs;
-use super::numbers::group;
+use super::format::group;
 use super::output::Output;
 use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};

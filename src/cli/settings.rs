@@ -5,7 +5,7 @@
 //! one that may differ.
 
 use super::args::{Dtype, TrainArgs};
-use super::world::World;
+use super::processes::Machine;
 use anyhow::{Context, Result, bail};
 use bptt::Init;
 use bptt::data::TokenKind;
@@ -84,8 +84,8 @@ pub struct Config {
 impl Config {
     /// From the command line and the defaults; `digest`, `valid_fraction`, `seq_len` and `report_every` are filled in when
     /// the data is known.
-    pub fn new(args: &TrainArgs, world: &World) -> Self {
-        let threads = args.threads.unwrap_or(world.cores);
+    pub fn new(args: &TrainArgs, machine: Machine) -> Self {
+        let threads = args.threads.unwrap_or(machine.cores);
         let algorithm = args.optimizer.unwrap_or(Algorithm::Adam);
         let schedule = args.schedule.unwrap_or(Schedule::HalveOnPlateau);
         let (lr, decay) = match algorithm {
@@ -137,7 +137,7 @@ impl Config {
             memory: args.memory,
             patience: args.patience.unwrap_or(0),
             seed: args.seed.unwrap_or(0),
-            shards: args.shards.unwrap_or(threads).saturating_mul(world.size()),
+            shards: args.shards.unwrap_or(threads).saturating_mul(machine.ranks),
             report_every: args.report_every.unwrap_or(0),
         };
         Config {
@@ -166,12 +166,12 @@ impl Config {
     }
 
     /// The settings of the run in `folder`, with what the command line may change.
-    pub fn resume(folder: &Path, args: &TrainArgs, world: &World) -> Result<Self> {
+    pub fn resume(folder: &Path, args: &TrainArgs, machine: Machine) -> Result<Self> {
         let path = folder.join("config.json");
         let text = bptt::file::read(&path, LONGEST_CONFIG)?;
         let mut config = Config::parse(&text)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
-        let given = Config::new(args, world);
+        let given = Config::new(args, machine);
         let (old, new) = (&mut config.settings, given.settings);
 
         // What is part of the result must be what it was.
@@ -231,8 +231,8 @@ impl Config {
         bound("--steps", &mut old.steps, args.steps)?;
         bound("--epochs", &mut old.epochs, args.epochs)?;
         // A part of it for each.
-        old.shards = old.shards.max(world.size());
-        if args.threads.is_some() || world.size() > 1 {
+        old.shards = old.shards.max(machine.ranks);
+        if args.threads.is_some() || machine.ranks > 1 {
             config.threads = given.threads;
         }
         if args.reduction.is_some() {
@@ -319,11 +319,6 @@ impl Settings {
     }
 }
 
-/// The processor cores this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::args::{Cli, Command};
@@ -335,7 +330,7 @@ mod tests {
         let Command::Train(args) = Cli::parse_from(["bptt", "train", "a.txt"]).command else {
             unreachable!()
         };
-        let mut settings = Config::new(&args, &World::join().unwrap()).settings;
+        let mut settings = Config::new(&args, Machine { cores: 1, ranks: 1 }).settings;
         let of = serde_json::to_value(&settings).unwrap();
         // Once, the default was left null.
         settings.seq_len = Some(64);

@@ -1,15 +1,15 @@
 //! `bptt train`.
 
-use super::announce;
 use super::args::{Dtype, TrainArgs};
 use super::dataset::Dataset;
 use super::interrupt::Interrupt;
 use super::memory::{self, WindowSize};
+use super::messages;
 use super::output::Output;
+use super::processes::Processes;
+use super::progress::{Traces, Watch};
 use super::run_folder::{RunFolder, check_free};
 use super::settings::Config;
-use super::watch::{Traces, Watch};
-use super::world::World;
 use super::{Done, is_broken_pipe};
 use anyhow::{Result, bail};
 use bptt::model::About;
@@ -18,15 +18,15 @@ use bptt::train::{Checkpoint, Checkpoints, StopReason, Trainer};
 use bptt::{Dims, EngineOptions, Rnn, Scalar};
 use std::time::Instant;
 
-pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
-    world.warn(output);
+pub fn run(args: &TrainArgs, output: Output, processes: &Processes) -> Result<Done> {
+    processes.warn(output);
     let interrupt = Interrupt::listen()?;
     // The lock before anything is read; a new folder only when the data turns out to be good.
     let (folder, config) = match &args.resume {
-        _ if !world.leads() => (None, None),
+        _ if !processes.leads() => (None, None),
         Some(path) => (
             Some(RunFolder::resume(path)?),
-            Some(Config::resume(path, args, world)?),
+            Some(Config::resume(path, args, processes.machine())?),
         ),
         None => {
             args.out.as_deref().map_or(Ok(()), check_free)?;
@@ -37,17 +37,17 @@ pub fn run(args: &TrainArgs, output: Output, world: &World) -> Result<Done> {
                      give a link to it"
                 );
             }
-            (None, Some(Config::new(args, world)))
+            (None, Some(Config::new(args, processes.machine())))
         }
     };
-    let mut config = world.share(config)?;
-    if !world.leads() {
+    let mut config = processes.share(config)?;
+    if !processes.leads() {
         // Its machine may have other cores.
-        config.threads = args.threads.unwrap_or(world.cores);
+        config.threads = args.threads.unwrap_or(processes.cores);
     }
     match config.settings.dtype {
-        Dtype::F32 => train::<f32>(args, folder, config, interrupt, output, world),
-        Dtype::F64 => train::<f64>(args, folder, config, interrupt, output, world),
+        Dtype::F32 => train::<f32>(args, folder, config, interrupt, output, processes),
+        Dtype::F64 => train::<f64>(args, folder, config, interrupt, output, processes),
     }
 }
 
@@ -58,12 +58,12 @@ fn train<T: Scalar>(
     mut config: Config,
     interrupt: Interrupt,
     output: Output,
-    world: &World,
+    processes: &Processes,
 ) -> Result<Done> {
     // STEP 1: the data, and what it decides.
-    let data = Dataset::<T>::read(&config.settings, output, world)?;
+    let data = Dataset::<T>::read(&config.settings, output, processes)?;
     let settings = &mut config.settings;
-    world.agree("other data", data.digest.as_bytes())?;
+    processes.agree("other data", data.digest.as_bytes())?;
     if args.resume.is_some() && settings.digest != data.digest {
         bail!(
             "the data is not what the run was started with ({:?}, fingerprint {} instead of {}): give the same DATA, or \
@@ -103,7 +103,7 @@ fn train<T: Scalar>(
         .map(|valid| WindowSize::of(valid, data.tokens));
     let engine = EngineOptions {
         threads: config.threads,
-        shards: settings.shards.min(most_rows.max(world.size())),
+        shards: settings.shards.min(most_rows.max(processes.size())),
         memory: settings.memory,
     };
     let weights = memory::of_weights::<T>(dims, settings.optimizer.algorithm, engine.shards);
@@ -113,7 +113,7 @@ fn train<T: Scalar>(
         &format!("training {dims:?}"),
         "choose a smaller --hidden, fewer --shards, or of words a smaller --vocab-size",
     )?;
-    world.make_room(config.threads);
+    processes.make_room(config.threads);
     let rnn = Rnn::<T>::new(dims, settings.init, settings.seed)?;
     let options = settings.train_options(steps);
     let mut trainer = Trainer::new(
@@ -124,7 +124,7 @@ fn train<T: Scalar>(
         settings.optimizer,
         options,
     )?;
-    if let Some(ranks) = world.ranks() {
+    if let Some(ranks) = processes.ranks() {
         trainer = trainer.join(ranks, config.reduction)?;
     }
 
@@ -147,7 +147,7 @@ fn train<T: Scalar>(
 
     // STEP 3: the run folder, new or as it was left.
     let mut folder = match folder {
-        None if world.leads() => {
+        None if processes.leads() => {
             interrupt.now_ask_first();
             Some(RunFolder::create(args.out.as_deref(), &run_name(args))?)
         }
@@ -159,7 +159,13 @@ fn train<T: Scalar>(
         checkpoints = checkpoints.every(steps);
     }
     if args.resume.is_some() {
-        restore(&mut trainer, folder.as_mut(), &checkpoints, &config, world)?;
+        restore(
+            &mut trainer,
+            folder.as_mut(),
+            &checkpoints,
+            &config,
+            processes,
+        )?;
     }
     interrupt.now_ask_first();
     let Some(folder) = folder else {
@@ -177,7 +183,7 @@ fn train<T: Scalar>(
         .for_each(|report| traces.push(report));
     // The file has them all; what is to be drawn is in the traces.
     trainer.keep_reports(1);
-    announce::start(&trainer, &config, &folder, &data.summary, output)?;
+    messages::start(&trainer, &config, &folder, &data.summary, output)?;
 
     // STEP 4: train.
     let bar = output.bar(
@@ -196,7 +202,7 @@ fn train<T: Scalar>(
             // A file that could not be written may be one of a folder that went away meanwhile.
             watch.folder.check_ours()?;
             // Whoever read the output has gone: what was reached is kept.
-            if is_broken_pipe(&error) && world.size() == 1 {
+            if is_broken_pipe(&error) && processes.size() == 1 {
                 watch.checkpoint(&trainer)?;
             }
             return Err(error);
@@ -217,7 +223,7 @@ fn train<T: Scalar>(
         watch.traces.draw(&watch.folder)?;
     }
     let speed = (trainer.progress().tokens - before) as f64 / seconds;
-    announce::finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
+    messages::finish(&trainer, &watch, reason, data.best_loss, speed, seconds)?;
     Ok(done(reason))
 }
 
@@ -253,14 +259,14 @@ fn restore<T: Scalar>(
     folder: Option<&mut RunFolder>,
     checkpoints: &Checkpoints,
     config: &Config,
-    world: &World,
+    processes: &Processes,
 ) -> Result<()> {
     let path = checkpoints.last();
     let file = match folder {
         Some(_) if path.exists() => bptt::file::read(&path, u64::MAX)?,
         _ => Vec::new(),
     };
-    let file = world.share_bytes(file);
+    let file = processes.share_bytes(file);
     // A run that was stopped before its first checkpoint begins again.
     if file.is_empty() {
         return folder.map_or(Ok(()), |folder| folder.cut_history(0));
@@ -274,7 +280,7 @@ fn restore<T: Scalar>(
     }
     let reports = checkpoint.progress.reports;
     let history = folder.as_ref().map(|folder| folder.history(reports));
-    let (history, bytes) = world.share(history.transpose()?)?;
+    let (history, bytes) = processes.share(history.transpose()?)?;
     trainer.restore(checkpoint, history)?;
     let Some(folder) = folder else {
         return Ok(());

@@ -1,11 +1,11 @@
 //! What a run says before its first step and after its last.
 
-use super::numbers::{group, plural, si};
+use super::format::{group, plural, si};
 use super::output::Output;
+use super::progress::Watch;
 use super::run_folder::RunFolder;
 use super::sample::generate;
 use super::settings::Config;
-use super::watch::Watch;
 use anyhow::Result;
 use bptt::data::{Decoder, TokenKind};
 use bptt::sample::SampleOptions;

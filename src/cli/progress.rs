@@ -1,7 +1,7 @@
 //! What a run shows and saves as it goes: [`Watch`], and the curves of its plot.
 
+use super::format::{group, si};
 use super::interrupt::Interrupt;
-use super::numbers::{group, si};
 use super::output::Output;
 use super::run_folder::RunFolder;
 use anyhow::Result;
