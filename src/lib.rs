@@ -40,7 +40,7 @@
 //! | [`engine`] | [`Engine`]: batch, shards, threads, one gradient |
 //! | [`optim`] | one gradient, one update |
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
-//! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints, the plot |
+//! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints |
 //! | [`measure`] | training steps timed in turn with the machine's own limit |
 //! | [`model`], [`sample`], [`file`](mod@file) | the model file; choosing tokens; files whole or not at all |
 

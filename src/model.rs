@@ -99,20 +99,64 @@ impl<T: Scalar> Model<T> {
     /// # Errors
     /// As [`Model::read`].
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let file = File::parse(path, bytes)?;
-        Ok(Model {
-            rnn: Rnn::from_parameters(file.parameters()?),
-            about: file.about()?,
-        })
+        ModelFile::parse(path, bytes)?.model()
     }
 }
 
-/// The precision of a model file's weights: `"f32"` or `"f64"`.
+/// A model file whose precision is not known before it is read.
 ///
-/// # Errors
-/// As [`Model::read`].
-pub fn precision(path: &Path) -> Result<&'static str> {
-    File::parse(path, &read(path)?)?.precision()
+/// ```
+/// use bptt::model::{About, Model, ModelFile};
+/// use bptt::{Dims, Init, Rnn};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let rnn = Rnn::<f64>::new(Dims::new(4, 8, 3)?, Init::Glorot, 0)?;
+/// Model { rnn, about: About::default() }.write(&path)?;
+///
+/// let bytes = ModelFile::read(&path)?;
+/// let file = ModelFile::parse(&path, &bytes)?;
+/// assert_eq!(file.precision()?, "f64");
+/// let model: Model<f64> = file.model()?;
+/// # Ok::<(), bptt::Error>(())
+/// ```
+pub struct ModelFile<'a>(File<'a>);
+
+impl<'a> ModelFile<'a> {
+    /// The content of a file, of which no more is read than its header says.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn read(path: &Path) -> Result<Vec<u8>> {
+        read(path)
+    }
+
+    /// Takes the content of a file apart; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
+        File::parse(path, bytes).map(ModelFile)
+    }
+
+    /// The precision of its weights: `"f32"` or `"f64"`.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn precision(&self) -> Result<&'static str> {
+        self.0.precision()
+    }
+
+    /// The model, in this precision whatever the file's is.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn model<T: Scalar>(&self) -> Result<Model<T>> {
+        Ok(Model {
+            rnn: Rnn::from_parameters(self.0.parameters()?),
+            about: self.0.about()?,
+        })
+    }
 }
 
 impl<T: Scalar> Checkpoint<T> {

@@ -3,7 +3,6 @@
 use super::format::{group, plural};
 use super::memory;
 use super::output::Output;
-use super::processes::Processes;
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
@@ -89,9 +88,9 @@ pub fn read_set<T: Scalar>(
 }
 
 impl<T: Scalar> Dataset<T> {
-    pub fn read(settings: &Settings, output: Output, processes: &Processes) -> Result<Self> {
+    pub fn read(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
         if is_npz(&settings.data)? {
-            return Self::sequences(settings, output, processes);
+            return Self::sequences(settings, output, ranks);
         }
         let (mut best, mut fraction) = (None, 0.0);
         let (corpus, valid, summary) = if settings.data.is_empty() {
@@ -112,8 +111,6 @@ impl<T: Scalar> Dataset<T> {
                 min_count: settings.min_count,
                 vocab_size: settings.vocab_size,
             };
-            let ranks = processes.several();
-            let ranks = ranks.as_deref();
             let (corpus, reading) =
                 Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
             if reading.skipped > 0 {
@@ -137,7 +134,7 @@ impl<T: Scalar> Dataset<T> {
                 (corpus, valid, summary)
             }
         };
-        let mut data = Self::text(settings, corpus, valid, best, &summary, processes)?;
+        let mut data = Self::text(settings, corpus, valid, best, &summary, ranks)?;
         data.valid_fraction = fraction;
         Ok(data)
     }
@@ -148,7 +145,7 @@ impl<T: Scalar> Dataset<T> {
         valid: Corpus,
         best_loss: Option<f64>,
         name: &str,
-        processes: &Processes,
+        ranks: Option<&dyn Ranks>,
     ) -> Result<Self> {
         let vocabulary = corpus.vocabulary().clone();
         let summary = format!(
@@ -158,10 +155,10 @@ impl<T: Scalar> Dataset<T> {
             group(valid.len() as u64),
             vocabulary.len()
         );
-        let (ranks, mut digest) = (processes.several(), Xxh3::new());
+        let mut digest = Xxh3::new();
         digest.update(vocabulary.to_json().as_bytes());
         for part in [&corpus, &valid] {
-            digest.update(&part.fingerprint(ranks.as_deref()).to_le_bytes());
+            digest.update(&part.fingerprint(ranks).to_le_bytes());
             digest.update(&(part.len() as u64).to_le_bytes());
             // Where documents begin; what one document is fingerprinted by has never been more than its tokens.
             for document in part.documents().skip(1) {
@@ -199,10 +196,8 @@ impl<T: Scalar> Dataset<T> {
         })
     }
 
-    fn sequences(settings: &Settings, output: Output, processes: &Processes) -> Result<Self> {
+    fn sequences(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
         let path = &settings.data[0];
-        let ranks = processes.several();
-        let ranks = ranks.as_deref();
         let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();
         digest.update(&file_fingerprint(path, ranks)?.to_le_bytes());

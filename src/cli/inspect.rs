@@ -4,8 +4,9 @@ use super::Done;
 use super::args::InspectArgs;
 use super::dataset::kind_name;
 use super::format::group;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
+use super::settings::flatten;
 use anyhow::Result;
 use bptt::Scalar;
 use bptt::model::Model;
@@ -57,7 +58,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
             "config": model.about.config,
         }),
     )?;
-    if output.json {
+    if !output.is_human() {
         return Ok(Done::Finished);
     }
     output.text(format_args!(
@@ -93,42 +94,30 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         ))?;
     }
     output.text(format_args!("\nspectral radius of wh  {radius:.4}"))?;
-    let mut settings = Vec::new();
-    flatten(String::new(), &model.about.config, &mut settings);
+    let settings = match &model.about.config {
+        Value::Null => Default::default(),
+        config => flatten(config),
+    };
     match settings.is_empty() {
         true => output.text("\nThe file does not say how it was trained.")?,
         false => output.text("\ntrained with")?,
     }
-    let width = settings.iter().map(|(name, _)| name.len()).max();
+    let width = settings.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in settings {
         // A file may come from anywhere: no control characters to the terminal.
-        let (name, value) = (name.escape_debug().to_string(), value.escape_debug());
-        output.text(format_args!("  {name:<0$}  {value}", width.unwrap_or(0)))?;
+        let (name, value) = (name.escape_debug().to_string(), shown(value));
+        output.text(format_args!("  {name:<width$}  {}", value.escape_debug()))?;
     }
     Ok(Done::Finished)
 }
 
-/// Names and values of what a JSON value holds, as a reader wants them: `clip.norm  1.0`.
-fn flatten(name: String, value: &Value, settings: &mut Vec<(String, String)>) {
+/// A setting as a reader wants it; `-` for one that was not given.
+fn shown(value: &Value) -> String {
     match value {
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                let dot = if name.is_empty() { "" } else { "." };
-                flatten(format!("{name}{dot}{field}"), value, settings);
-            }
-        }
-        Value::Null if name.is_empty() => {}
-        // A flag that was not given.
-        Value::Null => settings.push((name, "-".into())),
-        Value::String(text) => settings.push((name, text.clone())),
-        Value::Array(values) if values.is_empty() => settings.push((name, "-".into())),
-        Value::Array(values) => {
-            let values: Vec<String> = values
-                .iter()
-                .map(|value| value.as_str().map_or_else(|| value.to_string(), Into::into))
-                .collect();
-            settings.push((name, values.join(" ")));
-        }
-        other => settings.push((name, other.to_string())),
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "-".into(),
+        Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
 }

@@ -1,16 +1,34 @@
-//! The program: parse, validate, act.
+//! The program: parse, plan, act.
+//!
+//! | rooms | what is in them |
+//! |---|---|
+//! | `args`, `flags`, `settings` | the command line; the table of `train`'s flags; the settings of a run that follow from it |
+//! | `processes` | this process alone, or the ranks of a run |
+//! | `train`: `plan`, `prepare` | the stages of `bptt train`, each made of the one before |
+//! | `run_folder`, `journal`, `plot` | what is written of a run |
+//! | `progress`, `messages`, `output`, `format`, `errors` | what is shown |
+//! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
+//! | `eval`, `sample`, `predict`, `bench`, `inspect` | the other commands |
+//! | `interrupt` | Ctrl-C |
 
 mod args;
 mod bench;
 mod dataset;
+mod errors;
 mod eval;
+mod flags;
 mod format;
 mod inspect;
 mod interrupt;
+mod journal;
 mod memory;
 mod messages;
+mod model;
 mod output;
+mod plan;
+mod plot;
 mod predict;
+mod prepare;
 mod processes;
 mod progress;
 mod run_folder;
@@ -20,15 +38,12 @@ mod train;
 
 use args::{Cli, Command};
 use clap::Parser;
+use errors::{FAILED, is_broken_pipe};
 use output::Output;
 use processes::Processes;
 use std::process::ExitCode;
 
-/// The work failed.
-const FAILED: u8 = 1;
-/// The command line was wrong.
-const USAGE: u8 = 2;
-/// Interrupted by a signal.
+/// The exit status after a signal.
 const INTERRUPTED: u8 = 130;
 
 /// How long a rank waits before it says what rank 0 may be about to say.
@@ -42,14 +57,13 @@ pub fn main() -> ExitCode {
         signal_hook::low_level::exit(status.into());
     }
     let cli = Cli::parse();
-    let output = Output::from(cli.output);
     let processes = match Processes::join() {
         Ok(processes) => processes,
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
     let output = match processes.leads() {
-        true => output,
-        false => Output::silent(),
+        true => Output::from(cli.output),
+        false => Output::Silent,
     };
     let can_compute = bptt::simd::chosen().map_err(anyhow::Error::from);
     let agreed = can_compute.and_then(|_| processes.agree_on_program());
@@ -91,9 +105,8 @@ fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
         // What is wrong is mostly wrong everywhere, and said once: rank 0 ends the others before they speak.
         std::thread::sleep(PATIENCE);
     }
-    let _ = writeln!(std::io::stderr(), "error: {rank}{error:#}");
-    let option = matches!(error.downcast_ref(), Some(bptt::Error::Option { .. }));
-    if option { USAGE } else { FAILED }
+    let _ = writeln!(std::io::stderr(), "error: {rank}{}", errors::say(error));
+    errors::status(error)
 }
 
 /// How a command ended that did not fail on the way.
@@ -102,12 +115,4 @@ enum Done {
     Interrupted,
     /// It said so itself.
     Failed,
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|e| match e.downcast_ref() {
-        Some(bptt::Error::Io(io)) => Some(io),
-        _ => e.downcast_ref::<std::io::Error>(),
-    });
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -1,8 +1,8 @@
 //! `bptt predict`: probabilities at every step of every sequence.
 
 use super::args::PredictArgs;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::Sequences;

@@ -3,8 +3,8 @@
 use super::Done;
 use super::args::SampleArgs;
 use super::format::group;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};
 use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::model::Model;
@@ -39,10 +39,11 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         ));
     }
     // Whoever reads a pipe wants the bytes of a model of bytes; eyes and JSON want text.
-    let raw = vocabulary.kind() == TokenKind::Byte && !output.json && !io::stdout().is_terminal();
+    let raw =
+        vocabulary.kind() == TokenKind::Byte && output.is_human() && !io::stdout().is_terminal();
     let mut text = args.prompt.clone();
     let mut decoder = Decoder::after(vocabulary, &args.prompt);
-    if !output.json {
+    if output.is_human() {
         output.piece(text.as_bytes())?;
         text.clear();
     }
@@ -54,7 +55,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
             return output.piece(&byte);
         }
         decoder.push(id, &mut text);
-        if output.json {
+        if !output.is_human() {
             return Ok(());
         }
         let shown = output.piece(text.as_bytes());
@@ -62,7 +63,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         shown
     })?;
     decoder.finish(&mut text);
-    if !output.json {
+    if output.is_human() {
         text.push('\n');
         output.piece(text.as_bytes())?;
     }

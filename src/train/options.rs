@@ -55,9 +55,9 @@ impl TrainOptions {
     /// [`Error::Option`] naming the one that is not.
     pub fn check(&self) -> Result<()> {
         let positive = [
-            ("--lr", Some(self.lr)),
-            ("--clip-norm", self.clip.norm),
-            ("--clip-value", self.clip.value),
+            ("lr", Some(self.lr)),
+            ("clip_norm", self.clip.norm),
+            ("clip_value", self.clip.value),
         ];
         for (name, value) in positive {
             if let Some(value) = value.filter(|&v| !(v > 0.0 && v.is_finite())) {
@@ -71,7 +71,7 @@ impl TrainOptions {
         self.dropout.check()?;
         if self.report_every == 0 {
             return Err(Error::Option {
-                name: "--report-every",
+                name: "report_every",
                 value: "0".into(),
                 expected: "at least 1",
             });
