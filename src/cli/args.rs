@@ -4,7 +4,7 @@ use super::flags::{BOOKKEEPING, FLAGS, FROM_ZERO, Flag, Given, POSITIVE, within}
 use bptt::measure::Shape;
 use bptt::ranks::Reduction;
 use clap::builder::RangedU64ValueParser;
-use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -83,36 +83,9 @@ fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     })
 }
 
-/// What `bptt train` is asked for: the flags of [`FLAGS`], and two that say where.
-pub struct TrainArgs {
-    /// The settings that were given.
-    pub given: Given,
-    /// The first path of the data that is not Unicode, if there is one: no `config.json` could hold it.
-    pub not_unicode: Option<PathBuf>,
-    /// The folder of a new run.
-    pub out: Option<PathBuf>,
-    /// The folder of a run to go on with.
-    pub resume: Option<PathBuf>,
-}
-
-impl Args for TrainArgs {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        let folder = |name: &'static str| {
-            let arg = Arg::new(name).long(name).value_name("DIR");
-            let arg = arg.value_parser(clap::value_parser!(PathBuf));
-            arg.help_heading(BOOKKEEPING).display_order(0)
-        };
-        command
-            .args(FLAGS.iter().map(Flag::arg))
-            .mut_arg("valid", |arg| arg.conflicts_with("valid-fraction"))
-            .arg(folder("out").short('o').conflicts_with("resume").help(
-                "The run folder, which must not hold a run yet [default: a new one, runs/NAME after DATA]",
-            ))
-            .arg(folder("resume").help(
-                "Go on with the run in this folder, with its settings; --steps and --epochs may be raised",
-            ))
-            .after_help(
-                "\
+/// What `bptt train` is asked for: the settings of [`FLAGS`], and where.
+#[derive(Args)]
+#[command(after_help = "\
 DATA is text (files, or folders read recursively; each file is a document and starts from a zero state), or one .npz
 with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or distributions [N, T, n_y]) and perhaps
 `lengths` [N] or `mask` [N, T]. Without DATA a network learns the Reber grammar, whose best possible loss is known.
@@ -121,8 +94,29 @@ with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or di
   bptt train src --tokens byte --hidden 512    any folder of text
   bptt train set.npz --optimizer gd --lr 0.1   sequences of numbers
   bptt train --resume runs/book                goes on where a run stopped
-  mpirun -n 4 bptt train book.txt              four processes, on one machine or many (a build with --features mpi)",
-            )
+  mpirun -n 4 bptt train book.txt              four processes, on one machine or many (a build with --features mpi)")]
+pub struct TrainArgs {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// The run folder, which must not hold a run yet [default: a new one, runs/NAME after DATA]
+    #[arg(short, long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0, conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in this folder, with its settings; --steps and --epochs may be raised
+    #[arg(long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0)]
+    pub resume: Option<PathBuf>,
+}
+
+/// The settings of a run that were given.
+pub struct SettingsArgs {
+    pub given: Given,
+    /// The first path of the data that is not Unicode, if there is one: no `config.json` could hold it.
+    pub not_unicode: Option<PathBuf>,
+}
+
+impl Args for SettingsArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = command.args(FLAGS.iter().map(Flag::arg));
+        command.mut_arg("valid", |arg| arg.conflicts_with("valid-fraction"))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -130,28 +124,16 @@ with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or di
     }
 }
 
-impl FromArgMatches for TrainArgs {
+impl FromArgMatches for SettingsArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Self::from_arg_matches_mut(&mut matches.clone())
-    }
-
-    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
-        let mut args = TrainArgs {
-            given: Given::new(),
-            not_unicode: None,
-            out: matches.remove_one("out"),
-            resume: matches.remove_one("resume"),
-        };
+        let (mut given, mut not_unicode) = (Given::new(), None);
         for flag in FLAGS {
-            match flag.take(matches) {
-                Ok(Some(value)) => {
-                    args.given.insert(flag.name, value);
-                }
-                Ok(None) => {}
-                Err(path) => args.not_unicode = Some(path),
+            match flag.given(matches) {
+                Ok(value) => given.extend(value.map(|value| (flag.name, value))),
+                Err(path) => not_unicode = Some(path),
             }
         }
-        Ok(args)
+        Ok(SettingsArgs { given, not_unicode })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -10,7 +10,6 @@ use anyhow::Result;
 use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
 use bptt::ranks::Reduction;
 use bptt::{Engine, EngineOptions, Scalar, blas, simd};
-use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
 
@@ -189,29 +188,30 @@ impl Bench<'_> {
             resident_bytes,
         };
         let [n, t, n_x, n_h, n_y] = shape.sizes();
-        let fields = Fields {
-            shape: shape.to_string(),
-            n,
-            t,
-            n_x,
-            n_h,
-            n_y,
-            dtype: T::NAME,
-            tokens: self.tokens,
-            threads: self.threads,
-            ranks: self.processes.size(),
-            shards,
-            step_ms: 1e3 * row.speed.step,
-            gflops: row.speed.flops() / 1e9,
-            roof_gflops: row.speed.roof / 1e9,
-            roof_fraction: row.speed.fraction,
-            tokens_per_second: row.speed.tokens_per_second(),
-            steps: row.speed.steps,
-            rounds: row.speed.rounds,
-            communication_ms: 1e3 * row.speed.communication,
-            memory_bytes: row.memory_bytes,
-            resident_bytes,
-        };
+        // The names are a contract.
+        let fields = json!({
+            "shape": shape.to_string(),
+            "n": n,
+            "t": t,
+            "n_x": n_x,
+            "n_h": n_h,
+            "n_y": n_y,
+            "dtype": T::NAME,
+            "tokens": self.tokens,
+            "threads": self.threads,
+            "ranks": self.processes.size(),
+            "shards": shards,
+            "step_ms": 1e3 * row.speed.step,
+            "gflops": row.speed.flops() / 1e9,
+            "roof_gflops": row.speed.roof / 1e9,
+            "roof_fraction": row.speed.fraction,
+            "tokens_per_second": row.speed.tokens_per_second(),
+            "steps": row.speed.steps,
+            "rounds": row.speed.rounds,
+            "communication_ms": 1e3 * row.speed.communication,
+            "memory_bytes": row.memory_bytes,
+            "resident_bytes": resident_bytes,
+        });
         self.output.event(event, &fields)?;
         self.output.text(if event == "sweep" {
             format!("{row}   {shards} shards")
@@ -220,32 +220,6 @@ impl Bench<'_> {
         })?;
         Ok(row)
     }
-}
-
-/// A line of JSON: the names are a contract.
-#[derive(Serialize)]
-struct Fields {
-    shape: String,
-    n: usize,
-    t: usize,
-    n_x: usize,
-    n_h: usize,
-    n_y: usize,
-    dtype: &'static str,
-    tokens: bool,
-    threads: usize,
-    ranks: usize,
-    shards: usize,
-    step_ms: f64,
-    gflops: f64,
-    roof_gflops: f64,
-    roof_fraction: f64,
-    tokens_per_second: f64,
-    steps: usize,
-    rounds: usize,
-    communication_ms: f64,
-    memory_bytes: usize,
-    resident_bytes: Option<u64>,
 }
 
 /// A line of the table.

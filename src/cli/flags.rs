@@ -43,7 +43,7 @@ enum Takes {
     /// A number in this range.
     Real(&'static str, Range),
     /// A number of bytes, such as `1.5G`.
-    Bytes,
+    Bytes(&'static str),
     /// One of these names, with bars between them.
     OneOf(&'static str),
 }
@@ -118,7 +118,7 @@ pub static FLAGS: &[Flag] = &[
     row("dtype", "dtype", OneOf("f32|f64"), Is("f32"), Same, MODEL,
         "The precision of all numbers"),
 
-    row("steps", "steps", Whole("STEPS", 1, ANY), Follows(steps, "20000, or what --epochs comes to"), Longer, OPTIMISATION,
+    row("steps", "steps", Whole("STEPS", 1, ANY), Follows(|known| if known.get("epochs").is_null() { json!(20_000) } else { Value::Null }, "20000, or what --epochs comes to"), Longer, OPTIMISATION,
         "Updates in all"),
     row("epochs", "epochs", Whole("EPOCHS", 1, ANY), Null(""), Longer, OPTIMISATION,
         "Times through the data; with --steps too, whichever ends first"),
@@ -128,7 +128,7 @@ pub static FLAGS: &[Flag] = &[
         "The learning rate"),
     row("schedule", "schedule", OneOf("constant|cosine|halve-on-plateau"), Is("halve-on-plateau"), Same, OPTIMISATION,
         "The course of the learning rate"),
-    row("warmup", "warmup", Whole("STEPS", 0, ANY), Follows(warmup, "0; 100 for cosine"), Same, OPTIMISATION,
+    row("warmup", "warmup", Whole("STEPS", 0, ANY), Follows(|known| json!(if known.is("schedule", "cosine") { 100 } else { 0 }), "0; 100 for cosine"), Same, OPTIMISATION,
         "Updates over which the rate rises to its full size"),
     row("clip-norm", "clip.norm", Real("NORM", POSITIVE), Is("1"), Same, OPTIMISATION,
         "The largest Euclidean norm of a gradient; larger ones are scaled down"),
@@ -138,21 +138,21 @@ pub static FLAGS: &[Flag] = &[
         "The probability that an output of the hidden layer is dropped on its way to the classes"),
     row("input-dropout", "dropout.inputs", Real("P", FRACTION), Is("0"), Same, OPTIMISATION,
         "The probability that an input, or a token, is dropped"),
-    row("weight-decay", "optimizer.weight_decay", Real("DECAY", FROM_ZERO), Follows(decay, "0; 0.01 for adamw"), Same, OPTIMISATION,
+    row("weight-decay", "optimizer.weight_decay", Real("DECAY", FROM_ZERO), Follows(|known| json!(if known.is("optimizer", "adamw") { 0.01 } else { 0.0 }), "0; 0.01 for adamw"), Same, OPTIMISATION,
         "Weight decay"),
     row("patience", "patience", Whole("REPORTS", 0, u32::MAX as u64), Follows(|_| json!(0), "never"), Same, OPTIMISATION,
         "Stop after so many reports without a better validation loss"),
     row("seed", "seed", Whole("SEED", 0, ANY), Is("0"), Same, OPTIMISATION,
         "Seed of every random number"),
 
-    row("threads", "threads", Whole("N", 1, ANY), Follows(threads, "all cores"), Free, MACHINE,
+    row("threads", "threads", Whole("N", 1, ANY), Follows(|known| json!(known.machine.cores), "all cores"), Free, MACHINE,
         "Threads; no part of the result"),
     row("shards", "shards", Whole("N", 1, 1 << 16), Follows(|known| known.get("threads"), "as many as threads"), Same, MACHINE,
         "Parts a batch is cut into by each process, a part of the result (within rounding)"),
     row("reduction", "reduction", OneOf("ordered|fast"), Is("ordered"), Free, MACHINE,
         "Of several processes (mpirun): add gradients in the order of the shards, for the bits of one process with as many, \
          or as MPI is fastest"),
-    row("memory", "memory", Bytes, Null("as it comes"), Same, MACHINE,
+    row("memory", "memory", Bytes("BYTES"), Null("as it comes"), Same, MACHINE,
         "The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of \
          the result (within rounding)"),
 
@@ -170,40 +170,13 @@ const OPTIMISATION: &str = "Optimisation";
 const MACHINE: &str = "Machine";
 pub const BOOKKEEPING: &str = "Bookkeeping";
 
-fn steps(known: &Known) -> Value {
-    match known.get("epochs") {
-        Value::Null => json!(20_000),
-        _ => Value::Null,
-    }
-}
-
 fn rate(known: &Known) -> Value {
-    json!(match known.name("optimizer").as_str() {
-        "adam" | "adamw" => 0.002,
-        "rmsprop" => 0.001,
-        "gd" => 0.5,
+    json!(match known.get("optimizer").as_str() {
+        Some("adam" | "adamw") => 0.002,
+        Some("rmsprop") => 0.001,
+        Some("gd") => 0.5,
         _ => 0.05,
     })
-}
-
-fn decay(known: &Known) -> Value {
-    json!(if known.name("optimizer") == "adamw" {
-        0.01
-    } else {
-        0.0
-    })
-}
-
-fn warmup(known: &Known) -> Value {
-    json!(if known.name("schedule") == "cosine" {
-        100
-    } else {
-        0
-    })
-}
-
-fn threads(known: &Known) -> Value {
-    json!(known.machine.cores)
 }
 
 /// A row in one call, so that the table is a table.
@@ -251,8 +224,8 @@ impl Known<'_> {
         }
     }
 
-    fn name(&self, flag: &str) -> String {
-        self.get(flag).as_str().unwrap_or_default().into()
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.get(name) == value
     }
 }
 
@@ -267,48 +240,33 @@ impl Flag {
             _ => format!("{} [default: {default}]", self.help),
         };
         let arg = Arg::new(self.name).help(help);
+        let (path, value) = (value_parser!(PathBuf), |text: &str| self.parse(text));
         let arg = match self.takes {
-            DataPaths => {
-                return arg
-                    .value_name("DATA")
-                    .num_args(0..)
-                    .value_parser(value_parser!(PathBuf));
-            }
+            DataPaths => return arg.value_name("DATA").num_args(0..).value_parser(path),
             Nothing => arg.action(ArgAction::SetTrue),
-            Paths(name) => {
-                let arg = arg.action(ArgAction::Append).value_name(name);
-                arg.value_parser(value_parser!(PathBuf))
-            }
-            Whole(name, ..) | Real(name, ..) => arg
+            Paths(name) => arg
                 .value_name(name)
-                .value_parser(|text: &str| self.parse(text)),
-            Bytes => arg
-                .value_name("BYTES")
-                .value_parser(|text: &str| self.parse(text)),
-            OneOf(names) => arg
-                .value_name(names)
-                .value_parser(|text: &str| self.parse(text)),
+                .value_parser(path)
+                .action(ArgAction::Append),
+            Whole(name, ..) | Real(name, _) | Bytes(name) | OneOf(name) => {
+                let arg = arg.value_name(name).value_parser(value);
+                arg.allow_negative_numbers(true)
+            }
         };
-        let value = !matches!(self.takes, Nothing);
-        arg.long(self.name)
-            .help_heading(self.heading)
-            .allow_negative_numbers(value)
+        arg.long(self.name).help_heading(self.heading)
     }
 
-    /// What the command line gave for this flag, if it did. A path must be Unicode, as all of `config.json` is; one that is
-    /// not is the error.
-    pub fn take(&self, matches: &mut ArgMatches) -> Result<Option<Value>, PathBuf> {
+    /// The value that the command line gives this flag, if it does. A path must be Unicode, as all of `config.json` is; one
+    /// that is not is the error.
+    pub fn given(&self, matches: &ArgMatches) -> Result<Option<Value>, PathBuf> {
         match self.takes {
-            Nothing => Ok(matches
-                .remove_one::<bool>(self.name)
-                .filter(|&on| on)
-                .map(Value::from)),
+            Nothing => Ok(matches.get_flag(self.name).then_some(true.into())),
             DataPaths | Paths(_) => {
-                let paths = matches.remove_many::<PathBuf>(self.name);
-                let text = |path: PathBuf| Ok(json!(path.to_str().ok_or(path.clone())?));
+                let paths = matches.get_many::<PathBuf>(self.name);
+                let text = |path: &PathBuf| Ok(json!(path.to_str().ok_or(path.clone())?));
                 paths.map(|paths| paths.map(text).collect()).transpose()
             }
-            _ => Ok(matches.remove_one(self.name)),
+            _ => Ok(matches.get_one(self.name).cloned()),
         }
     }
 
@@ -322,11 +280,9 @@ impl Flag {
     }
 
     fn parse(&self, text: &str) -> Result<Value, String> {
-        let value = self
-            .takes
-            .read(text)
-            .filter(|value| self.takes.accepts(value));
-        value.ok_or_else(|| format!("expected {}", self.takes.expected()))
+        let takes = &self.takes;
+        let value = takes.read(text).filter(|value| takes.accepts(value));
+        value.ok_or_else(|| format!("expected {}", takes.expected()))
     }
 
     /// Whether a `config.json` may hold this value; the error says what is expected.
@@ -335,11 +291,8 @@ impl Flag {
         if self.takes.accepts(value) || (may_be_null && value.is_null()) {
             return Ok(());
         }
-        Err(format!(
-            "`{}` is {value}, expected {}",
-            self.field,
-            self.takes.expected()
-        ))
+        let (field, expected) = (self.field, self.takes.expected());
+        Err(format!("`{field}` is {value}, expected {expected}"))
     }
 }
 
@@ -350,26 +303,25 @@ impl Takes {
             Whole(..) => json!(text.parse::<u64>().ok()?),
             Real(..) => json!(text.parse::<f64>().ok()?),
             Nothing => json!(text.parse::<bool>().ok()?),
-            Bytes => json!(bytes(text)?),
+            Bytes(_) => json!(bytes(text)?),
             OneOf(_) | DataPaths | Paths(_) => json!(text),
         })
     }
 
     fn accepts(&self, value: &Value) -> bool {
-        match self {
-            Nothing => value.is_boolean(),
+        let accepted = match self {
+            Nothing => value.as_bool().map(|_| true),
             DataPaths | Paths(_) => value
                 .as_array()
-                .is_some_and(|paths| paths.iter().all(Value::is_string)),
-            Whole(_, least, most) => value
-                .as_u64()
-                .is_some_and(|n| (*least..=*most).contains(&n)),
-            Real(_, range) => value.as_f64().is_some_and(range.0),
-            Bytes => value.as_u64().is_some_and(|n| n > 0),
+                .map(|paths| paths.iter().all(Value::is_string)),
+            Whole(_, least, most) => value.as_u64().map(|n| (*least..=*most).contains(&n)),
+            Real(_, range) => value.as_f64().map(range.0),
+            Bytes(_) => value.as_u64().map(|n| n > 0),
             OneOf(names) => value
                 .as_str()
-                .is_some_and(|name| names.split('|').any(|known| known == name)),
-        }
+                .map(|name| names.split('|').any(|known| known == name)),
+        };
+        accepted.unwrap_or(false)
     }
 
     fn expected(&self) -> String {
@@ -379,7 +331,7 @@ impl Takes {
             Whole(_, least, ANY) => format!("a whole number from {least} up"),
             Whole(_, least, most) => format!("a whole number from {least} to {most}"),
             Real(_, range) => range.1.into(),
-            Bytes => "a number of bytes, such as 500M or 2G".into(),
+            Bytes(_) => "a number of bytes, such as 500M or 2G".into(),
             OneOf(names) => format!("one of {}", names.replace('|', ", ")),
         }
     }
@@ -387,18 +339,16 @@ impl Takes {
 
 /// A number of bytes: `1000000`, `500k`, `1.5G`.
 fn bytes(text: &str) -> Option<u64> {
-    let unit = text.trim_end_matches(['b', 'B', 'i']);
-    let factor = match unit.chars().last()?.to_ascii_lowercase() {
-        'k' => 1u64 << 10,
-        'm' => 1 << 20,
-        'g' => 1 << 30,
-        _ => 1,
-    };
-    let number = if factor > 1 {
-        &unit[..unit.len() - 1]
-    } else {
-        unit
-    };
+    let number = text.trim_end_matches(['b', 'B', 'i']);
+    let units = [
+        (['k', 'K'], 1u64 << 10),
+        (['m', 'M'], 1 << 20),
+        (['g', 'G'], 1 << 30),
+    ];
+    let unit = units
+        .iter()
+        .find_map(|(letters, factor)| Some((number.strip_suffix(*letters)?, *factor)));
+    let (number, factor) = unit.unwrap_or((number, 1));
     let bytes = number.trim().parse::<f64>().ok()? * factor as f64;
     (bytes >= 1.0 && bytes < (1u64 << 53) as f64).then_some(bytes as u64)
 }

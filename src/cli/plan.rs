@@ -28,20 +28,20 @@ impl Plan {
     pub fn new(args: &TrainArgs, output: Output, processes: &Processes) -> Result<Self> {
         processes.warn(output);
         let interrupt = Interrupt::listen()?;
-        if let Some(path) = &args.not_unicode {
+        if let Some(path) = &args.settings.not_unicode {
             bail!(
                 "{path:?}: its name is not UTF-8, so config.json could not say what the run was trained on: rename it, or \
                  give a link to it"
             );
         }
         let machine = processes.machine();
-        let fresh = Config::new(&args.given, machine)?;
+        let fresh = Config::new(&args.settings.given, machine)?;
         let threads = fresh.threads;
         let (folder, config) = match &args.resume {
             _ if !processes.leads() => (None, None),
             Some(path) => {
                 let folder = RunFolder::resume(path)?;
-                let config = Config::resume(path, &args.given, machine)?;
+                let config = Config::resume(path, &args.settings.given, machine)?;
                 (Some(folder), Some(config))
             }
             None => {

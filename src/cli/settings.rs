@@ -242,23 +242,22 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::{Cli, Command, TrainArgs};
+    use super::super::args::{Cli, Command};
     use super::*;
     use clap::{CommandFactory, Parser};
 
     const MACHINE: Machine = Machine { cores: 3, ranks: 2 };
 
-    fn given(flags: &str) -> Box<TrainArgs> {
+    fn config(flags: &str) -> Config {
         let words = ["bptt", "train"].into_iter().chain(flags.split(' '));
         match Cli::parse_from(words).command {
-            Command::Train(args) => args,
+            Command::Train(args) => Config::new(&args.settings.given, MACHINE).unwrap(),
             _ => unreachable!(),
         }
     }
 
     fn json(flags: &str) -> Value {
-        let config = Config::new(&given(flags).given, MACHINE).unwrap();
-        serde_json::to_value(config).unwrap()
+        serde_json::to_value(config(flags)).unwrap()
     }
 
     /// Each row has its place in the settings, and each default and name is one that serde takes.
@@ -314,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_of_a_run_with_its_settings() {
-        let settings = |flags: &str| Config::new(&given(flags).given, MACHINE).unwrap().settings;
+        let settings = |flags: &str| config(flags).settings;
         let run = settings("a.txt --epochs 2");
         let of = |flags: &str| serde_json::to_value(settings(flags)).unwrap();
         for same in [
