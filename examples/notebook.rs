@@ -171,8 +171,11 @@ fn training(fixture: &mut Fixture, path: &Path) -> Result {
     draw(path, curves)
 }
 
-/// The curves of losses over iterations, as an SVG.
-fn draw(path: &Path, curves: [(&str, RGBColor, Vec<(f64, f64)>); 2]) -> Result {
+/// A name, a colour and points `(iteration, loss)`.
+type Curve = (&'static str, RGBColor, Vec<(f64, f64)>);
+
+/// The curves as an SVG.
+fn draw(path: &Path, curves: [Curve; 2]) -> Result {
     let losses = curves.iter().flat_map(|(_, _, points)| points);
     let top = losses.fold(0.0, |top: f64, &(_, loss)| top.max(loss));
     let area = SVGBackend::new(path, (900, 560)).into_drawing_area();

@@ -1,32 +1,18 @@
-//! What the program itself writes of a run, beside the library's observers: the history and the plot ([`Journal`]).
+//! The first of a run's observers: it writes the history, and sees to it that the others may write ([`Journal`]).
 
-use super::plot::LossPlot;
 use super::run_folder::RunFolder;
 use bptt::train::{Control, Observer, Report, StepReport, Trainer};
 use bptt::{Result, Scalar};
+use std::rc::Rc;
 
 /// Writes reports into the folder of a run, and ends the run if that is no longer there.
 ///
-/// It must come before the observers that write files of their own: a checkpoint may not know of lines of the history that
-/// are not on the disk, and nothing may be written into a folder that is another run's by now.
+/// It comes before the observers that write files of their own: a checkpoint may not know of lines of the history that are
+/// not on the disk, and nothing may be written into a folder that is another run's by now.
 pub struct Journal {
-    pub folder: RunFolder,
-    pub plot: LossPlot,
-    checkpoint_every: Option<u64>,
-}
-
-impl Journal {
-    /// Of a run with these reports so far, of which checkpoints are made after so many steps, if not at reports.
-    pub fn new(folder: RunFolder, history: &[Report], checkpoint_every: Option<u64>) -> Self {
-        let name = folder.path.file_name().unwrap_or_default();
-        let mut plot = LossPlot::new(&folder.files.plot, &name.to_string_lossy());
-        history.iter().for_each(|report| plot.push(report));
-        Journal {
-            folder,
-            plot,
-            checkpoint_every,
-        }
-    }
+    pub folder: Rc<RunFolder>,
+    /// Steps from checkpoint to checkpoint, if they are not made at reports.
+    pub checkpoint_every: Option<u64>,
 }
 
 impl<T: Scalar> Observer<T> for Journal {
@@ -41,9 +27,7 @@ impl<T: Scalar> Observer<T> for Journal {
     fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
         self.folder.check_ours()?;
         self.folder.append(report)?;
-        self.plot.push(report);
-        self.plot.draw_sometimes()?;
-        // For whoever writes next.
+        // Once more for whoever writes next: a disk may take its time.
         self.folder.check_ours()
     }
 }

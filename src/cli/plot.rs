@@ -1,36 +1,48 @@
 //! The loss curves of a run as a picture: an SVG with axes, a legend and real text.
 
-use bptt::train::Report;
-use bptt::{Error, Result, file};
+use super::run_folder::RunFolder;
+use bptt::train::{Observer, Report, Trainer};
+use bptt::{Error, Result, Scalar, file};
 use plotters::prelude::*;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// From one drawing to the next at least: drawing takes longer than many a small step.
 const DRAWING: Duration = Duration::from_secs(5);
 
-/// The losses of all reports, as far as a picture can show them.
+/// An observer that draws the losses of all reports, as far as a picture can show them.
 pub struct LossPlot {
-    path: PathBuf,
-    title: String,
+    folder: Rc<RunFolder>,
     train: Trace,
     valid: Trace,
     drawn: Option<Instant>,
 }
 
+impl<T: Scalar> Observer<T> for LossPlot {
+    fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
+        self.push(report);
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
+            self.draw()?;
+            self.drawn = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
+
 impl LossPlot {
-    /// Goes into the file at `path`, replacing what is there.
-    pub fn new(path: &Path, title: &str) -> Self {
-        LossPlot {
-            path: path.to_path_buf(),
-            title: title.into(),
+    /// Of a run with these reports so far.
+    pub fn new(folder: Rc<RunFolder>, history: &[Report]) -> Self {
+        let mut plot = LossPlot {
+            folder,
             train: Trace::default(),
             valid: Trace::default(),
             drawn: None,
-        }
+        };
+        history.iter().for_each(|report| plot.push(report));
+        plot
     }
 
-    pub fn push(&mut self, report: &Report) {
+    fn push(&mut self, report: &Report) {
         let step = report.step as f64;
         self.train.push(step, report.train_loss);
         if let Some(loss) = report.valid_loss {
@@ -38,15 +50,7 @@ impl LossPlot {
         }
     }
 
-    /// Draws it, unless that was done a moment ago.
-    pub fn draw_sometimes(&mut self) -> Result<()> {
-        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
-            self.draw()?;
-            self.drawn = Some(Instant::now());
-        }
-        Ok(())
-    }
-
+    /// Replaces the picture in the folder, if there is anything to draw.
     pub fn draw(&self) -> Result<()> {
         if self.train.used == 0 {
             return Ok(());
@@ -55,8 +59,10 @@ impl LossPlot {
         if self.valid.used > 0 {
             curves.push(("validation", self.valid.points()));
         }
-        let svg = render(&self.title, &curves)?;
-        file::write_atomically(&self.path, svg.as_bytes())
+        let title = self.folder.path.file_name().unwrap_or_default();
+        let svg = render(&title.to_string_lossy(), &curves)?;
+        self.folder.check_ours()?;
+        file::write_atomically(&self.folder.files.plot, svg.as_bytes())
     }
 }
 

@@ -6,6 +6,7 @@ use super::journal::Journal;
 use super::memory::{self, WindowSize};
 use super::output::Output;
 use super::plan::Plan;
+use super::plot::LossPlot;
 use super::processes::Processes;
 use super::run_folder::RunFolder;
 use super::settings::{Config, Settings};
@@ -16,15 +17,17 @@ use bptt::train::tensorboard::TensorBoard;
 use bptt::train::{Checkpoint, Checkpoints, Trainer};
 use bptt::{Dims, EngineOptions, Rnn, Scalar};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A run that can begin, or go on.
 pub struct Prepared<T: Scalar> {
     pub trainer: Trainer<T>,
     pub config: Config,
-    /// On the process that writes the run down.
+    /// On the process that writes the run down, and so are its events and its plot.
     pub journal: Option<Journal>,
     pub events: Option<TensorBoard>,
     pub checkpoints: Checkpoints,
+    pub plot: Option<LossPlot>,
     pub interrupt: Interrupt,
     pub output: Output,
     /// A line about the data.
@@ -59,7 +62,7 @@ impl<T: Scalar> Prepared<T> {
         let mut trainer = build(&config, data, processes)?;
 
         // STEP 3: the run folder, new or as it was left.
-        let mut folder = match folder {
+        let folder = match folder {
             None if processes.leads() => {
                 interrupt.now_ask_first();
                 let name = run_name(&config.settings.data);
@@ -76,23 +79,27 @@ impl<T: Scalar> Prepared<T> {
             let settings = &config.settings;
             restore(
                 &mut trainer,
-                folder.as_mut(),
+                folder.as_ref(),
                 &checkpoints,
                 settings,
                 processes,
             )?;
         }
         interrupt.now_ask_first();
-        let (mut journal, mut events) = (None, None);
-        if let Some(folder) = folder {
+        let (mut journal, mut events, mut plot) = (None, None, None);
+        if let Some(folder) = folder.map(Rc::new) {
             folder.write_config(&config)?;
             if config.tensorboard {
                 events = Some(TensorBoard::open(&folder.path, trainer.history())?);
             }
-            let every = config.checkpoint_every;
-            journal = Some(Journal::new(folder, trainer.history(), every));
+            plot = Some(LossPlot::new(folder.clone(), trainer.history()));
+            let checkpoint_every = config.checkpoint_every;
+            journal = Some(Journal {
+                folder,
+                checkpoint_every,
+            });
         }
-        // The folder and the plot have seen the others.
+        // The others are in the history's file and in the plot.
         trainer.keep_reports(1);
         Ok(Prepared {
             trainer,
@@ -100,6 +107,7 @@ impl<T: Scalar> Prepared<T> {
             journal,
             events,
             checkpoints,
+            plot,
             interrupt,
             output,
             summary,
@@ -193,7 +201,7 @@ fn build<T: Scalar>(
 /// Nothing is changed in the folder before all of it is known to fit.
 fn restore<T: Scalar>(
     trainer: &mut Trainer<T>,
-    folder: Option<&mut RunFolder>,
+    folder: Option<&RunFolder>,
     checkpoints: &Checkpoints,
     settings: &Settings,
     processes: &Processes,
@@ -213,7 +221,7 @@ fn restore<T: Scalar>(
         .check_same_run(&of.config)
         .with_context(|| format!("{} is a checkpoint of another run", path.display()))?;
     let reports = checkpoint.progress.reports;
-    let history = folder.as_ref().map(|folder| folder.history(reports));
+    let history = folder.map(|folder| folder.history(reports));
     let (history, bytes) = processes.share(history.transpose()?)?;
     trainer.restore(checkpoint, history)?;
     if let Some(folder) = folder {

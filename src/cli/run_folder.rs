@@ -142,10 +142,10 @@ impl RunFolder {
     }
 
     /// Adds a line to the history. It is on the disk when this returns.
-    pub fn append(&mut self, report: &Report) -> io::Result<()> {
+    pub fn append(&self, report: &Report) -> io::Result<()> {
         let mut line = serde_json::to_string(report)?;
         line.push('\n');
-        self.history.write_all(line.as_bytes())?;
+        (&self.history).write_all(line.as_bytes())?;
         self.history.sync_all()
     }
 
@@ -158,9 +158,9 @@ impl RunFolder {
 
     /// Cuts the history after so many bytes: what follows was written by a run that was killed before its next
     /// checkpoint, perhaps half a line.
-    pub fn cut_history(&mut self, bytes: u64) -> Result<()> {
+    pub fn cut_history(&self, bytes: u64) -> Result<()> {
         self.history.set_len(bytes)?;
-        self.history.seek(io::SeekFrom::Start(bytes))?;
+        (&self.history).seek(io::SeekFrom::Start(bytes))?;
         Ok(())
     }
 }

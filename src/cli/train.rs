@@ -54,11 +54,12 @@ impl<T: Scalar> Prepared<T> {
         let progress = Progress::new(output, done, steps);
         let (started, before) = (Instant::now(), trainer.progress().tokens);
 
-        // In this order: the journal says whether others may write, and what is shown is saved.
-        let shown = (progress, self.interrupt);
-        let mut observers = ((self.journal, self.events), (self.checkpoints, shown));
+        // In this order: the journal says whether the others may write, a picture comes after what is worth more, and what
+        // is shown has been saved.
+        let (written, shown) = ((self.journal, self.events), (progress, self.interrupt));
+        let mut observers = (written, (self.checkpoints, (self.plot, shown)));
         let ran = trainer.run(&mut observers);
-        let (mut written, (checkpoints, (mut progress, _))) = observers;
+        let (mut written, (checkpoints, (mut plot, (mut progress, _)))) = observers;
         progress.bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
         let tokens = (trainer.progress().tokens - before) as f64;
@@ -83,15 +84,13 @@ impl<T: Scalar> Prepared<T> {
             if best && written.0.is_some() {
                 checkpoints.write_model(trainer.best())?;
             }
+            plot.report(&trainer, &report, best)?;
             progress.report(&trainer, &report, best)?;
         }
-        let journal = written.0;
-        if let Some(journal) = &journal {
-            journal.plot.draw()?;
-        }
+        plot.map_or(Ok(()), |plot| plot.draw())?;
         Ok(Finished {
             trainer,
-            journal,
+            journal: written.0,
             checkpoints,
             output,
             best_loss,
