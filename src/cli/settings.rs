@@ -28,16 +28,15 @@ const LONGEST_CONFIG: u64 = 1 << 24;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     pub data: Vec<PathBuf>,
-    /// A fingerprint of the data's content.
+    /// A fingerprint of the content of `data` and `valid`.
     pub digest: String,
     pub tokens: TokenKind,
     pub min_count: u64,
     pub vocab_size: Option<usize>,
     pub valid: Vec<PathBuf>,
-    /// Found from the data where it is not given.
+    /// Follows from the data where it is not given, as do `seq_len` and `report_every`.
     pub valid_fraction: Option<f64>,
     pub batch: usize,
-    /// Found from the data where it is not given.
     pub seq_len: Option<usize>,
     pub reset_state: bool,
     pub hidden: usize,
@@ -51,23 +50,22 @@ pub struct Settings {
     pub warmup: u64,
     pub clip: Clip,
     pub dropout: Dropout,
-    /// Of the engine's scratch, in bytes.
+    /// The most bytes of the engine's scratch.
     pub memory: Option<usize>,
     pub patience: u32,
     pub seed: u64,
-    /// Of all ranks together.
+    /// The shards of all ranks together.
     pub shards: usize,
-    /// Found from the data where it is not given.
     pub report_every: Option<u64>,
 }
 
-/// All there is.
+/// Every setting of a run, with what only this machine needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     pub version: String,
     #[serde(flatten)]
     pub settings: Settings,
-    /// Of each rank.
+    /// The threads of each rank.
     pub threads: usize,
     /// In which order several ranks add their gradients.
     pub reduction: Reduction,
