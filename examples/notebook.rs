@@ -12,10 +12,10 @@
 use bptt::activation::{softmax, tanh, tanh_derivative};
 use bptt::loss::cross_entropy;
 use bptt::optim::gradient_descent_step;
-use bptt::train::plot::{self, Curve, Labels};
 use bptt::{Batch, Dims, Parameters, Rnn};
 use ndarray::{Array, Array2, Array3, ArrayBase, ArrayD, ArrayViewD, Axis, Data, Dimension, IxDyn};
 use ndarray_npy::NpzReader;
+use plotters::prelude::*;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -164,22 +164,39 @@ fn training(fixture: &mut Fixture, path: &Path) -> Result {
          so that from iteration 100 on a loss agrees with the notebook's to about 1e-6."
     );
 
-    let labels = Labels {
-        title: "The notebook's training run",
-        x: "iteration",
-        y: "loss",
-    };
     let curves = [
-        Curve {
-            name: "as the notebook plots it (swapped)",
-            points: &swapped,
-        },
-        Curve {
-            name: "cross-entropy",
-            points: &losses,
-        },
+        ("as the notebook plots it (swapped)", BLUE, swapped),
+        ("cross-entropy", RED, losses),
     ];
-    plot::draw(path, labels, &curves)?;
+    draw(path, curves)
+}
+
+/// A name, a colour and points `(iteration, loss)`.
+type Curve = (&'static str, RGBColor, Vec<(f64, f64)>);
+
+/// The curves as an SVG.
+fn draw(path: &Path, curves: [Curve; 2]) -> Result {
+    let losses = curves.iter().flat_map(|(_, _, points)| points);
+    let top = losses.fold(0.0, |top: f64, &(_, loss)| top.max(loss));
+    let area = SVGBackend::new(path, (900, 560)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption("The notebook's training run", ("sans-serif", 22))
+        .margin(14)
+        .x_label_area_size(48)
+        .y_label_area_size(72)
+        .build_cartesian_2d(0.0..ITERATIONS as f64, 0.0..1.05 * top)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc("iteration").y_desc("loss").draw()?;
+    for (name, colour, points) in curves {
+        chart
+            .draw_series(LineSeries::new(points, colour))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], colour));
+    }
+    let mut legend = chart.configure_series_labels();
+    legend.legend_area_size(32).border_style(BLACK).draw()?;
+    area.present()?;
     Ok(())
 }
 

@@ -50,7 +50,7 @@ pub enum Error {
     /// An option has a value that makes no sense.
     #[error("{name}: {value} is not {expected}")]
     Option {
-        /// The option, as the user spells it.
+        /// The field that holds it, such as `clip_norm`.
         name: &'static str,
         /// The value given.
         value: String,
@@ -60,7 +60,7 @@ pub enum Error {
 
     /// The memory allowed is too little for a batch, in segments of whatever length.
     #[error(
-        "{n} sequences of {t} steps do not fit into the {budget} bytes allowed (--memory): give at least {least}, or fewer sequences at a time"
+        "{n} sequences of {t} steps do not fit into the {budget} bytes allowed (`memory`): give at least {least}, or fewer sequences at a time"
     )]
     Memory {
         /// Sequences.
@@ -97,7 +97,7 @@ pub enum Error {
 
     /// The loss or its gradient is no longer a finite number.
     #[error(
-        "training diverged at step {step}: the {what} is {value}; the weights are those before this step (try a smaller learning rate or --clip-norm)"
+        "training diverged at step {step}: the {what} is {value}; the weights are those before this step (try a smaller learning rate or `clip_norm`)"
     )]
     Diverged {
         /// The update, counted from 1.

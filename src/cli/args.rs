@@ -1,13 +1,11 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
-use bptt::Init;
-use bptt::data::TokenKind;
-use bptt::measure::Shape;
-use bptt::optim::Algorithm;
+use super::flags::{BOOKKEEPING, FLAGS, FROM_ZERO, Flag, Given, POSITIVE, within};
+use bptt::Cell;
+use bptt::internal::measure::Shape;
 use bptt::ranks::Reduction;
-use bptt::train::Schedule;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -69,49 +67,6 @@ fn positive() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
-/// A finite number above 0.
-fn positive_real(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
-        Ok(_) => Err("expected a finite number above 0".into()),
-        Err(_) => Err("expected a number such as 0.002".into()),
-    }
-}
-
-/// A finite number from 0 up.
-fn real_from_zero(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
-        _ => Err("expected a finite number from 0 up".into()),
-    }
-}
-
-/// At least 0 and less than 1.
-fn fraction(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
-        _ => Err("expected a number from 0 to less than 1, such as 0.1".into()),
-    }
-}
-
-/// A number of bytes: `1000000`, `500k`, `1.5G`.
-fn bytes(text: &str) -> Result<usize, String> {
-    let expected = || "expected a number of bytes, such as 500M or 2G".to_string();
-    let unit = text.trim_end_matches(['b', 'B', 'i']);
-    let (number, factor) = match unit.chars().last().map(|c| c.to_ascii_lowercase()) {
-        Some('k') => (&unit[..unit.len() - 1], 1u64 << 10),
-        Some('m') => (&unit[..unit.len() - 1], 1 << 20),
-        Some('g') => (&unit[..unit.len() - 1], 1 << 30),
-        _ => (unit, 1),
-    };
-    let bytes = number.trim().parse::<f64>().map_err(|_| expected())? * factor as f64;
-    if bytes >= 1.0 && bytes < (1u64 << 53) as f64 {
-        Ok(bytes as usize)
-    } else {
-        Err(expected())
-    }
-}
-
 /// The precision of all numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,7 +84,7 @@ fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     })
 }
 
-// Defaults stand in the help texts and in `settings.rs`: a resumed run has to know what was given.
+/// What `bptt train` is asked for: the settings of [`FLAGS`], and where.
 #[derive(Args)]
 #[command(after_help = "\
 DATA is text (files, or folders read recursively; each file is a document and starts from a zero state), or one .npz
@@ -143,142 +98,50 @@ the Reber grammar, whose best possible loss is known.
   bptt train --resume runs/book                goes on where a run stopped
   mpirun -n 4 bptt train book.txt              four processes, on one machine or many (a build with --features mpi)")]
 pub struct TrainArgs {
-    /// Text files or folders, or one .npz; nothing for the Reber grammar.
-    #[arg(value_name = "DATA")]
-    pub data: Vec<PathBuf>,
-
-    /// What a token of text is [default: char]
-    #[arg(long, value_parser = named::<TokenKind>, value_name = "char|byte|word", help_heading = "Data")]
-    pub tokens: Option<TokenKind>,
-    /// Words seen less often become <unk> [default: 1]
-    #[arg(long, value_name = "K", help_heading = "Data")]
-    pub min_count: Option<u64>,
-    /// The most words to keep, the frequent ones first; the rest become <unk> [default: all]
-    #[arg(long, value_parser = positive(), value_name = "K", help_heading = "Data")]
-    pub vocab_size: Option<usize>,
-    /// Data to validate with, in place of a part of DATA
-    #[arg(
-        long,
-        value_name = "DATA",
-        help_heading = "Data",
-        conflicts_with = "valid_fraction"
-    )]
-    pub valid: Vec<PathBuf>,
-    /// The part of the data kept for validation: the end of a text, random sequences of a set; 0 for none [default: 0.1, of a text no more than a million tokens]
-    #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "FRACTION", help_heading = "Data")]
-    pub valid_fraction: Option<f64>,
-    /// Sequences per update [default: 32]
-    #[arg(long, value_parser = positive(), value_name = "N", help_heading = "Data")]
-    pub batch: Option<usize>,
-    /// Steps per window: gradients flow back so far [default: 64; all steps of an .npz]
-    #[arg(long, value_parser = positive(), value_name = "T", help_heading = "Data")]
-    pub seq_len: Option<usize>,
-    /// Start every window from a zero state, not only every document, in place of the state after the window before
-    #[arg(long, help_heading = "Data")]
-    pub reset_state: bool,
-
-    /// Hidden units [default: 256]
-    #[arg(long, value_parser = positive(), value_name = "N", help_heading = "Model")]
-    pub hidden: Option<usize>,
-    /// How weights are drawn [default: orthogonal]
-    #[arg(long, value_parser = named::<Init>, value_name = "orthogonal|glorot|identity", help_heading = "Model")]
-    pub init: Option<Init>,
-    /// The precision of all numbers [default: f32]
-    #[arg(
-        long,
-        value_enum,
-        help_heading = "Model",
-        hide_possible_values = true,
-        value_name = "f32|f64"
-    )]
-    pub dtype: Option<Dtype>,
-
-    /// Updates in all [default: 20000, or what --epochs comes to]
-    #[arg(long, value_parser = RangedU64ValueParser::<u64>::new().range(1..), value_name = "STEPS", help_heading = "Optimisation")]
-    pub steps: Option<u64>,
-    /// Times through the data; with --steps too, whichever ends first
-    #[arg(long, value_parser = RangedU64ValueParser::<u64>::new().range(1..), value_name = "EPOCHS", help_heading = "Optimisation")]
-    pub epochs: Option<u64>,
-    /// How gradients become updates [default: adam]
-    #[arg(
-        long,
-        value_parser = named::<Algorithm>,
-        value_name = "gd|momentum|nesterov|rmsprop|adam|adamw",
-        help_heading = "Optimisation"
-    )]
-    pub optimizer: Option<Algorithm>,
-    /// The learning rate [default: 0.002 for adam and adamw, 0.001 for rmsprop, 0.5 for gd, 0.05 for the others]
-    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimisation")]
-    pub lr: Option<f64>,
-    /// The course of the learning rate [default: halve-on-plateau]
-    #[arg(
-        long,
-        value_parser = named::<Schedule>,
-        value_name = "constant|cosine|halve-on-plateau",
-        help_heading = "Optimisation"
-    )]
-    pub schedule: Option<Schedule>,
-    /// Updates over which the rate rises to its full size [default: 0; 100 for cosine]
-    #[arg(long, value_name = "STEPS", help_heading = "Optimisation")]
-    pub warmup: Option<u64>,
-    /// The largest Euclidean norm of a gradient; larger ones are scaled down [default: 1]
-    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "NORM", help_heading = "Optimisation")]
-    pub clip_norm: Option<f64>,
-    /// The largest size of an element of a gradient [default: none]
-    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, value_name = "SIZE", help_heading = "Optimisation")]
-    pub clip_value: Option<f64>,
-    /// The probability that an output of the hidden layer is dropped on its way to the classes [default: 0]
-    #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "P", help_heading = "Optimisation")]
-    pub dropout: Option<f64>,
-    /// The probability that an input, or a token, is dropped [default: 0]
-    #[arg(long, value_parser = fraction, allow_negative_numbers = true, value_name = "P", help_heading = "Optimisation")]
-    pub input_dropout: Option<f64>,
-    /// Weight decay [default: 0; 0.01 for adamw]
-    #[arg(long, value_parser = real_from_zero, allow_negative_numbers = true, value_name = "DECAY", help_heading = "Optimisation")]
-    pub weight_decay: Option<f64>,
-    /// Stop after so many reports without a better validation loss [default: never]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "REPORTS", help_heading = "Optimisation")]
-    pub patience: Option<u32>,
-    /// Seed of every random number [default: 0]
-    #[arg(long, value_name = "SEED", help_heading = "Optimisation")]
-    pub seed: Option<u64>,
-
-    /// Threads; no part of the result [default: all cores]
-    #[arg(long, value_parser = positive(), value_name = "N", help_heading = "Machine")]
-    pub threads: Option<usize>,
-    /// Parts a batch is cut into by each process, a part of the result (within rounding) [default: as many as threads]
-    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536), value_name = "N", help_heading = "Machine")]
-    pub shards: Option<usize>,
-    /// Of several processes (mpirun): add gradients in the order of the shards, for the bits of one process with as many,
-    /// or as MPI is fastest [default: ordered]
-    #[arg(long, value_parser = named::<Reduction>, value_name = "ordered|fast", help_heading = "Machine")]
-    pub reduction: Option<Reduction>,
-    /// The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of the
-    /// result (within rounding) [default: as it comes]
-    #[arg(long, value_parser = bytes, value_name = "BYTES", help_heading = "Machine")]
-    pub memory: Option<usize>,
-
+    #[command(flatten)]
+    pub settings: SettingsArgs,
     /// The run folder, which must not hold a run yet [default: a new one, runs/NAME after DATA]
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        help_heading = "Bookkeeping",
-        conflicts_with = "resume"
-    )]
+    #[arg(short, long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0, conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder, with its settings; --steps and --epochs may be raised
-    #[arg(long, value_name = "DIR", help_heading = "Bookkeeping")]
+    #[arg(long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0)]
     pub resume: Option<PathBuf>,
-    /// Updates from report to report (validation, a line of the history) [default: by the size of the data]
-    #[arg(long, value_parser = RangedU64ValueParser::<u64>::new().range(1..), value_name = "STEPS", help_heading = "Bookkeeping")]
-    pub report_every: Option<u64>,
-    /// Updates from checkpoint to checkpoint [default: at every report]
-    #[arg(long, value_parser = RangedU64ValueParser::<u64>::new().range(1..), value_name = "STEPS", help_heading = "Bookkeeping")]
-    pub checkpoint_every: Option<u64>,
-    /// Write an event file into the run folder too; look at it with: tensorboard --logdir runs
-    #[arg(long, help_heading = "Bookkeeping")]
-    pub tensorboard: bool,
+}
+
+/// The settings of a run that were given.
+pub struct SettingsArgs {
+    pub given: Given,
+    /// The first path of the data that is not Unicode, if there is one: no `config.json` could hold it.
+    pub not_unicode: Option<PathBuf>,
+}
+
+impl Args for SettingsArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = command.args(FLAGS.iter().map(Flag::arg));
+        command.mut_arg("valid", |arg| arg.conflicts_with("valid-fraction"))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let (mut given, mut not_unicode) = (Given::new(), None);
+        for flag in FLAGS {
+            match flag.given(matches) {
+                Ok(value) => given.extend(value.map(|value| (flag.name, value))),
+                Err(path) => not_unicode = Some(path),
+            }
+        }
+        Ok(SettingsArgs { given, not_unicode })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(Args)]
@@ -304,7 +167,7 @@ pub struct SampleArgs {
     #[arg(long, default_value_t = 500, value_name = "TOKENS")]
     pub length: usize,
     /// 1 as the network says, less to play safe, 0 for always the likeliest
-    #[arg(long, value_parser = real_from_zero, allow_negative_numbers = true, default_value_t = 1.0)]
+    #[arg(long, value_parser = within(FROM_ZERO), allow_negative_numbers = true, default_value_t = 1.0)]
     pub temperature: f64,
     /// Choose from so many of the likeliest tokens only [default: all]
     #[arg(long, value_parser = positive(), value_name = "K")]
@@ -361,8 +224,14 @@ pub struct BenchArgs {
     #[arg(long, value_parser = named::<Reduction>, default_value = "ordered", value_name = "ordered|fast")]
     pub reduction: Reduction,
     /// Time for each shape; at least three rounds are taken
-    #[arg(long, value_parser = positive_real, allow_negative_numbers = true, default_value_t = 3.0)]
+    #[arg(long, value_parser = within(POSITIVE), allow_negative_numbers = true, default_value_t = 3.0)]
     pub seconds: f64,
+    /// What the layers are made of
+    #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu")]
+    pub cell: Cell,
+    /// Layers, one on the other
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256), default_value_t = 1, value_name = "L")]
+    pub layers: usize,
     /// Token ids as inputs, in place of features
     #[arg(long)]
     pub tokens: bool,

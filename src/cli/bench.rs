@@ -2,15 +2,15 @@
 
 use super::Done;
 use super::args::{BenchArgs, Dtype};
+use super::format::group;
 use super::memory;
-use super::numbers::group;
 use super::output::Output;
-use super::world::World;
+use super::processes::Processes;
 use anyhow::Result;
-use bptt::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
+use bptt::internal::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
 use bptt::ranks::Reduction;
-use bptt::{Engine, EngineOptions, Scalar, blas, simd};
-use serde::Serialize;
+use bptt::internal::{blas, simd};
+use bptt::{Cell, Engine, EngineOptions, Scalar};
 use serde_json::json;
 use std::time::Duration;
 
@@ -23,35 +23,41 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 /// A sweep takes the smallest batch that comes so near the fastest: the weights learn more from more updates.
 const NEAR: f64 = 0.95;
 
-pub fn run(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
+pub fn run(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
     match args.dtype {
-        Dtype::F32 => bench::<f32>(args, output, world),
-        Dtype::F64 => bench::<f64>(args, output, world),
+        Dtype::F32 => bench::<f32>(args, output, processes),
+        Dtype::F64 => bench::<f64>(args, output, processes),
     }
 }
 
-fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<Done> {
-    let threads = args.threads.unwrap_or(world.cores);
-    world.make_room(threads);
+fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
+    let threads = args.threads.unwrap_or(processes.cores);
+    processes.make_room(threads);
     let bench = Bench {
-        world,
+        processes,
         threads: threads.min(blas::library().max_workers),
+        cell: args.cell,
+        layers: args.layers,
         tokens: args.tokens,
         reduction: args.reduction,
         time: Duration::from_secs_f64(args.seconds),
         output,
     };
-    let shards = args.shards.unwrap_or(bench.threads) * world.size();
-    let ranks = match world.size() {
+    let shards = args.shards.unwrap_or(bench.threads) * processes.size();
+    let ranks = match processes.size() {
         1 => String::new(),
         n => format!(" on each of {n} ranks"),
     };
     output.text(format_args!(
-        "{}, {}, {}, {} threads{ranks}, {shards} shards{}\n\n{}",
+        "{}, {}, {}, {} threads{ranks}, {shards} shards, {}{}\n\n{}",
         blas::library(),
         simd::name(simd::level()),
         T::NAME,
         bench.threads,
+        match args.layers {
+            1 => args.cell.name().to_string(),
+            layers => format!("{layers} layers of {}", args.cell.name()),
+        },
         if args.tokens { ", token inputs" } else { "" },
         Row::HEAD,
     ))?;
@@ -60,6 +66,7 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<D
         given => given.to_vec(),
     };
     for shape in shapes {
+        let shape = shape.of(args.cell, args.layers, args.tokens)?;
         let row = bench.measure::<T>("bench", shape, shards)?;
         if args.sweep {
             sweep::<T>(&bench, row, args.shards)?;
@@ -68,8 +75,8 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, world: &World) -> Result<D
     output.text(format_args!(
         "\nThe roof: a {0}^3 product with one BLAS thread on each of {1} cores at once, timed in turn with the steps.\n\
          MiB: scratch and gradients by the engine's formula, and the most this process held, data included.",
-        bptt::measure::ROOF_SIZE,
-        bench.threads * world.size()
+        bptt::internal::measure::ROOF_SIZE,
+        bench.threads * processes.size()
     ))?;
     Ok(Done::Finished)
 }
@@ -90,7 +97,7 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row, shards: Option<usize>) -> Res
     let mut choice = choose(&rows);
     if shards.is_none() {
         for times in SHARDS {
-            let shards = times * bench.threads * bench.world.size();
+            let shards = times * bench.threads * bench.processes.size();
             if shards <= choice.shape.n && shards != choice.shards {
                 let row = bench.measure::<T>("sweep", at(choice.shape.n), shards)?;
                 choice = choose(&[choice, row]);
@@ -134,9 +141,11 @@ fn choose(rows: &[Row]) -> Row {
 
 /// What all measurements of a run share.
 struct Bench<'a> {
-    world: &'a World,
+    processes: &'a Processes,
     reduction: Reduction,
     threads: usize,
+    cell: Cell,
+    layers: usize,
     tokens: bool,
     time: Duration,
     output: Output,
@@ -157,14 +166,14 @@ impl Bench<'_> {
         };
         // The step only when the data is known to fit: sizes may be absurd.
         let data =
-            Workload::<T>::memory(shape, self.tokens) + Roof::<T>::memory(self.threads) as f64;
+            Workload::<T>::memory(shape) + Roof::<T>::memory(self.threads) as f64;
         check(data)?;
-        let step = Engine::<T>::new(shape.dims, options)?.bytes(shape.n, shape.t, self.tokens)?;
-        check(data + step as f64 / self.world.size() as f64)?;
+        let step = Engine::<T>::new(shape.architecture, options)?.bytes(shape.n, shape.t)?;
+        check(data + step as f64 / self.processes.size() as f64)?;
         // Before the roof's matrices are there: what is held now is what training holds.
         let forgotten = forget_peak_resident();
-        let mut workload = Workload::<T>::new(shape, options, self.tokens, 0)?;
-        if let Some(ranks) = self.world.ranks() {
+        let mut workload = Workload::<T>::new(shape, options, 0)?;
+        if let Some(ranks) = self.processes.ranks() {
             workload = workload.join(ranks, self.reduction)?;
         }
         workload.step()?;
@@ -179,7 +188,8 @@ impl Bench<'_> {
         let mut speed = speed?;
         // A sweep goes the same way on all ranks.
         let found = (speed.step, speed.fraction);
-        (speed.step, speed.fraction) = (self.world).share(self.world.leads().then_some(found))?;
+        (speed.step, speed.fraction) =
+            (self.processes).share(self.processes.leads().then_some(found))?;
         let row = Row {
             shape,
             shards,
@@ -188,29 +198,32 @@ impl Bench<'_> {
             resident_bytes,
         };
         let [n, t, n_x, n_h, n_y] = shape.sizes();
-        let fields = Fields {
-            shape: shape.to_string(),
-            n,
-            t,
-            n_x,
-            n_h,
-            n_y,
-            dtype: T::NAME,
-            tokens: self.tokens,
-            threads: self.threads,
-            ranks: self.world.size(),
-            shards,
-            step_ms: 1e3 * row.speed.step,
-            gflops: row.speed.flops() / 1e9,
-            roof_gflops: row.speed.roof / 1e9,
-            roof_fraction: row.speed.fraction,
-            tokens_per_second: row.speed.tokens_per_second(),
-            steps: row.speed.steps,
-            rounds: row.speed.rounds,
-            communication_ms: 1e3 * row.speed.communication,
-            memory_bytes: row.memory_bytes,
-            resident_bytes,
-        };
+        // The names are a contract.
+        let fields = json!({
+            "shape": shape.to_string(),
+            "n": n,
+            "t": t,
+            "n_x": n_x,
+            "n_h": n_h,
+            "n_y": n_y,
+            "dtype": T::NAME,
+            "cell": self.cell,
+            "layers": self.layers,
+            "tokens": self.tokens,
+            "threads": self.threads,
+            "ranks": self.processes.size(),
+            "shards": shards,
+            "step_ms": 1e3 * row.speed.step,
+            "gflops": row.speed.flops() / 1e9,
+            "roof_gflops": row.speed.roof / 1e9,
+            "roof_fraction": row.speed.fraction,
+            "tokens_per_second": row.speed.tokens_per_second(),
+            "steps": row.speed.steps,
+            "rounds": row.speed.rounds,
+            "communication_ms": 1e3 * row.speed.communication,
+            "memory_bytes": row.memory_bytes,
+            "resident_bytes": resident_bytes,
+        });
         self.output.event(event, &fields)?;
         self.output.text(if event == "sweep" {
             format!("{row}   {shards} shards")
@@ -219,32 +232,6 @@ impl Bench<'_> {
         })?;
         Ok(row)
     }
-}
-
-/// A line of JSON: the names are a contract.
-#[derive(Serialize)]
-struct Fields {
-    shape: String,
-    n: usize,
-    t: usize,
-    n_x: usize,
-    n_h: usize,
-    n_y: usize,
-    dtype: &'static str,
-    tokens: bool,
-    threads: usize,
-    ranks: usize,
-    shards: usize,
-    step_ms: f64,
-    gflops: f64,
-    roof_gflops: f64,
-    roof_fraction: f64,
-    tokens_per_second: f64,
-    steps: usize,
-    rounds: usize,
-    communication_ms: f64,
-    memory_bytes: usize,
-    resident_bytes: Option<u64>,
 }
 
 /// A line of the table.

@@ -1,12 +1,11 @@
 //! What DATA on the command line means: text, one .npz, or the Reber grammar.
 
+use super::format::{group, plural};
 use super::memory;
-use super::numbers::{group, plural};
 use super::output::Output;
 use super::settings::Settings;
-use super::world::World;
 use anyhow::{Context, Result, bail};
-use bptt::Scalar;
+use bptt::{Head, Input, Scalar};
 use bptt::data::{
     Corpus, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, file_fingerprint,
     reber,
@@ -31,11 +30,10 @@ const VALID_TOKENS: usize = 1_000_000;
 pub struct Dataset<T> {
     pub train: Loader<T>,
     pub valid: Option<Loader<T>>,
-    /// Inputs and classes of a network for it.
-    pub n_x: usize,
-    pub n_y: usize,
+    /// What a network for it reads and answers.
+    pub input: Input,
+    pub head: Head,
     pub vocabulary: Option<Vocabulary>,
-    pub tokens: bool,
     /// What the best possible predictor would lose on the validation data, where that is known.
     pub best_loss: Option<f64>,
     /// A line about it.
@@ -89,9 +87,9 @@ pub fn read_set<T: Scalar>(
 }
 
 impl<T: Scalar> Dataset<T> {
-    pub fn read(settings: &Settings, output: Output, world: &World) -> Result<Self> {
+    pub fn read(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
         if is_npz(&settings.data)? {
-            return Self::sequences(settings, output, world);
+            return Self::sequences(settings, output, ranks);
         }
         let (mut best, mut fraction) = (None, 0.0);
         let (corpus, valid, summary) = if settings.data.is_empty() {
@@ -112,8 +110,6 @@ impl<T: Scalar> Dataset<T> {
                 min_count: settings.min_count,
                 vocab_size: settings.vocab_size,
             };
-            let ranks = world.several();
-            let ranks = ranks.as_deref();
             let (corpus, reading) =
                 Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
             if reading.skipped > 0 {
@@ -137,7 +133,7 @@ impl<T: Scalar> Dataset<T> {
                 (corpus, valid, summary)
             }
         };
-        let mut data = Self::text(settings, corpus, valid, best, &summary, world)?;
+        let mut data = Self::text(settings, corpus, valid, best, &summary, ranks)?;
         data.valid_fraction = fraction;
         Ok(data)
     }
@@ -148,7 +144,7 @@ impl<T: Scalar> Dataset<T> {
         valid: Corpus,
         best_loss: Option<f64>,
         name: &str,
-        world: &World,
+        ranks: Option<&dyn Ranks>,
     ) -> Result<Self> {
         let vocabulary = corpus.vocabulary().clone();
         let summary = format!(
@@ -158,10 +154,10 @@ impl<T: Scalar> Dataset<T> {
             group(valid.len() as u64),
             vocabulary.len()
         );
-        let (ranks, mut digest) = (world.several(), Xxh3::new());
+        let mut digest = Xxh3::new();
         digest.update(vocabulary.to_json().as_bytes());
         for part in [&corpus, &valid] {
-            digest.update(&part.fingerprint(ranks.as_deref()).to_le_bytes());
+            digest.update(&part.fingerprint(ranks).to_le_bytes());
             digest.update(&(part.len() as u64).to_le_bytes());
             // Where documents begin; what one document is fingerprinted by has never been more than its tokens.
             for document in part.documents().skip(1) {
@@ -188,10 +184,9 @@ impl<T: Scalar> Dataset<T> {
             report_every: report_every(train.windows_per_epoch(), rows * steps, valid_tokens),
             train,
             valid,
-            n_x: vocabulary.len(),
-            n_y: vocabulary.len(),
+            input: Input::Tokens(vocabulary.len()),
+            head: Head::softmax(vocabulary.len()),
             vocabulary: Some(vocabulary),
-            tokens: true,
             best_loss,
             summary,
             valid_fraction: 0.0,
@@ -199,10 +194,8 @@ impl<T: Scalar> Dataset<T> {
         })
     }
 
-    fn sequences(settings: &Settings, output: Output, world: &World) -> Result<Self> {
+    fn sequences(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
         let path = &settings.data[0];
-        let ranks = world.several();
-        let ranks = ranks.as_deref();
         let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();
         digest.update(&file_fingerprint(path, ranks)?.to_le_bytes());
@@ -220,19 +213,19 @@ impl<T: Scalar> Dataset<T> {
             [valid] => {
                 digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
                 let valid = read_set::<T>(valid, ranks, output)?;
-                valid.check(n_x, n_y)?;
+                valid.check(set.input(), n_y)?;
                 (set, Some(valid))
             }
             many => bail!("--valid: one .npz is expected, found {} paths", many.len()),
         };
-        let tokens = train.reads_tokens();
+        let input = train.input();
         let summary = format!(
             "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} classes",
             path.display(),
             group(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
-            if tokens { "tokens" } else { "features" },
+            if input.is_tokens() { "tokens" } else { "features" },
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
         let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;
@@ -241,10 +234,9 @@ impl<T: Scalar> Dataset<T> {
             report_every: report_every(train.windows_per_epoch(), rows * steps, valid_steps),
             train,
             valid: valid.map(Loader::evaluation_sequences).transpose()?,
-            n_x,
-            n_y,
+            input,
+            head: Head::softmax(n_y),
             vocabulary: None,
-            tokens,
             best_loss: None,
             summary,
             valid_fraction: fraction,

@@ -3,10 +3,10 @@
 use super::Done;
 use super::args::EvalArgs;
 use super::dataset::{is_npz, read_set};
+use super::format::group;
 use super::memory::{self, WindowSize};
-use super::numbers::group;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};
 use bptt::data::{Corpus, Loader};
 use bptt::model::Model;
@@ -14,18 +14,18 @@ use bptt::{Engine, EngineOptions, Scalar, train};
 use serde_json::json;
 
 pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| eval(args, &model, output))
+    with_model!(&args.model, |model| eval(args, model, output))
 }
 
-fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<Done> {
-    let dims = model.rnn.dims();
-    let (mut data, tokens) = if is_npz(&args.data)? {
+fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
+    let mut data = if is_npz(&args.data)? {
         let path = &args.data[0];
         let set = read_set::<T>(path, None, output)?;
-        set.check(dims.n_x, dims.n_y)
+        model = model.reading(set.reads_tokens());
+        let network = model.network.architecture();
+        set.check(network.input, network.head.outputs)
             .with_context(|| format!("{} does not fit {}", path.display(), args.model.display()))?;
-        let tokens = set.reads_tokens();
-        (Loader::evaluation_sequences(set)?, tokens)
+        Loader::evaluation_sequences(set)?
     } else {
         let Some(vocabulary) = &model.about.vocabulary else {
             bail!(
@@ -40,7 +40,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
                 reading.skipped
             ));
         }
-        (Loader::evaluation_text(corpus)?, true)
+        Loader::evaluation_text(corpus)?
     };
     // The result depends on the data alone: shards here are no more than a way to use the cores.
     let options = EngineOptions {
@@ -48,10 +48,10 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
         shards: 0,
         ..EngineOptions::default()
     };
-    let mut engine = Engine::new(dims, options)?;
+    let mut engine = Engine::new(model.network.architecture(), options)?;
     let (rows, window) = data.shape();
     memory::check(
-        WindowSize::of(&data, tokens).bytes(&engine)? as f64,
+        WindowSize::of(&data).bytes(&engine)? as f64,
         engine.threads(),
         &format!("evaluating {rows} sequences of {window} steps"),
         "use a smaller model",
@@ -60,10 +60,10 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
         data.counted_per_epoch(),
         "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
     );
-    let parameters = model.rnn.parameters();
-    let tally = train::evaluate(&mut engine, parameters, &mut data, |tokens| bar.inc(tokens))?;
+    let network = &model.network;
+    let metrics = train::evaluate(&mut engine, network, &mut data, |tokens| bar.inc(tokens))?;
     bar.finish_and_clear();
-    let (loss, accuracy) = (tally.mean_loss(), tally.accuracy());
+    let (loss, accuracy) = (metrics.mean_loss(), metrics.accuracy());
     let bits = loss / std::f64::consts::LN_2;
     output.event(
         "eval",
@@ -72,7 +72,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
             "perplexity": loss.exp(),
             "bits_per_token": bits,
             "accuracy": accuracy,
-            "tokens": tally.counted,
+            "tokens": metrics.counted,
         }),
     )?;
     output.text(format_args!(
@@ -80,7 +80,7 @@ fn eval<T: Scalar>(args: &EvalArgs, model: &Model<T>, output: Output) -> Result<
          accuracy        {:.2} %\ntokens          {}",
         loss.exp(),
         100.0 * accuracy,
-        group(tally.counted)
+        group(metrics.counted)
     ))?;
     Ok(Done::Finished)
 }

@@ -3,11 +3,13 @@
 use super::Done;
 use super::args::InspectArgs;
 use super::dataset::kind_name;
-use super::numbers::group;
+use super::format::group;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
+use super::settings::flatten;
 use anyhow::Result;
-use bptt::Scalar;
+use bptt::architecture::Which;
+use bptt::{Parameters, Scalar};
 use bptt::model::Model;
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
@@ -17,24 +19,18 @@ pub fn run(args: &InspectArgs, output: Output) -> Result<Done> {
 }
 
 fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> Result<Done> {
-    let p = model.rnn.parameters().cast::<f64>();
-    let dims = p.dims();
+    let p = model.network.parameters().cast::<f64>();
+    let network = p.architecture();
     let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
     let largest = |values: &[f64]| values.iter().fold(0.0f64, |max, x| max.max(x.abs()));
-    // The largest size of an eigenvalue: above 1, states may grow from step to step.
-    let radius = p
-        .wh()
-        .to_owned()
-        .eigvals()?
-        .iter()
-        .fold(0.0f64, |max, z| max.max(z.norm()));
+    let radii = spectral_radii(&p)?;
     let vocabulary = model.about.vocabulary.as_ref();
     let tensors: Vec<Value> = p
         .iter()
-        .map(|(name, shape, values)| {
+        .map(|(tensor, values)| {
             json!({
-                "name": name,
-                "shape": shape,
+                "name": tensor.which.to_string(),
+                "shape": tensor.shape(),
                 "values": values.len(),
                 "norm": norm(values),
                 "largest": largest(values),
@@ -45,29 +41,35 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         "inspect",
         &json!({
             "model": args.model.to_string_lossy(),
-            "n_x": dims.n_x,
-            "n_h": dims.n_h,
-            "n_y": dims.n_y,
+            "n_x": network.input.size(),
+            "n_h": network.hidden,
+            "n_y": network.head.outputs,
+            "cell": network.cell,
+            "layers": network.layers,
+            "architecture": network,
             "dtype": T::NAME,
-            "parameters": dims.len(),
-            "spectral_radius": radius,
+            "parameters": network.len(),
+            "spectral_radius": radii.iter().copied().fold(0.0, f64::max),
             "tokens": vocabulary.map(|v| v.kind()),
             "vocabulary": vocabulary.map(|v| v.len()),
             "tensors": tensors,
             "config": model.about.config,
         }),
     )?;
-    if output.json {
+    if !output.is_human() {
         return Ok(Done::Finished);
     }
     output.text(format_args!(
-        "Elman network, {} inputs, {} hidden units, {} classes, {} parameters in {}",
-        dims.n_x,
-        dims.n_h,
-        dims.n_y,
-        group(dims.len() as u64),
+        "{network}: {} parameters in {}",
+        group(network.len() as u64),
         T::NAME
     ))?;
+    if model.about.foreign {
+        output.text(
+            "a file of another program: whether it reads features or tokens, and whether its cell is tanh or relu, it does \
+             not say",
+        )?;
+    }
     if let Some(vocabulary) = vocabulary {
         output.text(format_args!(
             "text in {} tokens: {}s",
@@ -76,59 +78,60 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         ))?;
     }
     output.text(format_args!(
-        "\n{:<6}{:>16}{:>14}{:>12}{:>12}",
+        "\n{:<18}{:>16}{:>14}{:>12}{:>12}",
         "", "shape", "values", "norm", "largest"
     ))?;
-    for (name, shape, values) in p.iter() {
-        let shape = shape
-            .iter()
-            .map(usize::to_string)
-            .collect::<Vec<_>>()
-            .join(" x ");
+    for (tensor, values) in p.iter() {
+        let shape = tensor.shape().iter().map(usize::to_string).collect::<Vec<_>>();
         output.text(format_args!(
-            "{name:<6}{shape:>16}{:>14}{:>12.4}{:>12.4}",
+            "{:<18}{:>16}{:>14}{:>12.4}{:>12.4}",
+            tensor.which.to_string(),
+            shape.join(" x "),
             group(values.len() as u64),
             norm(values),
             largest(values)
         ))?;
     }
-    output.text(format_args!("\nspectral radius of wh  {radius:.4}"))?;
-    let mut settings = Vec::new();
-    flatten(String::new(), &model.about.config, &mut settings);
+    output.text("")?;
+    for (layer, radius) in radii.iter().enumerate() {
+        let name = Which::WeightHh(layer);
+        output.text(format_args!("spectral radius of {name}  {radius:.4}"))?;
+    }
+    let settings = match &model.about.config {
+        Value::Null => Default::default(),
+        config => flatten(config),
+    };
     match settings.is_empty() {
         true => output.text("\nThe file does not say how it was trained.")?,
         false => output.text("\ntrained with")?,
     }
-    let width = settings.iter().map(|(name, _)| name.len()).max();
+    let width = settings.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in settings {
         // A file may come from anywhere: no control characters to the terminal.
-        let (name, value) = (name.escape_debug().to_string(), value.escape_debug());
-        output.text(format_args!("  {name:<0$}  {value}", width.unwrap_or(0)))?;
+        let (name, value) = (name.escape_debug().to_string(), shown(value));
+        output.text(format_args!("  {name:<width$}  {}", value.escape_debug()))?;
     }
     Ok(Done::Finished)
 }
 
-/// Names and values of what a JSON value holds, as a reader wants them: `clip.norm  1.0`.
-fn flatten(name: String, value: &Value, settings: &mut Vec<(String, String)>) {
+/// The largest size of an eigenvalue of each layer's recurrent weights: above 1, states may grow from step to step.
+fn spectral_radii(p: &Parameters<f64>) -> Result<Vec<f64>> {
+    let layers = 0..p.architecture().layers;
+    layers
+        .map(|layer| {
+            let eigenvalues = p.matrix(Which::WeightHh(layer)).to_owned().eigvals()?;
+            Ok(eigenvalues.iter().fold(0.0f64, |max, z| max.max(z.norm())))
+        })
+        .collect()
+}
+
+/// A setting as a reader wants it; `-` for one that was not given.
+fn shown(value: &Value) -> String {
     match value {
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                let dot = if name.is_empty() { "" } else { "." };
-                flatten(format!("{name}{dot}{field}"), value, settings);
-            }
-        }
-        Value::Null if name.is_empty() => {}
-        // A flag that was not given.
-        Value::Null => settings.push((name, "-".into())),
-        Value::String(text) => settings.push((name, text.clone())),
-        Value::Array(values) if values.is_empty() => settings.push((name, "-".into())),
-        Value::Array(values) => {
-            let values: Vec<String> = values
-                .iter()
-                .map(|value| value.as_str().map_or_else(|| value.to_string(), Into::into))
-                .collect();
-            settings.push((name, values.join(" ")));
-        }
-        other => settings.push((name, other.to_string())),
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "-".into(),
+        Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
 }

@@ -4,7 +4,8 @@
 use anyhow::{Result, bail};
 use bptt::data::{Loader, Sequences};
 use bptt::optim::Algorithm;
-use bptt::{Dims, Engine, Scalar, blas};
+use bptt::internal::blas;
+use bptt::{Architecture, Engine, Scalar};
 use std::path::Path;
 
 /// Bytes of address space that OpenBLAS takes for each thread that calls it, and for each of its own.
@@ -77,37 +78,31 @@ fn room_within_limits() -> Option<f64> {
 
 /// What weights of these sizes take in training: the present ones, their sum of gradients, the best, the last good ones
 /// and those of each shard, with what the optimiser remembers. Without the activations.
-pub fn of_weights<T: Scalar>(dims: Dims, algorithm: Algorithm, shards: usize) -> f64 {
-    let Dims { n_x, n_h, n_y } = dims;
-    // In floating point, for sizes may be absurd.
-    let weights = n_h as f64 * (n_x as f64 + n_h as f64 + n_y as f64 + 1.0) + n_y as f64;
+pub fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
     let copies = 5 + 2 * algorithm.moments() + shards;
-    weights * copies as f64 * size_of::<T>() as f64
+    network.parameters() * copies as f64 * size_of::<T>() as f64
 }
 
 /// What the largest window of a loader asks for.
 pub struct WindowSize {
     /// The steps of its rows.
     lengths: Vec<usize>,
-    /// Its inputs are tokens.
-    tokens: bool,
     /// The bytes of its arrays.
     arrays: usize,
 }
 
 impl WindowSize {
-    pub fn of<T: Scalar>(loader: &Loader<T>, tokens: bool) -> Self {
+    pub fn of<T: Scalar>(loader: &Loader<T>) -> Self {
         let lengths = loader.largest_window();
         WindowSize {
             arrays: loader.window_bytes(lengths.len()),
             lengths,
-            tokens,
         }
     }
 
     /// The bytes of a step on it: its arrays, and the engine's scratch and gradients.
     pub fn bytes<T: Scalar>(&self, engine: &Engine<T>) -> bptt::Result<usize> {
-        Ok(self.arrays + engine.bytes_of(&self.lengths, self.tokens)?)
+        Ok(self.arrays + engine.bytes_of(&self.lengths)?)
     }
 }
 
@@ -162,11 +157,12 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bptt::{Head, Input};
 
     #[test]
     fn absurd_sizes_are_refused_with_what_to_do() {
-        let largest = Dims::new(1 << 24, 1 << 24, 1 << 24).unwrap();
-        let bytes = of_weights::<f64>(largest, Algorithm::Adam, 1 << 16);
+        let largest = Architecture::new(Input::Features(1 << 24), 1 << 24, Head::softmax(1 << 24));
+        let bytes = of_weights::<f64>(&largest, Algorithm::Adam, 1 << 16);
         if available().is_some() {
             let error = check(bytes, 1, "it", "ask for less")
                 .unwrap_err()
@@ -176,10 +172,14 @@ mod tests {
                 "{error}"
             );
         }
-        let small = Dims::new(100, 256, 100).unwrap();
-        check(of_weights::<f32>(small, Algorithm::Adam, 8), 1, "it", "").unwrap();
+        let small = Architecture::new(Input::Tokens(100), 256, Head::softmax(100));
+        check(of_weights::<f32>(&small, Algorithm::Adam, 8), 1, "it", "").unwrap();
         assert_eq!(
-            of_weights::<f32>(Dims::new(1, 2, 3).unwrap(), Algorithm::Gd, 1),
+            of_weights::<f32>(
+                &Architecture::new(Input::Features(1), 2, Head::softmax(3)),
+                Algorithm::Gd,
+                1
+            ),
             24.0 * 17.0
         );
     }

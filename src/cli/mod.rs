@@ -1,34 +1,49 @@
-//! The program: parse, validate, act.
+//! The program: parse, plan, act.
+//!
+//! | rooms | what is in them |
+//! |---|---|
+//! | `args`, `flags`, `settings` | the command line; the table of `train`'s flags; the settings of a run that follow from it |
+//! | `processes` | this process alone, or the ranks of a run |
+//! | `train`: `plan`, `prepare` | the stages of `bptt train`, each made of the one before |
+//! | `run_folder`, `journal`, `plot` | what is written of a run |
+//! | `progress`, `messages`, `output`, `format`, `errors` | what is shown |
+//! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
+//! | `eval`, `sample`, `predict`, `bench`, `inspect` | the other commands |
+//! | `interrupt` | Ctrl-C |
 
-mod announce;
 mod args;
 mod bench;
 mod dataset;
+mod errors;
 mod eval;
+mod flags;
+mod format;
 mod inspect;
 mod interrupt;
+mod journal;
 mod memory;
-mod numbers;
+mod messages;
+mod model;
 mod output;
+mod plan;
+mod plot;
 mod predict;
+mod prepare;
+mod processes;
+mod progress;
 mod run_folder;
 mod sample;
 mod settings;
 mod train;
-mod watch;
-mod world;
 
 use args::{Cli, Command};
 use clap::Parser;
+use errors::{FAILED, is_broken_pipe};
 use output::Output;
+use processes::Processes;
 use std::process::ExitCode;
-use world::World;
 
-/// The work failed.
-const FAILED: u8 = 1;
-/// The command line was wrong.
-const USAGE: u8 = 2;
-/// Interrupted by a signal.
+/// The exit status after a signal.
 const INTERRUPTED: u8 = 130;
 
 /// How long a rank waits before it says what rank 0 may be about to say.
@@ -42,22 +57,21 @@ pub fn main() -> ExitCode {
         signal_hook::low_level::exit(status.into());
     }
     let cli = Cli::parse();
-    let output = Output::from(cli.output);
-    let world = match World::join() {
-        Ok(world) => world,
+    let processes = match Processes::join() {
+        Ok(processes) => processes,
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
-    let output = match world.leads() {
-        true => output,
-        false => Output::silent(),
+    let output = match processes.leads() {
+        true => Output::from(cli.output),
+        false => Output::Silent,
     };
-    let can_compute = bptt::simd::chosen().map_err(anyhow::Error::from);
-    let agreed = can_compute.and_then(|_| world.agree_on_program());
+    let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
+    let agreed = can_compute.and_then(|_| processes.agree_on_program());
     let done = agreed.and_then(|()| match cli.command {
-        Command::Train(args) => train::run(&args, output, &world),
-        Command::Bench(args) => bench::run(&args, output, &world),
+        Command::Train(args) => train::run(&args, output, &processes),
+        Command::Bench(args) => bench::run(&args, output, &processes),
         // Work for one process.
-        _ if !world.leads() => Ok(Done::Finished),
+        _ if !processes.leads() => Ok(Done::Finished),
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
@@ -69,31 +83,30 @@ pub fn main() -> ExitCode {
         Ok(Done::Failed) => ExitCode::from(FAILED),
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => {
-            world.abort(0);
+            processes.abort(0);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let status = fail(&error, Some(&world));
-            world.abort(status);
+            let status = fail(&error, Some(&processes));
+            processes.abort(status);
             ExitCode::from(status)
         }
     }
 }
 
 /// Says what went wrong, and on which of several ranks; returns the exit status.
-fn fail(error: &anyhow::Error, world: Option<&World>) -> u8 {
+fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
     use std::io::Write;
-    let rank = match world {
-        Some(world) if world.size() > 1 => format!("rank {}: ", world.rank()),
+    let rank = match processes {
+        Some(processes) if processes.size() > 1 => format!("rank {}: ", processes.rank()),
         _ => String::new(),
     };
-    if world.is_some_and(|world| !world.leads()) {
+    if processes.is_some_and(|processes| !processes.leads()) {
         // What is wrong is mostly wrong everywhere, and said once: rank 0 ends the others before they speak.
         std::thread::sleep(PATIENCE);
     }
-    let _ = writeln!(std::io::stderr(), "error: {rank}{error:#}");
-    let option = matches!(error.downcast_ref(), Some(bptt::Error::Option { .. }));
-    if option { USAGE } else { FAILED }
+    let _ = writeln!(std::io::stderr(), "error: {rank}{}", errors::say(error));
+    errors::status(error)
 }
 
 /// How a command ended that did not fail on the way.
@@ -102,12 +115,4 @@ enum Done {
     Interrupted,
     /// It said so itself.
     Failed,
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|e| match e.downcast_ref() {
-        Some(bptt::Error::Io(io)) => Some(io),
-        _ => e.downcast_ref::<std::io::Error>(),
-    });
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -7,31 +7,40 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-#[derive(Clone, Copy)]
-pub struct Output {
-    pub json: bool,
-    pub quiet: bool,
-    /// Nothing at all: another process does the talking.
-    silent: bool,
+/// What a command shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Results as text for people; remarks and progress unless `quiet`.
+    Human { quiet: bool },
+    /// Results as a JSON object a line; remarks and progress unless `quiet`.
+    Json { quiet: bool },
+    /// Nothing: another process does the talking.
+    Silent,
 }
 
 impl From<OutputArgs> for Output {
-    fn from(args: OutputArgs) -> Self {
-        Output {
-            json: args.log == Log::Json,
-            quiet: args.quiet,
-            silent: false,
+    fn from(OutputArgs { log, quiet }: OutputArgs) -> Self {
+        match log {
+            Log::Human => Output::Human { quiet },
+            Log::Json => Output::Json { quiet },
         }
     }
 }
 
 impl Output {
-    /// The output of a process that is to say nothing but errors.
-    pub fn silent() -> Self {
-        Output {
-            json: false,
-            quiet: true,
-            silent: true,
+    /// Whether results are text for people.
+    pub fn is_human(self) -> bool {
+        matches!(self, Output::Human { .. })
+    }
+
+    fn is_json(self) -> bool {
+        matches!(self, Output::Json { .. })
+    }
+
+    fn is_quiet(self) -> bool {
+        match self {
+            Output::Human { quiet } | Output::Json { quiet } => quiet,
+            Output::Silent => true,
         }
     }
 
@@ -43,7 +52,7 @@ impl Output {
             #[serde(flatten)]
             fields: &'a T,
         }
-        if !self.json {
+        if !self.is_json() {
             return Ok(());
         }
         let line = serde_json::to_string(&Event {
@@ -55,7 +64,7 @@ impl Output {
 
     /// Text for a reader where that was asked for.
     pub fn text(&self, text: impl std::fmt::Display) -> io::Result<()> {
-        if self.json || self.silent {
+        if !self.is_human() {
             return Ok(());
         }
         print(format_args!("{text}\n"))
@@ -70,24 +79,23 @@ impl Output {
 
     /// A remark on standard error. If that is closed, nobody wants to know.
     pub fn remark(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
+        if !self.is_quiet() {
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
-    /// Whether progress is lines, not a bar.
-    pub fn plain_progress(&self) -> bool {
-        !self.quiet && !io::stderr().is_terminal()
+    /// Whether progress is shown as lines: where no bar can be drawn.
+    pub fn shows_lines(&self) -> bool {
+        !self.is_quiet() && !io::stderr().is_terminal()
     }
 
     /// A bar on standard error; hidden where that is no terminal or progress is not wanted.
     pub fn bar(&self, length: u64, template: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(
             Some(length),
-            if self.quiet {
-                ProgressDrawTarget::hidden()
-            } else {
-                ProgressDrawTarget::stderr()
+            match self.is_quiet() {
+                true => ProgressDrawTarget::hidden(),
+                false => ProgressDrawTarget::stderr(),
             },
         );
         let style = ProgressStyle::with_template(template).expect("a template of ours");

@@ -1,14 +1,14 @@
 //! `bptt predict`: probabilities at every step of every sequence.
 
 use super::args::PredictArgs;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
 use super::{Done, memory};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Sequences};
-use bptt::file::replace;
+use bptt::internal::atomic::replace;
 use bptt::model::Model;
-use bptt::{Engine, EngineOptions, Inputs, Scalar};
+use bptt::{Engine, EngineOptions, Inputs, Network, Scalar};
 use ndarray::{Array2, Array3, s};
 use ndarray_npy::{NpzWriter, WritableElement};
 use serde_json::json;
@@ -21,80 +21,32 @@ use std::path::{Path, PathBuf};
 const ROWS_PER_SHARD: usize = 16;
 
 pub fn run(args: &PredictArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| predict(args, &model, output))
+    with_model!(&args.model, |model| predict(args, model, output))
 }
 
 fn predict<T: Scalar + WritableElement>(
     args: &PredictArgs,
-    model: &Model<T>,
+    model: Model<T>,
     output: Output,
 ) -> Result<Done> {
-    let dims = model.rnn.dims();
     memory::check_npz::<T>(&args.input, false)?;
     let inputs = Sequences::<T>::inputs_only(&args.input)?;
-    let fits = || {
+    let model = model.reading(matches!(inputs.view(), Inputs::Tokens(_)));
+    let fits = inputs.view().check(model.network.architecture().input);
+    fits.with_context(|| {
         format!(
             "{} does not fit {}",
             args.input.display(),
             args.model.display()
         )
-    };
-    if let (Inputs::Dense(_), Some(true)) = (inputs.view(), model.about.tokens) {
-        bail!("{}: `inputs` are floats, the model reads token ids", fits());
-    }
-    if let (Inputs::Tokens(_), Some(false)) = (inputs.view(), model.about.tokens) {
-        bail!(
-            "{}: `inputs` are integers, the model reads {} features a step",
-            fits(),
-            dims.n_x
-        );
-    }
-    inputs.view().check(dims).with_context(fits)?;
-    let (n, t) = inputs.sequences();
+    })?;
     let options = EngineOptions {
         threads: args.threads.unwrap_or(0),
         shards: 0,
         ..EngineOptions::default()
     };
-    let mut engine = Engine::new(dims, options)?;
-    let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
-    let (part_rows, part_steps) = (rows.min(n), STEPS.min(t));
-    let tokens = matches!(inputs.view(), Inputs::Tokens(_));
-    // All, and of a part once more.
-    let steps = n as f64 * t as f64 + (part_rows * part_steps) as f64;
-    let probabilities = steps * dims.n_y as f64 * size_of::<T>() as f64;
-    memory::check(
-        probabilities + engine.bytes(part_rows, part_steps, tokens)? as f64,
-        engine.threads(),
-        &format!("predicting [{n}, {t}, {}] probabilities", dims.n_y),
-        "give fewer sequences at a time",
-    )?;
-    let bar = output.bar(
-        (n * t) as u64,
-        "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
-    );
-    let mut probabilities = Array3::zeros((n, t, dims.n_y));
-    for begin in (0..n).step_by(rows) {
-        let rows = begin..(begin + rows).min(n);
-        let mut state = Array2::zeros((rows.len(), dims.n_h));
-        for begin in (0..t).step_by(STEPS) {
-            let steps = begin..(begin + STEPS).min(t);
-            let part = match inputs.view() {
-                Inputs::Dense(x) => {
-                    Inputs::Dense(x.slice_move(s![rows.clone(), steps.clone(), ..]))
-                }
-                Inputs::Tokens(ids) => {
-                    Inputs::Tokens(ids.slice_move(s![rows.clone(), steps.clone()]))
-                }
-            };
-            let y = engine.predict(model.rnn.parameters(), part, Some(&mut state))?;
-            probabilities
-                .slice_mut(s![rows.clone(), steps.clone(), ..])
-                .assign(&y);
-            bar.inc((rows.len() * steps.len()) as u64);
-        }
-    }
-    bar.finish_and_clear();
+    let engine = Engine::new(model.network.architecture(), options)?;
+    let probabilities = compute(engine, &model.network, inputs.view(), output)?;
 
     let path = args.out.clone().unwrap_or_else(|| beside(&args.input));
     replace(&path, |file| {
@@ -115,6 +67,53 @@ fn predict<T: Scalar + WritableElement>(
         path.display()
     ))?;
     Ok(Done::Finished)
+}
+
+/// The probabilities `[N, T, n_y]` of all sequences, a part of them at a time.
+fn compute<T: Scalar>(
+    mut engine: Engine<T>,
+    network: &Network<T>,
+    inputs: Inputs<'_, T>,
+    output: Output,
+) -> Result<Array3<T>> {
+    let (architecture, (n, t)) = (network.architecture(), inputs.sequences());
+    let n_y = architecture.head.outputs;
+    let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
+    let (part_rows, part_steps) = (rows.min(n), STEPS.min(t));
+    // All of them, and those of a part once more.
+    let steps = n as f64 * t as f64 + (part_rows * part_steps) as f64;
+    let bytes = steps * n_y as f64 * size_of::<T>() as f64;
+    memory::check(
+        bytes + engine.bytes(part_rows, part_steps)? as f64,
+        engine.threads(),
+        &format!("predicting [{n}, {t}, {n_y}] probabilities"),
+        "give fewer sequences at a time",
+    )?;
+    let bar = output.bar(
+        (n * t) as u64,
+        "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
+    );
+    let mut probabilities = Array3::zeros((n, t, n_y));
+    for begin in (0..n).step_by(rows) {
+        let rows = begin..(begin + rows).min(n);
+        let mut state = Array2::zeros((rows.len(), architecture.state()));
+        for begin in (0..t).step_by(STEPS) {
+            let steps = begin..(begin + STEPS).min(t);
+            let (dense, ids) = (
+                s![rows.clone(), steps.clone(), ..],
+                s![rows.clone(), steps.clone()],
+            );
+            let part = match inputs {
+                Inputs::Dense(x) => Inputs::Dense(x.slice_move(dense)),
+                Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(ids)),
+            };
+            let y = engine.predict(network, part, Some(&mut state))?;
+            probabilities.slice_mut(dense).assign(&y);
+            bar.inc((rows.len() * steps.len()) as u64);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(probabilities)
 }
 
 /// `a/set.npz` to `a/set-probabilities.npz`.

@@ -2,14 +2,14 @@
 
 use super::Done;
 use super::args::SampleArgs;
-use super::numbers::group;
+use super::format::group;
+use super::model::with_model;
 use super::output::Output;
-use super::run_folder::with_model;
 use anyhow::{Context, Result, bail};
 use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::model::Model;
 use bptt::sample::{SampleOptions, Sampler};
-use bptt::{Rnn, Scalar, Stream};
+use bptt::{Network, Scalar, Stream};
 use ndarray::Array2;
 use serde_json::json;
 use std::io::{self, IsTerminal};
@@ -39,22 +39,23 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         ));
     }
     // Whoever reads a pipe wants the bytes of a model of bytes; eyes and JSON want text.
-    let raw = vocabulary.kind() == TokenKind::Byte && !output.json && !io::stdout().is_terminal();
+    let raw =
+        vocabulary.kind() == TokenKind::Byte && output.is_human() && !io::stdout().is_terminal();
     let mut text = args.prompt.clone();
     let mut decoder = Decoder::after(vocabulary, &args.prompt);
-    if !output.json {
+    if output.is_human() {
         output.piece(text.as_bytes())?;
         text.clear();
     }
     let (prompt, length) = (args.prompt.as_bytes(), args.length);
-    generate(&model.rnn, vocabulary, prompt, length, options, |id| {
+    generate(&model.network, vocabulary, prompt, length, options, |id| {
         if raw {
             let mut byte = Vec::new();
             vocabulary.push_decoded(id, &mut byte);
             return output.piece(&byte);
         }
         decoder.push(id, &mut text);
-        if output.json {
+        if !output.is_human() {
             return Ok(());
         }
         let shown = output.piece(text.as_bytes());
@@ -62,7 +63,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         shown
     })?;
     decoder.finish(&mut text);
-    if !output.json {
+    if output.is_human() {
         text.push('\n');
         output.piece(text.as_bytes())?;
     }
@@ -72,7 +73,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
 
 /// Hands `length` tokens that go on from the prompt to `write`, as they come.
 pub fn generate<T: Scalar>(
-    rnn: &Rnn<T>,
+    network: &Network<T>,
     vocabulary: &Vocabulary,
     prompt: &[u8],
     length: usize,
@@ -86,7 +87,7 @@ pub fn generate<T: Scalar>(
         let line_feed = vocabulary.encode(b"\n").unwrap_or_default();
         next = vec![line_feed.first().copied().unwrap_or(0)];
     }
-    let mut stream = Stream::new(rnn, 1);
+    let mut stream = Stream::new(network, 1);
     for _ in 0..length {
         let inputs = Array2::from_shape_vec((1, next.len()), next).expect("one row");
         let probabilities = stream.step(&inputs)?;

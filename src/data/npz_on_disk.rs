@@ -224,7 +224,7 @@ impl Chunk<'_> {
             self.rows = begin..rows.end.min(begin + at_once);
             let part = assembled::<T>(self)?;
             let (n_x, n_y) = stated.or(part.dims());
-            match part.check(n_x, n_y) {
+            match part.check_sizes(n_x, n_y) {
                 // In another part something may count.
                 Ok(()) | Err(Error::NothingCounts) => {}
                 Err(error) => return Err(in_file(self.path, in_whole_set(error, begin, n))),

@@ -13,7 +13,7 @@
 use super::owned::{OwnedInputs, OwnedTargets};
 use super::padding::Padding;
 use super::store::SetArray;
-use crate::{Answers, Batch, Error, Inputs, Result, Scalar, Targets};
+use crate::{Answers, Batch, Error, Input, Inputs, Result, Scalar, Targets};
 use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -113,17 +113,38 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// As [`Sequences::check`].
     pub fn with_dims(mut self, n_x: usize, n_y: usize) -> Result<Self> {
-        self.check(n_x, n_y)?;
+        self.check_sizes(n_x, n_y)?;
         (self.n_x, self.n_y) = (n_x, n_y);
         Ok(self)
     }
 
-    /// Whether a network with `n_x` inputs and `n_y` outputs can be trained on them.
+    /// The input of a network for them.
+    pub fn input(&self) -> Input {
+        match self.reads_tokens() {
+            true => Input::Tokens(self.n_x),
+            false => Input::Features(self.n_x),
+        }
+    }
+
+    /// Whether a network with this input and `n_y` outputs can be trained on them.
     ///
     /// # Errors
     /// [`Error::Id`] or [`Error::Shape`] for what does not fit, of ids that stay in their file [`Error::Invalid`];
     /// [`Error::NothingCounts`].
-    pub fn check(&self, n_x: usize, n_y: usize) -> Result<()> {
+    pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
+        if input.is_tokens() != self.reads_tokens() {
+            let (reads, holds) = match input {
+                Input::Tokens(n) => (format!("one of {n} tokens a step"), "features"),
+                Input::Features(n) => (format!("{n} features a step"), "token ids"),
+            };
+            let problem = format!("they are {holds}, and the network reads {reads}");
+            return Err(Error::invalid("inputs", problem));
+        }
+        self.check_sizes(input.size(), n_y)
+    }
+
+    /// The same of the sizes alone.
+    pub(super) fn check_sizes(&self, n_x: usize, n_y: usize) -> Result<()> {
         self.inputs.check("inputs", n_x, (self.n, self.t))?;
         self.targets.check("targets", n_y, (self.n, self.t))?;
         match self.counted() {

@@ -13,9 +13,9 @@
 //! it was there already to its best weights, with half the learning rate, and gives up after [`DIVERGENCES`] of those.
 
 mod checkpoint;
+pub mod history;
 mod observers;
 mod options;
-pub mod plot;
 mod schedule;
 mod state;
 pub mod tensorboard;

@@ -315,6 +315,16 @@ fn configurations() {
         std::fs::write(&path, text).unwrap();
         desk.refused("train --resume run --steps 50", 1, &["run/config.json"]);
     }
+    // A setting more or less, which another version may have: the run could not be told from another one.
+    let mut more = good.clone();
+    more["cells"] = "lstm".into();
+    let mut fewer = good.clone();
+    fewer["clip"].as_object_mut().unwrap().remove("value");
+    for (config, field) in [(more, "`cells`"), (fewer, "`clip.value`")] {
+        std::fs::write(&path, config.to_string()).unwrap();
+        let words = ["run/config.json", field, "another version"];
+        desk.refused("train --resume run --steps 50", 1, &words);
+    }
     assert_eq!(read(&desk.path("run/last.safetensors")), last);
     std::fs::write(&path, good.to_string()).unwrap();
     desk.stdout("train --resume run --steps 50 --quiet");

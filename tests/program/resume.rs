@@ -193,23 +193,20 @@ fn rates_follow_their_schedule_through_a_stop() {
 }
 
 #[test]
-fn a_window_length_that_was_not_written_down() {
+fn what_the_data_decides_is_written_down() {
     let desk = Desk::new();
-    let config = |run: &str| -> serde_json::Value {
-        serde_json::from_slice(&read(&desk.path(&format!("{run}/config.json")))).unwrap()
-    };
     desk.stdout("train text.txt --hidden 8 --batch 4 --steps 6 -o run");
-    assert_eq!(config("run")["seq_len"], 64);
-    let mut before = config("run");
-    before["seq_len"] = serde_json::Value::Null;
-    desk.write("run/config.json", before.to_string().as_bytes());
-    desk.stdout("train --resume run --steps 9");
-    assert_eq!(config("run")["seq_len"], 64);
+    let config = read(&desk.path("run/config.json"));
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["seq_len"], 64);
+    assert_eq!(config["valid_fraction"], 0.1);
+    assert!(config["report_every"].as_u64().unwrap() > 0);
     desk.refused(
         "train --resume run --seq-len 32",
         1,
         &["--seq-len", "32", "64"],
     );
+    desk.stdout("train --resume run --seq-len 64 --steps 9");
 }
 
 #[test]

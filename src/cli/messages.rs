@@ -1,36 +1,27 @@
 //! What a run says before its first step and after its last.
 
-use super::numbers::{group, plural, si};
-use super::output::Output;
-use super::run_folder::RunFolder;
+use super::format::{group, plural, si};
+use super::prepare::Prepared;
 use super::sample::generate;
-use super::settings::Config;
-use super::watch::Watch;
+use super::train::Finished;
 use anyhow::Result;
-use bptt::data::{Decoder, TokenKind};
+use bptt::internal::blas::{self, Flavour};
+use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::sample::SampleOptions;
-use bptt::train::{StopReason, Trainer};
-use bptt::{Rnn, Scalar};
+use bptt::train::StopReason;
+use bptt::{Network, Scalar};
 use serde_json::json;
 
 /// What is trained, on what.
-pub fn start<T: Scalar>(
-    trainer: &Trainer<T>,
-    config: &Config,
-    folder: &RunFolder,
-    summary: &str,
-    output: Output,
-) -> Result<()> {
-    let (engine, settings, dims) = (trainer.engine(), &config.settings, trainer.rnn().dims());
-    output.event(
-        "start",
-        &json!({ "folder": folder.path().to_string_lossy(), "config": config }),
-    )?;
-    output.remark(summary);
+pub fn start<T: Scalar>(run: &Prepared<T>) -> Result<()> {
+    let (output, trainer, config) = (run.output, &run.trainer, &run.config);
+    let (engine, network) = (trainer.engine(), trainer.network().architecture());
+    let folder = run.checkpoints.folder().to_string_lossy();
+    output.event("start", &json!({ "folder": folder, "config": config }))?;
+    output.remark(&run.summary);
     output.remark(format_args!(
-        "{} hidden units, {} parameters, {} on {} of {}{} threads, {}, {}",
-        dims.n_h,
-        group(dims.len() as u64),
+        "{network}: {} parameters, {} on {} of {}{} threads, {}, {}",
+        group(network.len() as u64),
         T::NAME,
         plural(engine.shards(), "shard"),
         match engine.ranks() {
@@ -41,15 +32,15 @@ pub fn start<T: Scalar>(
         config.simd,
         config.blas
     ));
-    if engine.threads() < config.threads.min(settings.shards) {
+    if engine.threads() < config.threads.min(config.settings.shards) {
         output.remark(format_args!(
             "--threads {}: this OpenBLAS has buffers for {} callers, so {} threads are used",
             config.threads,
-            bptt::blas::library().max_workers,
+            blas::library().max_workers,
             engine.threads()
         ));
     }
-    if bptt::blas::library().flavour == bptt::blas::Flavour::Serial {
+    if blas::library().flavour == Flavour::Serial {
         output.remark(
             "this OpenBLAS is built without locks: its products take turns, which costs speed (install its pthread \
              build, on Debian libopenblas0-pthread)",
@@ -65,55 +56,49 @@ pub fn start<T: Scalar>(
 }
 
 /// What has come of it.
-pub fn finish<T: Scalar>(
-    trainer: &Trainer<T>,
-    watch: &Watch,
-    reason: StopReason,
-    best_loss: Option<f64>,
-    speed: f64,
-    seconds: f64,
-) -> Result<()> {
-    let (output, progress) = (watch.output, trainer.progress());
-    let last = trainer.history().last();
+pub fn finish<T: Scalar>(run: &Finished<T>) -> Result<()> {
+    let (output, trainer, checkpoints) = (run.output, &run.trainer, &run.checkpoints);
+    let (progress, last) = (trainer.progress(), trainer.history().last());
     output.event(
         "done",
         &json!({
-            "stop_reason": reason,
+            "stop_reason": run.reason,
             "steps": progress.step,
             "epochs": trainer.epoch(),
             "tokens": progress.tokens,
             "train_loss": last.map(|report| report.train_loss),
             "valid_loss": progress.best_loss,
             "best_step": progress.best_step,
-            "best_possible_loss": best_loss,
+            "best_possible_loss": run.best_loss,
             "divergences": progress.divergences,
-            "tokens_per_second": speed,
-            "seconds": seconds,
-            "model": watch.checkpoints.model().to_string_lossy(),
+            "tokens_per_second": run.tokens_per_second,
+            "seconds": run.seconds,
+            "model": checkpoints.model().to_string_lossy(),
         }),
     )?;
-    match reason {
+    match run.reason {
         StopReason::Finished => {}
         StopReason::NoImprovement => output.remark("stopped: the validation loss falls no more"),
         StopReason::Interrupted => output.remark(format_args!(
             "interrupted at step {}; go on with: bptt train --resume {}",
             group(progress.step),
-            watch.folder.path().display()
+            checkpoints.folder().display()
         )),
         StopReason::Diverged => output.remark(format_args!(
             "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
             progress.divergences
         )),
     }
-    if output.json {
+    if !output.is_human() {
         return Ok(());
     }
     if let Some(report) = last {
         output.text(format_args!(
-            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training loss {:.4}",
+            "{} steps, {:.1} epochs, {:.0} s, {} tokens/s, training loss {:.4}",
             group(progress.step),
             trainer.epoch(),
-            si(speed),
+            run.seconds,
+            si(run.tokens_per_second),
             report.train_loss
         ))?;
     }
@@ -125,35 +110,39 @@ pub fn finish<T: Scalar>(
             group(progress.best_step)
         ))?;
     }
-    if let Some(loss) = best_loss {
+    if let Some(loss) = run.best_loss {
         output.text(format_args!("best possible   {loss:.4}"))?;
     }
-    if let (Some(vocabulary), true) = (&watch.checkpoints.about().vocabulary, last.is_some()) {
+    if let (Some(vocabulary), Some(_)) = (&checkpoints.about().vocabulary, last) {
         output.text("\nsample:")?;
-        let rnn = Rnn::from_parameters(trainer.best().clone());
-        let (mut text, mut decoder) = (String::new(), Decoder::new(vocabulary));
-        let options = SampleOptions {
-            temperature: 0.7,
-            ..SampleOptions::default()
-        };
-        let length = match vocabulary.kind() {
-            TokenKind::Word => 80,
-            TokenKind::Char | TokenKind::Byte => 400,
-        };
-        generate(&rnn, vocabulary, b"", length, options, |id| {
-            decoder.push(id, &mut text);
-            Ok(())
-        })?;
-        for line in text.lines() {
+        let best = Network::from_parameters(trainer.best().clone());
+        for line in sample(&best, vocabulary)?.lines() {
             output.text(format_args!("    {line}"))?;
         }
     }
-    output.text(format_args!(
-        "\nmodel  {}",
-        watch.checkpoints.model().display()
-    ))?;
-    if last.is_some() {
-        output.text(format_args!("plot   {}", watch.folder.plot().display()))?;
+    let model = checkpoints.model();
+    output.text(format_args!("\nmodel  {}", model.display()))?;
+    if let (Some(journal), Some(_)) = (&run.journal, last) {
+        let plot = &journal.folder.files.plot;
+        output.text(format_args!("plot   {}", plot.display()))?;
     }
     Ok(())
+}
+
+/// A few lines that the network writes.
+fn sample<T: Scalar>(network: &Network<T>, vocabulary: &Vocabulary) -> Result<String> {
+    let (mut text, mut decoder) = (String::new(), Decoder::new(vocabulary));
+    let options = SampleOptions {
+        temperature: 0.7,
+        ..SampleOptions::default()
+    };
+    let length = match vocabulary.kind() {
+        TokenKind::Word => 80,
+        TokenKind::Char | TokenKind::Byte => 400,
+    };
+    generate(network, vocabulary, b"", length, options, |id| {
+        decoder.push(id, &mut text);
+        Ok(())
+    })?;
+    Ok(text)
 }

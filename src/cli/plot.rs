@@ -1,36 +1,78 @@
-//! Loss curves as a picture: an SVG with axes, a legend and real text.
-//!
-//! Knows curves and labels; knows nothing of where they come from.
+//! The loss curves of a run as a picture: an SVG with axes, a legend and real text.
 
-use crate::{Error, Result, atomic};
+use super::run_folder::RunFolder;
+use bptt::train::{Observer, Report, Trainer};
+use bptt::internal::atomic;
+use bptt::{Error, Result, Scalar};
 use plotters::prelude::*;
-use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-/// A named line through points `(x, y)`; points that are not finite are left out.
-#[derive(Clone, Copy, Debug)]
-pub struct Curve<'a> {
-    /// Its name in the legend.
-    pub name: &'a str,
-    /// Its points, from left to right.
-    pub points: &'a [(f64, f64)],
+/// From one drawing to the next at least: drawing takes longer than many a small step.
+const DRAWING: Duration = Duration::from_secs(5);
+
+/// An observer that draws the losses of all reports, as far as a picture can show them.
+pub struct LossPlot {
+    folder: Rc<RunFolder>,
+    train: Trace,
+    valid: Trace,
+    drawn: Option<Instant>,
 }
+
+impl<T: Scalar> Observer<T> for LossPlot {
+    fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
+        self.push(report);
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
+            self.draw()?;
+            self.drawn = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+impl LossPlot {
+    /// Of a run with these reports so far.
+    pub fn new(folder: Rc<RunFolder>, history: &[Report]) -> Self {
+        let mut plot = LossPlot {
+            folder,
+            train: Trace::default(),
+            valid: Trace::default(),
+            drawn: None,
+        };
+        history.iter().for_each(|report| plot.push(report));
+        plot
+    }
+
+    fn push(&mut self, report: &Report) {
+        let step = report.step as f64;
+        self.train.push(step, report.train_loss);
+        if let Some(loss) = report.valid_loss {
+            self.valid.push(step, loss);
+        }
+    }
+
+    /// Replaces the picture in the folder, if there is anything to draw.
+    pub fn draw(&self) -> Result<()> {
+        if self.train.used == 0 {
+            return Ok(());
+        }
+        let mut curves = vec![("training", self.train.points())];
+        if self.valid.used > 0 {
+            curves.push(("validation", self.valid.points()));
+        }
+        let title = self.folder.path.file_name().unwrap_or_default();
+        let svg = render(&title.to_string_lossy(), &curves)?;
+        self.folder.check_ours()?;
+        atomic::write_atomically(&self.folder.files.plot, svg.as_bytes())
+    }
+}
+
+/// A named line through points `(x, y)`, from left to right.
+type Curve = (&'static str, Vec<(f64, f64)>);
 
 /// Points from left to right, as many as there may come, in memory that is bounded: of more than 256, neighbours are kept
 /// as the lowest and the highest of them, so that no peak is lost.
-///
-/// ```
-/// use bptt::train::plot::Trace;
-///
-/// let mut trace = Trace::default();
-/// for i in 0..100_000 {
-///     trace.push(f64::from(i), if i == 54_321 { 1.0 } else { 0.0 });
-/// }
-/// let points = trace.points();
-/// assert!(points.len() < 600 && points.contains(&(54_321.0, 1.0)));
-/// assert_eq!((points[0].0, points.last().unwrap().0), (0.0, 99_999.0));
-/// ```
-#[derive(Clone, Debug)]
-pub struct Trace {
+struct Trace {
     ends: Option<[(f64, f64); 2]>,
     /// All the memory it ever takes, the first `used` of them in use.
     buckets: Box<[Bucket]>,
@@ -41,7 +83,7 @@ pub struct Trace {
 }
 
 /// The lowest and the highest of some points.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 struct Bucket {
     low: (f64, f64),
     high: (f64, f64),
@@ -75,7 +117,7 @@ impl Default for Trace {
 
 impl Trace {
     /// Adds the next point. One that is not finite is left out.
-    pub fn push(&mut self, x: f64, y: f64) {
+    fn push(&mut self, x: f64, y: f64) {
         if !(x.is_finite() && y.is_finite()) {
             return;
         }
@@ -108,8 +150,8 @@ impl Trace {
         self.doublings += 1;
     }
 
-    /// The points of a [`Curve`]: all of them while they are few, always the first and the last.
-    pub fn points(&self) -> Vec<(f64, f64)> {
+    /// The points of a curve: all of them while they are few, always the first and the last.
+    fn points(&self) -> Vec<(f64, f64)> {
         let inner = self.buckets[..self.used]
             .iter()
             .flat_map(|&Bucket { low, high }| {
@@ -126,17 +168,6 @@ impl Trace {
     }
 }
 
-/// What is written around the curves.
-#[derive(Clone, Copy, Debug)]
-pub struct Labels<'a> {
-    /// Above the picture.
-    pub title: &'a str,
-    /// Under the horizontal axis.
-    pub x: &'a str,
-    /// Beside the vertical axis.
-    pub y: &'a str,
-}
-
 /// The vertical axis is logarithmic where the largest value is this many times the smallest.
 const LOG_SCALE_FROM: f64 = 20.0;
 
@@ -144,27 +175,9 @@ const LOG_SCALE_FROM: f64 = 20.0;
 const TITLE: (&str, i32) = ("sans-serif", 22);
 const TEXT: (&str, i32) = ("sans-serif", 16);
 
-/// Draws the curves into an SVG file at `path`, replacing what is there.
-///
-/// # Errors
-/// [`Error::NothingCounts`] if there is no finite point, [`Error::Io`] if the file cannot be
-/// written.
-pub fn draw(path: &Path, labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<()> {
-    let svg = render(labels, curves)?;
-    atomic::write_atomically(path, svg.as_bytes())
-}
-
-/// The picture as SVG text.
-fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
-    let finite = |&(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
-    let points = || {
-        curves
-            .iter()
-            .flat_map(|curve| curve.points.iter().copied().filter(finite))
-    };
-    if points().next().is_none() {
-        return Err(Error::NothingCounts);
-    }
+/// The picture as SVG text; there must be a point.
+fn render(title: &str, curves: &[Curve]) -> Result<String> {
+    let points = || curves.iter().flat_map(|(_, points)| points.iter().copied());
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
             (low.min(v), high.max(v))
@@ -183,7 +196,7 @@ fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
         let area = SVGBackend::with_string(&mut svg, (900, 560)).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
-            .caption(labels.title, TITLE)
+            .caption(title, TITLE)
             .margin(14)
             // Half of the last label on the axis of updates.
             .margin_right(36)
@@ -202,26 +215,22 @@ fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
             .configure_mesh()
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12))
-            .x_desc(labels.x)
-            .y_desc(labels.y)
+            .x_desc("updates")
+            .y_desc("loss (nats per token)")
             .y_label_formatter(&tick)
             .x_label_formatter(&|x| format!("{x}"))
             .label_style(TEXT)
             .axis_desc_style(TEXT)
             .draw()?;
-        for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-            let line = curve
-                .points
-                .iter()
-                .filter(|p| finite(p))
-                .map(|&(x, y)| (x, height(y)));
+        for ((name, points), colour) in curves.iter().zip(COLOURS) {
+            let line = points.iter().map(|&(x, y)| (x, height(y)));
             let style = colour.stroke_width(2);
-            if curve.points.len() == 1 {
+            if points.len() == 1 {
                 chart.draw_series(line.map(|p| Circle::new(p, 3, colour.filled())))?
             } else {
                 chart.draw_series(LineSeries::new(line, style))?
             }
-            .label(curve.name)
+            .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
         }
         if curves.len() > 1 {
@@ -241,47 +250,41 @@ fn render(labels: Labels<'_>, curves: &[Curve<'_>]) -> Result<String> {
     drawn.map_err(|error| {
         Error::Io(std::io::Error::other(format!(
             "drawing {:?}: {error}",
-            labels.title
+            title
         )))
     })?;
     Ok(svg)
 }
 
-/// Blue, orange, green: apart for most kinds of colour vision (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 3] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-];
+/// Blue and orange: apart for most kinds of colour vision (Okabe and Ito 2008).
+const COLOURS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LABELS: Labels<'static> = Labels {
-        title: "a title",
-        x: "updates",
-        y: "loss",
-    };
-
     #[test]
     fn names_axes_and_curves() {
-        let train = [(1.0, 3.0), (2.0, 2.0), (3.0, f64::NAN)];
         let curves = [
-            Curve {
-                name: "train",
-                points: &train,
-            },
-            Curve {
-                name: "validation",
-                points: &[(2.0, 2.5)],
-            },
+            ("training", vec![(1.0, 3.0), (2.0, 2.0)]),
+            ("validation", vec![(2.0, 2.5)]),
         ];
-        let svg = render(LABELS, &curves).unwrap();
-        for word in ["a title", "updates", "loss", "train", "validation"] {
+        let svg = render("a title", &curves).unwrap();
+        for word in ["a title", "updates", "loss", "training", "validation"] {
             assert!(svg.contains(word), "{word} is missing");
         }
-        assert!(!svg.contains("NaN"));
+    }
+
+    #[test]
+    fn whatever_the_losses_are_they_can_be_drawn() {
+        for points in [
+            vec![(1.0, 0.0)],
+            vec![(1.0, 1e-300), (2.0, 1e300)],
+            vec![(1.0, -1e300), (1e18, 1e300)],
+        ] {
+            let svg = render("", &[("training", points)]).unwrap();
+            assert!(!svg.contains("NaN"));
+        }
     }
 
     #[test]
@@ -311,14 +314,5 @@ mod tests {
             assert_eq!(extremes(&mut points.iter().map(|point| point.1)), all);
         }
         assert!(Trace::default().points().is_empty());
-    }
-
-    #[test]
-    fn nothing_to_draw_is_an_error() {
-        let curves = [Curve {
-            name: "train",
-            points: &[(0.0, f64::INFINITY)],
-        }];
-        assert!(matches!(render(LABELS, &curves), Err(Error::NothingCounts)));
     }
 }

@@ -1,37 +1,51 @@
-//! The processes of a run: this one alone, or the ranks that `mpirun` started ([`World`]).
+//! The processes of a run ([`Processes`]): this one alone, or the ranks that `mpirun` started.
 
 use anyhow::{Context, Result};
 use bptt::ranks::{self, Ranks};
-use bptt::{blas, simd};
+use bptt::internal::{blas, simd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// All of them; what each does follows from its rank.
-pub struct World {
+/// Two numbers about the processes: what a run's defaults follow from.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    /// The cores that are this process's to use.
+    pub cores: usize,
+    /// How many processes there are.
+    pub ranks: usize,
+}
+
+/// The processor cores that the system lets this process use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// All processes of a run; what each does follows from its rank.
+pub struct Processes {
     #[cfg(feature = "mpi")]
     mpi: Option<bptt::ranks::mpi::World>,
     /// The cores of this machine that are this process's to use.
     pub cores: usize,
 }
 
-impl World {
+impl Processes {
     /// Meets the other processes, if a launcher started any.
     pub fn join() -> Result<Self> {
-        let cores = super::settings::cores();
+        let cores = cores();
         #[cfg(not(feature = "mpi"))]
-        return Ok(World { cores });
+        return Ok(Processes { cores });
         #[cfg(feature = "mpi")]
         {
             let mpi = match ranks::launched_processes() {
                 None => None,
                 Some(_) => bptt::ranks::mpi::World::start()?,
             };
-            let mut world = World { mpi, cores };
-            if world.size() > 1 {
-                world.cores = binding::cores(&*world.ranks().expect("several"));
+            let mut processes = Processes { mpi, cores };
+            if processes.size() > 1 {
+                processes.cores = binding::cores(&*processes.ranks().expect("several"));
             }
-            Ok(world)
+            Ok(processes)
         }
     }
 
@@ -65,6 +79,13 @@ impl World {
 
     pub fn size(&self) -> usize {
         self.ranks().map_or(1, |ranks| ranks.size())
+    }
+
+    pub fn machine(&self) -> Machine {
+        Machine {
+            cores: self.cores,
+            ranks: self.size(),
+        }
     }
 
     /// Whether this is the process that writes files and talks to people.
@@ -163,7 +184,7 @@ mod binding {
         let mut hasher = DefaultHasher::new();
         let machine = rustix::system::uname();
         machine.nodename().hash(&mut hasher);
-        let available = crate::cli::settings::cores();
+        let available = super::cores();
         let cores = sets().map_or(available, |(own, all)| {
             all.hash(&mut hasher);
             // A quota on processor time counts as well, where it is known.
@@ -192,7 +213,7 @@ mod binding {
     use bptt::ranks::Ranks;
 
     pub fn cores(ranks: &dyn Ranks) -> usize {
-        (crate::cli::settings::cores() / ranks.size()).max(1)
+        (super::cores() / ranks.size()).max(1)
     }
 
     pub fn make_room(_: usize) {}
