@@ -163,8 +163,8 @@ mod tests {
         );
         assert_eq!([0, 1, 2, 3].map(|t| steps.before(t)), [0, 4, 7, 9]);
         assert_eq!([0, 1, 4].map(|t| steps.block(t)), [0..4, 4..7, 10..11]);
-        assert!(steps.are_contiguous(2..4) && steps.are_contiguous(1..2));
-        assert!(!steps.are_contiguous(0..2) && !steps.are_contiguous(1..3));
+        assert!(steps.are_contiguous(3..4) && steps.are_contiguous(1..2));
+        assert!(!steps.are_contiguous(0..2) && !steps.are_contiguous(2..4));
         // A segment: whoever was alive at the step before enters.
         steps.lay_out(&assigned, 2..4);
         assert_eq!((steps.n(), steps.count(), steps.alive(0)), (2, 2, 1));
