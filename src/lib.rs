@@ -46,6 +46,7 @@
 //! | `engine` | [`Engine`]: batch, shards, threads, one gradient, one update |
 //! | `stream` | [`Stream`]: step by step |
 //! | [`reference`](mod@reference) | the equations as plain loops, nothing shared: the oracle of every test |
+//! | [`notebook`] | the notebook this crate grew from, function by function under its own names |
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
 //! | [`sample`] | choosing tokens |
 //! | [`model`] | the model file |
@@ -70,6 +71,7 @@ mod machine;
 mod measure;
 pub mod model;
 mod network;
+pub mod notebook;
 pub mod optim;
 mod parameters;
 mod partition;
