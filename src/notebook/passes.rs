@@ -197,10 +197,16 @@ pub fn compute_cost<T: Scalar>(
             expected: "[N, T, n_y] with N and T at least 1".into(),
         });
     }
-    let mut sum = 0.0;
-    Zip::from(targets).and(outputs).for_each(|target, output| {
-        sum -= target.as_f64() * output.as_f64().clamp(CLIP, 1.0 - CLIP).ln();
-    });
+    // With what each addition rounds away carried to the next (Kahan 1965), so that no digit depends on the order.
+    let (sum, _) = Zip::from(targets).and(outputs).fold(
+        (0.0, 0.0),
+        |(sum, lost): (f64, f64), target, output| {
+            let log = output.as_f64().clamp(CLIP, 1.0 - CLIP).ln();
+            let term = -target.as_f64() * log - lost;
+            let next = sum + term;
+            (next, (next - sum) - term)
+        },
+    );
     Ok(sum / (n * t) as f64)
 }
 
