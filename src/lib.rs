@@ -132,7 +132,11 @@ pub mod internal {
         }
 
         /// Logits `u [rows, n_y]` become the gradients of their cross-entropy with `classes [rows, 1]`; `rows` counts from 0.
-        pub fn cross_entropy<T: Scalar>(u: &mut [T], classes: &Array2<u32>, rows: &[usize]) -> Metrics {
+        pub fn cross_entropy<T: Scalar>(
+            u: &mut [T],
+            classes: &Array2<u32>,
+            rows: &[usize],
+        ) -> Metrics {
             let step = LossStep {
                 answers: &Targets::from(classes).into(),
                 rows,

@@ -445,6 +445,37 @@ fn section_1_3_forward_layer_by_layer() {
     }
 }
 
+/// The notebook's biases are zero; here they are not, and sizes of one are among the shapes.
+#[test]
+fn section_1_3_forward_with_biases() {
+    for [n, t, n_x, n_h, n_y] in [[3, 4, 2, 5, 6], [1, 1, 1, 1, 1], [2, 3, 1, 4, 2]] {
+        let mut p = initialize_rnn_parameters::<f64>(n_x, n_h, n_y, 3).unwrap();
+        for bias in [BH, BY] {
+            let values = p.get_mut(bias).iter_mut().enumerate();
+            values.for_each(|(i, b)| *b = 0.3 - 0.2 * i as f64);
+        }
+        let x = Array3::from_shape_fn((n, t, n_x), |(n, t, i)| {
+            (n as f64 - t as f64) / (i + 1) as f64
+        });
+        let (y, caches) = forward(&x, &p).unwrap();
+        assert_close("h", &Tanh.forward(&caches.zs), &caches.hs);
+        let mut h_prev = Array2::zeros((n, n_h));
+        for step in 0..t {
+            let x_t = x.slice(s![.., step, ..]);
+            let z = x_t.dot(&p.matrix(WX).t()) + h_prev.dot(&p.matrix(WH).t()) + p.matrix(BH);
+            let h = z.mapv(f64::tanh);
+            let u: Array2<f64> = h.dot(&p.matrix(WY).t()) + p.matrix(BY);
+            let (y_t, h_t, z_t) = rnn_layer(&x_t, &h_prev, &p).unwrap();
+            assert_close("z_t", &z_t, &z);
+            assert_close("zs", &caches.zs.slice(s![.., step, ..]).to_owned(), &z);
+            assert_close("h_t", &h_t, &h);
+            assert_close("y_t", &y_t, &softmax(&u));
+            assert_close("yhats", &y.slice(s![.., step, ..]).to_owned(), &y_t);
+            h_prev = h;
+        }
+    }
+}
+
 /// The cost of the probabilities; and, as none of these is clipped, the cross-entropy that training follows.
 #[test]
 fn section_1_4_cost() {

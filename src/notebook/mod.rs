@@ -15,8 +15,8 @@
 //! | `grads['dWx']`, ... | those of the parameters | `grads.matrix(WX)`, ... |
 //!
 //! For readers who come from the notebook, and for the tests that hold its printed figures. The passes are those of
-//! [`Engine`] and [`Stream`], on one thread and in one shard; training of one's own is better done with [`Engine`] or
-//! [`crate::train::Trainer`]. Numbers are drawn from a seed with ChaCha8, not from NumPy's generator, so the notebook's own
+//! [`Engine`](crate::Engine) and [`Stream`](crate::Stream), on one thread and in one shard; training of one's own is better
+//! done with [`Engine`](crate::Engine) or [`Trainer`](crate::train::Trainer). Numbers are drawn from a seed with ChaCha8, not from NumPy's generator, so the notebook's own
 //! weights have to be brought along.
 //!
 //! ```

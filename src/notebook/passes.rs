@@ -170,7 +170,7 @@ pub fn forward<T: Scalar>(
 
 /// The mean over all steps of `-sum_k targets_k log clip(outputs_k, 1e-10, 1 - 1e-10)`, in `f64`; both `[N, T, n_y]`.
 ///
-/// A probability that is less than 1e-10 costs as much as one that is 1e-10. [`train`] returns the cross-entropy without
+/// A probability that is less than 1e-10 costs as much as one that is 1e-10. [`train`](super::train) returns the cross-entropy without
 /// this bound.
 ///
 /// # Errors
