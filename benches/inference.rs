@@ -2,8 +2,8 @@
 
 mod support;
 
-use bptt::measure::Shape;
-use bptt::{Engine, EngineOptions, Init, Rnn, Scalar, Stream};
+use bptt::internal::measure::Shape;
+use bptt::{Cell, Engine, EngineOptions, Init, Network, Scalar, Stream};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
@@ -13,15 +13,17 @@ use rand_chacha::ChaCha8Rng;
 fn streams<T: Scalar>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("inference/stream/{}", T::NAME));
     for (n, name) in [(1, "notebook"), (1, "charlm"), (16, "charlm"), (1, "large")] {
-        let dims = name.parse::<Shape>().unwrap().dims;
-        let rnn = Rnn::<T>::new(dims, Init::Orthogonal, 0).unwrap();
+        let shape: Shape = name.parse().unwrap();
+        let [_, _, n_x, n_h, n_y] = shape.sizes();
+        let architecture = shape.of(Cell::Tanh, 1, true).unwrap().architecture;
+        let network = Network::<T>::new(architecture, Init::Orthogonal, 0).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let ids: Vec<Array2<u32>> = (0..64)
-            .map(|_| Array2::from_shape_simple_fn((n, 1), || rng.random_range(0..dims.n_x as u32)))
+            .map(|_| Array2::from_shape_simple_fn((n, 1), || rng.random_range(0..n_x as u32)))
             .collect();
-        let mut stream = Stream::new(&rnn, n);
+        let mut stream = Stream::new(&network, n);
         let mut ids = ids.iter().cycle();
-        let id = format!("{name} {:?}", [n, 1, dims.n_x, dims.n_h, dims.n_y]);
+        let id = format!("{name} {:?}", [n, 1, n_x, n_h, n_y]);
         group.throughput(Throughput::Elements(n as u64));
         group.bench_function(BenchmarkId::from_parameter(id), |b| {
             b.iter(|| stream.step(ids.next().unwrap()).unwrap()[[0, 0]]);
@@ -35,16 +37,17 @@ fn batches<T: Scalar>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("inference/batch/{}", T::NAME));
     for name in ["notebook", "charlm", "mid"] {
         let shape: Shape = name.parse().unwrap();
-        let rnn = Rnn::<T>::new(shape.dims, Init::Orthogonal, 0).unwrap();
-        let mut engine = Engine::new(shape.dims, EngineOptions::default()).unwrap();
+        let network = Network::<T>::new(shape.architecture, Init::Orthogonal, 0).unwrap();
+        let mut engine = Engine::new(shape.architecture, EngineOptions::default()).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let x = Array3::from_shape_simple_fn((shape.n, shape.t, shape.dims.n_x), || {
-            T::from_f64(rng.random_range(-1.0..1.0))
-        });
+        let x = Array3::from_shape_simple_fn(
+            (shape.n, shape.t, shape.architecture.input.size()),
+            || T::from_f64(rng.random_range(-1.0..1.0)),
+        );
         group.throughput(Throughput::Elements(shape.tokens() as u64));
         let id = format!("{name} {:?}", shape.sizes());
         group.bench_function(BenchmarkId::from_parameter(id), |b| {
-            b.iter(|| engine.predict(rnn.parameters(), &x, None).unwrap());
+            b.iter(|| engine.predict(&network, &x, None).unwrap());
         });
     }
     group.finish();

@@ -26,8 +26,8 @@
 //! ranks here, it is added to that of a network that is given.
 
 use bptt::EngineOptions;
-use bptt::engine::REDUCTION_SEGMENT;
-use bptt::measure::{Shape, Workload, median};
+use bptt::internal::REDUCTION_SEGMENT;
+use bptt::internal::measure::{Shape, Workload, median};
 use bptt::ranks::Reduction;
 use bptt::ranks::mpi::World;
 use serde_json::Value;
@@ -100,7 +100,7 @@ impl Network {
                 shards: ranks,
                 ..EngineOptions::default()
             };
-            let workload = Workload::<f32>::new(shape, options, false, 0);
+            let workload = Workload::<f32>::new(shape, options, 0);
             let mut workload = workload.expect("a workload");
             if ranks > 1 {
                 let joined = workload.join(world.ranks(), Reduction::Ordered);
@@ -298,7 +298,7 @@ fn options() -> Options {
 
 /// What ranks of one thread on this machine take, as a part of what is predicted.
 fn check(launch: Launch, here: Option<Network>, shape: Shape, seconds: f64) -> f64 {
-    let (ranks, bytes) = (launch.ranks(), 4.0 * shape.dims.len() as f64);
+    let (ranks, bytes) = (launch.ranks(), 4.0 * shape.architecture.len() as f64);
     // In turn with what is predicted, and against the roof of each, for a machine's speed may change between the two.
     let mut ratios: Vec<_> = (0..3)
         .map(|_| {
@@ -394,7 +394,7 @@ fn predict(options: &Options, own: f64) {
     let Options { cores, seconds, .. } = *options;
     for &shape in &options.shapes {
         let compute = bench(shape, Launch::Alone, cores, seconds).seconds;
-        let bytes = 4.0 * shape.dims.len() as f64;
+        let bytes = 4.0 * shape.architecture.len() as f64;
         let reduction = |n| network.reduction(n, bytes);
         let rate = shape.tokens() as f64 / compute;
         print!("{shape:<9} {:>6} {rate:>11.0}", shape.n);

@@ -5,8 +5,8 @@
 
 mod support;
 
-use bptt::measure::{Roof, Shape, Workload};
-use bptt::{EngineOptions, Scalar};
+use bptt::internal::measure::{Roof, Shape, Workload};
+use bptt::{Cell, EngineOptions, Scalar};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn steps<T: Scalar>(criterion: &mut Criterion, threads: usize) {
@@ -29,7 +29,8 @@ fn steps<T: Scalar>(criterion: &mut Criterion, threads: usize) {
             }
             let kind = if tokens { " tokens" } else { "" };
             let id = format!("{shape} {:?}{kind}", shape.sizes());
-            let mut workload = Workload::<T>::new(shape, options, tokens, 0).unwrap();
+            let shape = shape.of(Cell::Tanh, 1, tokens).unwrap();
+            let mut workload = Workload::<T>::new(shape, options, 0).unwrap();
             group.throughput(Throughput::Elements(shape.flops() as u64));
             group.bench_function(BenchmarkId::from_parameter(id), |b| {
                 b.iter(|| workload.step().unwrap());

@@ -1,5 +1,5 @@
-//! The notebook this crate grew from, section by section, with the crate's own pieces: prints every
-//! figure the notebook prints, under the same labels, and draws its loss curve.
+//! The notebook this crate grew from, section by section, with [`bptt::notebook`]: prints every figure
+//! the notebook prints, under the same labels, and draws its loss curve.
 //!
 //! ```text
 //! cargo run --release --example notebook [notebook-loss.svg]
@@ -9,10 +9,11 @@
 //! computed here. Arrays look as NumPy prints them, but for rows too long for its lines, which stay
 //! whole. `tests/notebook.rs` checks the same figures.
 
-use bptt::activation::{softmax, tanh, tanh_derivative};
-use bptt::loss::cross_entropy;
-use bptt::optim::gradient_descent_step;
-use bptt::{Batch, Dims, Parameters, Rnn};
+use bptt::notebook::{
+    BH, BY, Losses, RecurrentNeuralNetwork, Tanh, WH, WX, WY, backward, compute_cost, forward,
+    gradient_descent_step, rnn_layer, softmax, train,
+};
+use bptt::{Architecture, Head, Input, Parameters};
 use ndarray::{Array, Array2, Array3, ArrayBase, ArrayD, ArrayViewD, Axis, Data, Dimension, IxDyn};
 use ndarray_npy::NpzReader;
 use plotters::prelude::*;
@@ -37,8 +38,8 @@ fn main() -> Result {
     initialization(&mut fixture)?;
     layer(&mut fixture)?;
     forward_cost_and_backward(&mut fixture)?;
-    let rnn = network_class(&mut fixture)?;
-    one_step(rnn, &mut fixture)?;
+    let network = network_class(&mut fixture)?;
+    one_step(network)?;
     training(&mut fixture, &path)?;
     println!("\nLoss curves: {}", path.display());
     Ok(())
@@ -48,8 +49,8 @@ fn main() -> Result {
 fn activations(fixture: &mut Fixture) -> Result {
     println!("0 - Tanh and softmax\n");
     let x: Array2<f64> = fixture.array("tanh_x")?;
-    println!("act(x) =\n {}", numpy(&tanh(&x)));
-    println!("act.derivative(x) =\n {}", numpy(&tanh_derivative(&x)));
+    println!("act(x) =\n {}", numpy(&Tanh.forward(&x)));
+    println!("act.derivative(x) =\n {}", numpy(&Tanh.derivative(&x)));
 
     // The notebook's input is lost. The logarithm of its printed output serves: softmax(log y) = y.
     let x = fixture.array::<ndarray::Ix2>("softmax_printed")?.ln();
@@ -64,99 +65,84 @@ fn activations(fixture: &mut Fixture) -> Result {
 fn initialization(fixture: &mut Fixture) -> Result {
     println!("\n1.1 - Initialization\n");
     let p = fixture.parameters("init_")?;
-    println!("Wx: {}", numpy(&p.wx()));
-    println!("Wh: {}", numpy(&p.wh()));
-    println!("Wy: {}", numpy(&p.wy()));
+    println!("Wx: {}", numpy(&p.matrix(WX)));
+    println!("Wh: {}", numpy(&p.matrix(WH)));
+    println!("Wy: {}", numpy(&p.matrix(WY)));
     Ok(())
 }
 
 /// One time step of two sequences: `x [2, 3]` and `h_prev [2, 9]` to `y_t [2, 5]`.
 fn layer(fixture: &mut Fixture) -> Result {
     println!("\n1.2 - RNN layer\n");
-    let rnn = Rnn::from_parameters(fixture.parameters("init_")?);
+    let parameters = fixture.parameters("init_")?;
     let x: Array2<f64> = fixture.array("layer_x")?;
     let h_prev: Array2<f64> = fixture.array("layer_h_prev")?;
-    let step = rnn.step(x.view(), h_prev.view())?;
-    println!("y_t.shape: {}", tuple(step.y.shape()));
-    println!("y_t: {}", numpy(&step.y));
+    let (y_t, _h_t, _z_t) = rnn_layer(&x, &h_prev, &parameters)?;
+    println!("y_t.shape: {}", tuple(y_t.shape()));
+    println!("y_t: {}", numpy(&y_t));
     Ok(())
 }
 
 /// Seven sequences of two steps, `[7, 2, 3]`, through forward pass, cross-entropy and gradients.
 fn forward_cost_and_backward(fixture: &mut Fixture) -> Result {
     println!("\n1.3 - RNN forward pass\n");
-    let rnn = Rnn::from_parameters(fixture.parameters("forward_")?);
+    let parameters = fixture.parameters("forward_")?;
     let x: Array3<f64> = fixture.array("forward_x")?;
-    let targets: Array3<f64> = fixture.array("cost_targets")?;
-    let pass = rnn.forward(&x, None)?;
-    let y = pass.probabilities();
+    let (y, caches) = forward(&x, &parameters)?;
     println!("y_pred.shape: {}", tuple(y.shape()));
     println!("y_pred: {}", numpy(&y));
 
     println!("\n1.4 - Compute cost\n");
-    let loss = cross_entropy(pass.logits().view(), &targets)?;
-    println!("loss: {loss}");
+    let targets: Array3<f64> = fixture.array("cost_targets")?;
+    println!("loss: {}", compute_cost(&targets, &y)?);
 
     println!("\n1.5 - Backpropagation\n");
-    let gradients = pass.backward(&targets)?;
-    let dwx = gradients.parameters.wx();
+    let grads = backward(&targets, &parameters, &caches)?;
+    let dwx = grads.matrix(WX);
     println!("grads['dWx'].shape: {}", tuple(dwx.shape()));
     println!("grads['dWx']: {}", numpy(&dwx));
     Ok(())
 }
 
 /// Forward and backward pass of the notebook's class, over inputs `[4, 2, 3]`.
-fn network_class(fixture: &mut Fixture) -> Result<Rnn<f64>> {
+fn network_class(fixture: &mut Fixture) -> Result<RecurrentNeuralNetwork> {
     println!("\n1.6 - Build RNN\n");
-    let rnn = Rnn::from_parameters(fixture.parameters("class_")?);
+    let mut network = RecurrentNeuralNetwork::from_parameters(fixture.parameters("class_")?)?;
     let x: Array3<f64> = fixture.array("class_x")?;
     let targets: Array3<f64> = fixture.array("class_targets")?;
-    let outputs = rnn.predict(&x)?;
+    let outputs = network.forward(&x)?;
     println!("Shape of outputs: {}", tuple(outputs.shape()));
 
-    let gradients = rnn.backward(&Batch::new(&x, &targets))?;
-    let dwx = gradients.parameters.wx();
+    network.backward(&targets)?;
+    let dwx = network.grads.matrix(WX);
     println!("Shape of grads: {}", tuple(dwx.shape()));
     println!("grads['dWx'] = \n{}", numpy(&dwx));
-    Ok(rnn)
+    Ok(network)
 }
 
 /// One step of gradient descent with that network, and all its parameters after it.
-fn one_step(mut rnn: Rnn<f64>, fixture: &mut Fixture) -> Result {
+fn one_step(mut network: RecurrentNeuralNetwork) -> Result {
     println!("\n2 - Training RNN using gradient descent\n");
-    let x: Array3<f64> = fixture.array("class_x")?;
-    let targets: Array3<f64> = fixture.array("class_targets")?;
-    let gradients = rnn.backward(&Batch::new(&x, &targets))?;
-    gradient_descent_step(rnn.parameters_mut(), &gradients.parameters, LEARNING_RATE);
-
-    let p = rnn.parameters();
-    println!("Wx = \n{}", numpy(&p.wx()));
-    println!("Wh = \n{}", numpy(&p.wh()));
-    println!("Wy = \n{}", numpy(&p.wy()));
-    println!("bh = \n{}", numpy(&p.bh().insert_axis(Axis(1))));
-    println!("by = \n{}", numpy(&p.by().insert_axis(Axis(1))));
+    gradient_descent_step(&mut network.parameters, &network.grads, LEARNING_RATE)?;
+    let p = network.parameters;
+    println!("Wx = \n{}", numpy(&p.matrix(WX)));
+    println!("Wh = \n{}", numpy(&p.matrix(WH)));
+    println!("Wy = \n{}", numpy(&p.matrix(WY)));
+    println!("bh = \n{}", numpy(&p.matrix(BH).t()));
+    println!("by = \n{}", numpy(&p.matrix(BY).t()));
     Ok(())
 }
 
 /// A thousand updates of a network of a hundred hidden units on ten sequences of fifty steps.
 fn training(fixture: &mut Fixture, path: &Path) -> Result {
     println!();
-    let mut rnn = Rnn::from_parameters(fixture.parameters("training_")?);
+    let mut network = RecurrentNeuralNetwork::from_parameters(fixture.parameters("training_")?)?;
     let x: Array3<f64> = fixture.array("training_x")?;
     let targets: Array3<f64> = fixture.array("training_targets")?;
-    let (mut swapped, mut losses) = (Vec::new(), Vec::new());
-    for i in 0..ITERATIONS {
-        let pass = rnn.forward(&x, None)?;
-        let cost = swapped_cost(&pass.probabilities(), &targets);
-        let loss = pass.loss(&targets)?;
-        swapped.push((i as f64, cost));
-        losses.push((i as f64, loss));
-        if i % 100 == 0 {
-            println!("Iteration {i}: Loss = {cost}");
-            println!("    true cross-entropy: {loss}");
-        }
-        let gradients = pass.backward(&targets)?;
-        gradient_descent_step(rnn.parameters_mut(), &gradients.parameters, LEARNING_RATE);
+    let losses = train(&mut network, &x, &targets, LEARNING_RATE, ITERATIONS)?;
+    for i in (0..ITERATIONS).step_by(100) {
+        println!("Iteration {i}: Loss = {}", losses.printed[i]);
+        println!("    true cross-entropy: {}", losses.cross_entropy[i]);
     }
     println!(
         "\nLoss is the notebook's: its cost with outputs and targets swapped. The descent follows\n\
@@ -164,20 +150,17 @@ fn training(fixture: &mut Fixture, path: &Path) -> Result {
          so that from iteration 100 on a loss agrees with the notebook's to about 1e-6."
     );
 
-    let curves = [
-        ("as the notebook plots it (swapped)", BLUE, swapped),
-        ("cross-entropy", RED, losses),
-    ];
-    draw(path, curves)
+    draw(path, &losses)
 }
 
-/// A name, a colour and points `(iteration, loss)`.
-type Curve = (&'static str, RGBColor, Vec<(f64, f64)>);
-
-/// The curves as an SVG.
-fn draw(path: &Path, curves: [Curve; 2]) -> Result {
-    let losses = curves.iter().flat_map(|(_, _, points)| points);
-    let top = losses.fold(0.0, |top: f64, &(_, loss)| top.max(loss));
+/// Both curves as an SVG.
+fn draw(path: &Path, losses: &Losses) -> Result {
+    let Losses {
+        printed,
+        cross_entropy,
+    } = losses;
+    let top = printed.iter().chain(cross_entropy).copied();
+    let top = 1.05 * top.fold(0.0, f64::max);
     let area = SVGBackend::new(path, (900, 560)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -185,10 +168,14 @@ fn draw(path: &Path, curves: [Curve; 2]) -> Result {
         .margin(14)
         .x_label_area_size(48)
         .y_label_area_size(72)
-        .build_cartesian_2d(0.0..ITERATIONS as f64, 0.0..1.05 * top)?;
+        .build_cartesian_2d(0.0..ITERATIONS as f64, 0.0..top)?;
     let mut mesh = chart.configure_mesh();
     mesh.x_desc("iteration").y_desc("loss").draw()?;
-    for (name, colour, points) in curves {
+    for (name, colour, curve) in [
+        ("as the notebook plots it (swapped)", BLUE, printed),
+        ("cross-entropy", RED, cross_entropy),
+    ] {
+        let points = (0..).map(f64::from).zip(curve.iter().copied());
         chart
             .draw_series(LineSeries::new(points, colour))?
             .label(name)
@@ -198,19 +185,6 @@ fn draw(path: &Path, curves: [Curve; 2]) -> Result {
     legend.legend_area_size(32).border_style(BLACK).draw()?;
     area.present()?;
     Ok(())
-}
-
-/// What the notebook's `train` calls the loss: its `compute_cost` with outputs and targets swapped,
-///
-/// ```text
-/// -1/(N T) sum_{n,t} sum_k y_k log clip(target_k, 1e-10, 1 - 1e-10)
-/// ```
-///
-/// which is 23.03 times the mean probability of wrong classes. `y` and `targets` are `[N, T, n_y]`.
-fn swapped_cost(y: &Array3<f64>, targets: &Array3<f64>) -> f64 {
-    let log = targets.mapv(|target| target.clamp(1e-10, 1.0 - 1e-10).ln());
-    let steps = (y * log).sum_axis(Axis(2));
-    -steps.sum() / steps.len() as f64
 }
 
 /// The arrays that `tests/fixtures/notebook.py` wrote.
@@ -239,7 +213,8 @@ impl Fixture {
         }
         let [n_h, n_x] = shapes[0];
         let [n_y, _] = shapes[2];
-        Ok(Parameters::from_vec(Dims::new(n_x, n_h, n_y)?, data)?)
+        let architecture = Architecture::new(Input::Features(n_x), n_h, Head::softmax(n_y));
+        Ok(Parameters::from_vec(architecture, data)?)
     }
 }
 

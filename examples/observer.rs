@@ -9,12 +9,11 @@
 
 use bptt::data::{Corpus, Loader, Vocabulary};
 use bptt::model::About;
-use bptt::optim::OptimizerOptions;
 use bptt::train::tensorboard::TensorBoard;
 use bptt::train::{
     Checkpoints, Control, Observer, Report, StepReport, StopReason, TrainOptions, Trainer,
 };
-use bptt::{Dims, EngineOptions, Error, Init, Result, Rnn, Scalar};
+use bptt::{Architecture, Error, Head, Init, Input, Network, Result, Scalar};
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<()> {
@@ -55,7 +54,7 @@ impl<T: Scalar> Observer<T> for GoodEnough {
 
     /// Now and then. All of the run can be looked at: its weights, its history, its engine.
     fn report(&mut self, run: &Trainer<T>, report: &Report, _best: bool) -> Result<()> {
-        assert!(run.rnn().parameters().norm().is_finite());
+        assert!(run.network().parameters().norm().is_finite());
         self.reports.push((report.step, report.train_loss));
         Ok(())
     }
@@ -72,13 +71,11 @@ pub fn train(folder: &Path) -> Result<(GoodEnough, StopReason)> {
     let text = "one for sorrow, two for joy, three for a girl, four for a boy;\n".repeat(20);
     let vocabulary = Vocabulary::of_chars(&text);
     let corpus = Corpus::from_text(&text, &vocabulary)?;
-    let dims = Dims::new(vocabulary.len(), 32, vocabulary.len())?;
+    let symbols = vocabulary.len();
+    let architecture = Architecture::new(Input::Tokens(symbols), 32, Head::softmax(symbols));
     let mut run = Trainer::new(
-        Rnn::<f32>::new(dims, Init::Orthogonal, 0)?,
+        Network::<f32>::new(architecture, Init::Orthogonal, 0)?,
         Loader::text(corpus, 8, 32)?,
-        None,
-        EngineOptions::default(),
-        OptimizerOptions::default(),
         TrainOptions {
             steps: 2000,
             lr: 0.01,
@@ -94,7 +91,6 @@ pub fn train(folder: &Path) -> Result<(GoodEnough, StopReason)> {
     std::fs::create_dir_all(folder)?;
     let about = About {
         vocabulary: Some(vocabulary),
-        tokens: Some(true),
         ..About::default()
     };
     let saved = Checkpoints::new(folder, about); // `saved.restore(&mut run)?` would go on from it

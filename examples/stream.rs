@@ -8,34 +8,31 @@
 //! expects next.
 
 use bptt::data::{Corpus, Loader, Vocabulary};
-use bptt::optim::OptimizerOptions;
 use bptt::train::{TrainOptions, Trainer};
-use bptt::{Dims, EngineOptions, Init, Result, Rnn, Stream};
+use bptt::{Architecture, Head, Init, Input, Network, Result, Stream};
 use ndarray::Array2;
 
 const LINE: &str = "pack my box with five dozen jugs\n";
 
 fn main() -> Result<()> {
-    let (rnn, vocabulary) = learn()?;
+    let (network, vocabulary) = learn()?;
     println!("read  expected next");
-    for (read, expected, probability) in follow(&rnn, &vocabulary, LINE)? {
+    for (read, expected, probability) in follow(&network, &vocabulary, LINE)? {
         println!("{read:<5?} {expected:?} ({:.0} %)", 100.0 * probability);
     }
     Ok(())
 }
 
 /// A network of the line.
-pub fn learn() -> Result<(Rnn<f32>, Vocabulary)> {
+pub fn learn() -> Result<(Network<f32>, Vocabulary)> {
     let text = LINE.repeat(40);
     let vocabulary = Vocabulary::of_chars(&text);
     let corpus = Corpus::from_text(&text, &vocabulary)?;
-    let dims = Dims::new(vocabulary.len(), 32, vocabulary.len())?;
+    let symbols = vocabulary.len();
+    let architecture = Architecture::new(Input::Tokens(symbols), 32, Head::softmax(symbols));
     let mut run = Trainer::new(
-        Rnn::new(dims, Init::Orthogonal, 0)?,
+        Network::new(architecture, Init::Orthogonal, 0)?,
         Loader::text(corpus, 8, 33)?,
-        None,
-        EngineOptions::default(),
-        OptimizerOptions::default(),
         TrainOptions {
             steps: 200,
             lr: 0.01,
@@ -43,16 +40,16 @@ pub fn learn() -> Result<(Rnn<f32>, Vocabulary)> {
         },
     )?;
     run.run(&mut ())?;
-    Ok((run.rnn().clone(), vocabulary))
+    Ok((run.network().clone(), vocabulary))
 }
 
 /// For each character of `text`: it, the one that is likeliest to follow, and how likely that is.
 pub fn follow(
-    rnn: &Rnn<f32>,
+    network: &Network<f32>,
     vocabulary: &Vocabulary,
     text: &str,
 ) -> Result<Vec<(char, char, f32)>> {
-    let mut stream = Stream::new(rnn, 1); // one sequence; several run side by side at little more
+    let mut stream = Stream::new(network, 1); // one sequence; several run side by side at little more
     let mut guesses = Vec::new();
     for (id, read) in vocabulary
         .encode(text.as_bytes())?

@@ -9,9 +9,11 @@
 //! [`Trainer`], which owns a set, shuffles it, and keeps the weights that validated best.
 
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
-use bptt::optim::{Clip, Optimizer, OptimizerOptions, Update};
+use bptt::optim::{Clip, Optimizer, OptimizerOptions};
 use bptt::train::{TrainOptions, Trainer};
-use bptt::{Batch, Dims, Engine, EngineOptions, Init, Inputs, Result, Rnn, Targets};
+use bptt::{
+    Architecture, Batch, Engine, EngineOptions, Head, Init, Input, Inputs, Network, Result, Targets,
+};
 use ndarray::{Array2, Array3, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -33,6 +35,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// One layer of tanh: one feature in, two classes out.
+fn architecture() -> Architecture {
+    Architecture::new(Input::Features(1), SIZES.2, Head::softmax(2))
+}
+
 /// Inputs `[N, T, 1]` between -1 and 1, and classes `[N, T]`.
 pub fn task() -> (Array3<f32>, Array2<u32>) {
     let (n, t, _) = SIZES;
@@ -47,10 +54,17 @@ pub fn task() -> (Array3<f32>, Array2<u32>) {
 
 /// Forty times through the arrays; returns how much of them it then gets right.
 pub fn own_loop(inputs: &Array3<f32>, targets: &Array2<u32>) -> Result<f64> {
-    let (n, _, n_h) = SIZES;
-    let mut rnn = Rnn::<f32>::new(Dims::new(1, n_h, 2)?, Init::Orthogonal, 0)?;
-    let mut engine = Engine::new(rnn.dims(), EngineOptions::default())?;
-    let mut adam = Optimizer::new(rnn.dims(), OptimizerOptions::default())?;
+    let n = inputs.dim().0;
+    let mut network = Network::<f32>::new(architecture(), Init::Orthogonal, 0)?;
+    let mut engine = Engine::new(architecture(), EngineOptions::default())?;
+    let options = OptimizerOptions {
+        clip: Clip {
+            norm: Some(1.0),
+            value: None,
+        },
+        ..OptimizerOptions::default() // Adam
+    };
+    let mut adam = Optimizer::new(architecture(), options)?;
     for _ in 0..40 {
         for begin in (0..n).step_by(BATCH) {
             // Any views will do: a slice of a larger array, a transposed one, every second sequence.
@@ -59,20 +73,12 @@ pub fn own_loop(inputs: &Array3<f32>, targets: &Array2<u32>) -> Result<f64> {
                 Inputs::Dense(inputs.slice(s![rows.clone(), .., ..])),
                 Targets::Classes(targets.slice(s![rows, ..])),
             );
-            let found = engine.gradient(rnn.parameters(), &batch, None)?;
-            let update = Update {
-                lr: 0.01,
-                norm: found.norm,
-                clip: Clip {
-                    norm: Some(1.0),
-                    value: None,
-                },
-            };
-            adam.step(rnn.parameters_mut(), engine.gradients(), update);
+            engine.gradient(&network, &batch)?;
+            engine.update(&mut network, &mut adam, 0.01);
         }
     }
-    let tally = engine.evaluate(rnn.parameters(), &Batch::new(inputs, targets), None)?;
-    Ok(tally.accuracy())
+    let metrics = engine.evaluate(&network, &Batch::new(inputs, targets), None)?;
+    Ok(metrics.accuracy())
 }
 
 /// The same by [`Trainer`], with a quarter of the sequences kept apart; returns how much of those it gets right.
@@ -83,25 +89,20 @@ pub fn with_trainer(inputs: Array3<f32>, targets: Array2<u32>) -> Result<f64> {
         Padding::default(),
     )?;
     let (train, valid) = set.split(0.25, 0)?;
-    let (n_x, n_y) = set.dims();
-    let rnn = Rnn::<f32>::new(Dims::new(n_x, SIZES.2, n_y)?, Init::Orthogonal, 0)?;
     let mut run = Trainer::new(
-        rnn,
+        Network::<f32>::new(architecture(), Init::Orthogonal, 0)?,
         Loader::sequences(train, BATCH, None, 0)?,
-        Some(Loader::evaluation_sequences(valid.clone())?),
-        EngineOptions::default(),
-        OptimizerOptions::default(),
         TrainOptions {
             steps: 300,
             lr: 0.01,
             report_every: 50,
             ..TrainOptions::default()
         },
-    )?;
+    )?
+    .with_validation(Loader::evaluation_sequences(valid.clone())?);
     run.run(&mut ())?;
-    let best = Rnn::from_parameters(run.best().clone());
-    let mut engine = Engine::new(best.dims(), EngineOptions::default())?;
+    let best = Network::from_parameters(run.best().clone());
+    let mut engine = Engine::new(best.architecture(), EngineOptions::default())?;
     let batch = valid.batch().expect("a set in memory");
-    let tally = engine.evaluate(best.parameters(), &batch, None)?;
-    Ok(tally.accuracy())
+    Ok(engine.evaluate(&best, &batch, None)?.accuracy())
 }

@@ -1,15 +1,16 @@
-//! Sequences of different lengths in one batch: padded to the longest, and masked.
+//! Sequences of different lengths in one batch: padded to the longest, which costs nothing.
 //!
 //! ```text
 //! cargo run --release --example variable_lengths
 //! ```
 //!
-//! The steps beyond a sequence's end do not count: neither in the loss, which is the mean over the steps that do, nor in
-//! the gradient. The same mask makes a many-to-one task, in which only the last step of each sequence counts. Here a
-//! network reads strings of the letters `a` and `b`, of 3 to 12 letters, and says at the end whether there were more `a`.
+//! Lengths say where each sequence ends: what follows is never computed, and counts neither in the loss, which is the mean
+//! over the steps that there are, nor in the gradient. A mask says which steps count: in a many-to-one task only the last of
+//! each sequence. Here a network reads strings of the letters `a` and `b`, of 3 to 12 letters, and says at the end whether
+//! there were more `a`.
 
-use bptt::optim::{Clip, Optimizer, OptimizerOptions, Update};
-use bptt::{Batch, Dims, Engine, EngineOptions, Init, Result, Rnn};
+use bptt::optim::{Optimizer, OptimizerOptions};
+use bptt::{Architecture, Batch, Engine, EngineOptions, Head, Init, Input, Network, Result};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -56,9 +57,11 @@ impl Strings {
         }
     }
 
-    /// True within each sequence.
-    pub fn within(&self) -> Array2<bool> {
-        Array2::from_shape_fn(self.ids.dim(), |(i, t)| t < self.lengths[i])
+    /// As a batch in which the steps of `mask` count.
+    fn asked_at<'a>(&'a self, mask: &'a Array2<bool>) -> Batch<'a, f32> {
+        Batch::new(&self.ids, &self.answers)
+            .with_lengths(&self.lengths)
+            .with_mask(mask.view())
     }
 
     /// True at the last step of each sequence.
@@ -67,24 +70,29 @@ impl Strings {
     }
 }
 
+/// One layer of tanh that reads two letters and knows two answers.
+fn architecture(units: usize) -> Architecture {
+    Architecture::new(Input::Tokens(2), units, Head::softmax(2))
+}
+
 /// How far the gradient of the whole batch is from that of every sequence by itself, weighted by its steps, as a part of
 /// its norm: rounding.
 pub fn apart(strings: &Strings) -> Result<f64> {
-    let rnn = Rnn::<f64>::new(Dims::new(2, 16, 2)?, Init::Glorot, 1)?;
-    let mut engine = Engine::new(rnn.dims(), EngineOptions::default())?;
-    let within = strings.within();
-    let batch = Batch::new(&strings.ids, &strings.answers).with_mask(within.view());
+    let network = Network::<f64>::new(architecture(16), Init::Glorot, 1)?;
+    let mut engine = Engine::new(network.architecture(), EngineOptions::default())?;
+    let batch = Batch::new(&strings.ids, &strings.answers).with_lengths(&strings.lengths);
     let total = batch.counted() as f64;
-    engine.gradient(rnn.parameters(), &batch, None)?;
+    engine.gradient(&network, &batch)?;
     let together = engine.gradients().clone();
 
     let mut difference = together.clone();
     for (i, &length) in strings.lengths.iter().enumerate() {
         let row = |array: &Array2<u32>| array.slice(ndarray::s![i..=i, ..length]).to_owned();
         let (ids, answers) = (row(&strings.ids), row(&strings.answers));
-        let alone = rnn.backward(&Batch::new(&ids, &answers))?.parameters;
+        engine.gradient(&network, &Batch::new(&ids, &answers))?;
+        let alone = engine.gradients().as_slice();
         let weight = length as f64 / total;
-        for (d, g) in difference.as_mut_slice().iter_mut().zip(alone.as_slice()) {
+        for (d, g) in difference.as_mut_slice().iter_mut().zip(alone) {
             *d -= weight * g;
         }
     }
@@ -93,25 +101,17 @@ pub fn apart(strings: &Strings) -> Result<f64> {
 
 /// Learns to answer at the end of each string; returns how often it is right on strings it never saw.
 pub fn learn(strings: &Strings) -> Result<f64> {
-    let mut rnn = Rnn::<f32>::new(Dims::new(2, 24, 2)?, Init::Orthogonal, 0)?;
-    let mut engine = Engine::new(rnn.dims(), EngineOptions::default())?;
-    let mut adam = Optimizer::new(rnn.dims(), OptimizerOptions::default())?;
+    let mut network = Network::<f32>::new(architecture(24), Init::Orthogonal, 0)?;
+    let mut engine = Engine::new(network.architecture(), EngineOptions::default())?;
+    let mut adam = Optimizer::new(network.architecture(), OptimizerOptions::default())?;
     let last = strings.last();
-    let batch = Batch::new(&strings.ids, &strings.answers).with_mask(last.view());
+    let batch = strings.asked_at(&last);
     for _ in 0..300 {
-        let found = engine.gradient(rnn.parameters(), &batch, None)?;
-        let update = Update {
-            lr: 0.01,
-            norm: found.norm,
-            clip: Clip {
-                norm: Some(1.0),
-                value: None,
-            },
-        };
-        adam.step(rnn.parameters_mut(), engine.gradients(), update);
+        engine.gradient(&network, &batch)?;
+        engine.update(&mut network, &mut adam, 0.01);
     }
     let unseen = Strings::draw(400, 1);
     let last = unseen.last();
-    let batch = Batch::new(&unseen.ids, &unseen.answers).with_mask(last.view());
-    Ok(engine.evaluate(rnn.parameters(), &batch, None)?.accuracy())
+    let metrics = engine.evaluate(&network, &unseen.asked_at(&last), None)?;
+    Ok(metrics.accuracy())
 }

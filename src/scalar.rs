@@ -4,6 +4,7 @@ use crate::cells::{Cell, CellMath, elman};
 use crate::heads::Metrics;
 use crate::heads::cross_entropy::{self, LossStep};
 use crate::kernels::blas::Blas;
+use crate::kernels::exp;
 use crate::kernels::number::Number;
 use crate::kernels::packed::{self, Out, Source, Start};
 use crate::kernels::rows::{self, Rows};
@@ -25,6 +26,8 @@ pub trait Scalar: Number + Blas {
     #[doc(hidden)]
     fn sum_rows(level: Level, rows: Rows<'_, Self>, sums: &mut [Self]);
     #[doc(hidden)]
+    fn tanh_in_place(level: Level, x: &mut [Self]);
+    #[doc(hidden)]
     fn softmax(level: Level, u: &mut [Self], n: usize);
     #[doc(hidden)]
     fn cross_entropy(level: Level, u: &mut [Self], step: LossStep<'_, '_, Self>) -> Metrics;
@@ -40,6 +43,9 @@ macro_rules! scalar {
             }
             fn sum_rows(level: Level, rows: Rows<'_, $t>, sums: &mut [$t]) {
                 rows::sum_rows(level, rows, sums);
+            }
+            fn tanh_in_place(level: Level, x: &mut [$t]) {
+                exp::tanh_at(level, x);
             }
             fn softmax(level: Level, u: &mut [$t], n: usize) {
                 softmax::softmax_at(level, u, n);

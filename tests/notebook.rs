@@ -6,11 +6,12 @@
 //! than its text says. Names in the fixture are `section_array`; a gradient has a `d` before its
 //! parameter's name, as in `backward_dwx`.
 
-use bptt::activation::{softmax, tanh, tanh_derivative};
-use bptt::init::initialize;
-use bptt::loss::cross_entropy;
-use bptt::optim::gradient_descent_step;
-use bptt::{Batch, Dims, Engine, EngineOptions, Init, Parameters, Rnn, reference};
+use bptt::notebook::{
+    BH, BY, Losses, RecurrentNeuralNetwork, Tanh, WH, WX, WY, backward, compute_cost, forward,
+    generate_one_hot_targets, gradient_descent_step, initialize_rnn_parameters, rnn_layer, softmax,
+    train,
+};
+use bptt::{Architecture, Cell, Head, Input, Parameters};
 use ndarray::{Array, Array2, Array3, ArrayD, Axis, Dimension, Ix0, s};
 use ndarray_npy::NpzReader;
 use std::fs::File;
@@ -63,7 +64,7 @@ const SOFTMAX: &str = "
     0.39110427  0.27540117  0.05782917  0.19338811  0.08227728
     0.10790932  0.17883443  0.21565153  0.24922814  0.24837658
 ";
-const WX: &str = "
+const PRINTED_WX: &str = "
     0.66313622  -0.24974851  -0.21562521
     -0.43803761  0.35330119  -0.93959924
     0.71231642  -0.31076142  0.13024717
@@ -74,7 +75,7 @@ const WX: &str = "
     0.4673315  0.36807287  0.20514245
     0.3677729  -0.27913073  -0.05016972
 ";
-const WH: &str = "
+const PRINTED_WH: &str = "
     -0.31192314  -0.08929603  0.17678516  -0.23055358  -0.13225118
     -0.22905757  -0.28173521  -0.22374871  -0.00422153
     -0.37243678  0.07813857  0.55326739  0.24734805  -0.06394518
@@ -94,7 +95,7 @@ const WH: &str = "
     0.23267734  -0.14904285  0.40816923  0.13449721  0.19785951
     -0.36497062  0.05646081  0.24685215  -0.3179002
 ";
-const WY: &str = "
+const PRINTED_WY: &str = "
     -0.70434796  0.08628998  -3.63292695  0.83383337  2.23873064
     -2.27406543  0.92745748  -3.47197556  -0.10237869
     -4.27493183  2.96699237  1.08184913  -0.06513034  -2.05088487
@@ -242,14 +243,19 @@ impl Fixture {
     fn parameters(&mut self, prefix: &str) -> Parameters<f64> {
         let [wx, wh, wy, bh, by] = ["wx", "wh", "wy", "bh", "by"]
             .map(|name| self.array::<ndarray::IxDyn>(&format!("{prefix}{name}")));
-        let dims = Dims::new(wx.shape()[1], wx.shape()[0], wy.shape()[0]).unwrap();
-        assert_eq!(wh.shape(), [dims.n_h, dims.n_h]);
-        assert_eq!(wy.shape(), [dims.n_y, dims.n_h]);
-        assert_eq!(bh.shape(), [dims.n_h, 1]);
-        assert_eq!(by.shape(), [dims.n_y, 1]);
+        let (n_x, n_h, n_y) = (wx.shape()[1], wx.shape()[0], wy.shape()[0]);
+        assert_eq!(wh.shape(), [n_h, n_h]);
+        assert_eq!(wy.shape(), [n_y, n_h]);
+        assert_eq!(bh.shape(), [n_h, 1]);
+        assert_eq!(by.shape(), [n_y, 1]);
         let data = [wx, wh, wy, bh, by].iter().flatten().copied().collect();
-        Parameters::from_vec(dims, data).unwrap()
+        Parameters::from_vec(architecture(n_x, n_h, n_y), data).unwrap()
     }
+}
+
+/// One layer of tanh that reads features, and a softmax.
+fn architecture(n_x: usize, n_h: usize, n_y: usize) -> Architecture {
+    Architecture::new(Input::Features(n_x), n_h, Head::softmax(n_y))
 }
 
 /// Each number within half a unit in the last printed digit; NaN fails, and so does one number more
@@ -293,58 +299,33 @@ fn assert_close<D: Dimension>(what: &str, found: &Array<f64, D>, expected: &Arra
 
 /// [`assert_close`] for each of the five by its name.
 fn assert_all_close(what: &str, found: &Parameters<f64>, expected: &Parameters<f64>) {
-    assert_eq!(found.dims(), expected.dims(), "{what}");
-    for ((name, shape, found), (_, _, expected)) in found.iter().zip(expected.iter()) {
+    assert_eq!(found.architecture(), expected.architecture(), "{what}");
+    for ((tensor, found), (_, expected)) in found.iter().zip(expected.iter()) {
+        let (name, shape) = (tensor.which, tensor.shape());
         let array = |slice: &[f64]| ArrayD::from_shape_vec(shape.clone(), slice.to_vec()).unwrap();
         assert_close(&format!("{what} {name}"), &array(found), &array(expected));
     }
 }
 
-/// The gradients of the mean loss by every way the crate has to them.
+/// The gradients by the function and by the class.
 fn gradients(
     p: &Parameters<f64>,
     x: &Array3<f64>,
     targets: &Array3<f64>,
-) -> Vec<(String, Parameters<f64>)> {
-    let batch = Batch::new(x, targets);
-    let by_rnn = Rnn::from_parameters(p.clone()).backward(&batch).unwrap();
-    let mut all = vec![("Rnn".to_string(), by_rnn.parameters)];
-    for shards in [1, 2] {
-        let mut engine = engine(p.dims(), shards);
-        engine.gradient(p, &batch, None).unwrap();
-        all.push((
-            format!("Engine of {shards} shards"),
-            engine.gradients().clone(),
-        ));
-    }
-    let (n, t, _) = x.dim();
-    let h0 = Array2::zeros((n, p.dims().n_h));
-    let mask = Array2::from_elem((n, t), true);
-    let f = reference::forward(p, x.view(), h0.view());
-    let (by_loops, _) =
-        reference::backward(p, x.view(), h0.view(), &f, targets.view(), mask.view());
-    all.push(("reference".to_string(), by_loops));
-    all
-}
-
-fn engine(dims: Dims, shards: usize) -> Engine<f64> {
-    let threads = shards;
-    Engine::new(
-        dims,
-        EngineOptions {
-            threads,
-            shards,
-            ..EngineOptions::default()
-        },
-    )
-    .unwrap()
+) -> [(&'static str, Parameters<f64>); 2] {
+    let (_, caches) = forward(x, p).unwrap();
+    let by_function = backward(targets, p, &caches).unwrap();
+    let mut network = RecurrentNeuralNetwork::from_parameters(p.clone()).unwrap();
+    network.forward(x).unwrap();
+    network.backward(targets).unwrap();
+    [("backward", by_function), ("class", network.grads)]
 }
 
 #[test]
 fn section_0_tanh_and_its_derivative() {
     let mut fixture = Fixture::open();
     let x: Array2<f64> = fixture.array("tanh_x");
-    let (act, derivative) = (tanh(&x), tanh_derivative(&x));
+    let (act, derivative) = (Tanh.forward(&x), Tanh.derivative(&x));
     assert_printed("act(x)", &act, TANH);
     assert_printed("act.derivative(x)", &derivative, TANH_DERIVATIVE);
     assert_close("act(x)", &act, &fixture.array("tanh_act"));
@@ -369,11 +350,11 @@ fn section_0_softmax() {
 #[test]
 fn section_1_1_the_fixture_holds_the_printed_weights() {
     let p = Fixture::open().parameters("init_");
-    assert_eq!(p.dims(), Dims::new(3, 9, 5).unwrap());
-    assert_printed("Wx", &p.wx(), WX);
-    assert_printed("Wh", &p.wh(), WH);
-    assert_printed("Wy", &p.wy(), WY);
-    assert!(p.bh().iter().chain(p.by()).all(|&b| b == 0.0));
+    assert_eq!(p.architecture(), architecture(3, 9, 5));
+    assert_printed("Wx", &p.matrix(WX), PRINTED_WX);
+    assert_printed("Wh", &p.matrix(WH), PRINTED_WH);
+    assert_printed("Wy", &p.matrix(WY), PRINTED_WY);
+    assert!(p.get(BH).iter().chain(p.get(BY)).all(|&b| b == 0.0));
 }
 
 /// The text says N(0, 2/(n+m)) for every weight of a matrix `n` by `m`. So does the crate, for `wy`
@@ -387,14 +368,13 @@ fn section_1_1_the_crate_draws_by_the_text() {
     const FOURTH: f64 = 0.1;
     const SEEDS: u64 = 1000;
 
-    let dims = Dims::new(3, 9, 5).unwrap();
     let mut drawn = [vec![], vec![], vec![]];
     for seed in 0..SEEDS {
-        let p = initialize::<f64>(dims, Init::Glorot, seed).unwrap();
-        for (all, w) in drawn.iter_mut().zip([p.wx(), p.wh(), p.wy()]) {
-            all.extend(w.iter().copied());
+        let p = initialize_rnn_parameters::<f64>(3, 9, 5, seed).unwrap();
+        for (all, w) in drawn.iter_mut().zip([WX, WH, WY]) {
+            all.extend_from_slice(p.get(w));
         }
-        assert!(p.bh().iter().chain(p.by()).all(|&b| b == 0.0));
+        assert!(p.get(BH).iter().chain(p.get(BY)).all(|&b| b == 0.0));
     }
     for (name, all, n_plus_m) in [
         ("wx", &drawn[0], 9 + 3),
@@ -421,63 +401,115 @@ fn section_1_1_the_crate_draws_by_the_text() {
 #[test]
 fn section_1_2_layer() {
     let mut fixture = Fixture::open();
-    let rnn = Rnn::from_parameters(fixture.parameters("init_"));
+    let p = fixture.parameters("init_");
     let (x, h_prev): (Array2<f64>, Array2<f64>) =
         (fixture.array("layer_x"), fixture.array("layer_h_prev"));
-    let step = rnn.step(x.view(), h_prev.view()).unwrap();
-    assert_eq!(step.y.shape(), [2, 5]);
-    assert_printed("y_t", &step.y, LAYER_Y);
-    assert_close("y_t", &step.y, &fixture.array("layer_y"));
-    assert_close("h_t", &step.h, &fixture.array("layer_h"));
-    assert_close("z_t", &step.z, &fixture.array("layer_z"));
+    let (y_t, h_t, z_t) = rnn_layer(&x, &h_prev, &p).unwrap();
+    assert_eq!(y_t.shape(), [2, 5]);
+    assert_printed("y_t", &y_t, LAYER_Y);
+    assert_close("y_t", &y_t, &fixture.array("layer_y"));
+    assert_close("h_t", &h_t, &fixture.array("layer_h"));
+    assert_close("z_t", &z_t, &fixture.array("layer_z"));
 }
 
 #[test]
 fn section_1_3_forward() {
     let mut fixture = Fixture::open();
-    let rnn = Rnn::from_parameters(fixture.parameters("forward_"));
+    let p = fixture.parameters("forward_");
     let x: Array3<f64> = fixture.array("forward_x");
-    let pass = rnn.forward(&x, None).unwrap();
-    let y = pass.probabilities();
+    let (y, caches) = forward(&x, &p).unwrap();
     assert_eq!(y.shape(), [7, 2, 5]);
     assert_printed("y_pred", &y, FORWARD_Y);
     assert_close("y_pred", &y, &fixture.array("forward_y"));
-    assert_close("logits", &pass.logits(), &fixture.array("forward_u"));
-    assert_close("hs", &pass.hidden(), &fixture.array("forward_h"));
-    assert_eq!(rnn.predict(&x).unwrap(), y);
+    assert_close("hs", &caches.hs, &fixture.array("forward_h"));
+    assert_close("zs", &caches.zs, &fixture.array("forward_z"));
+    assert_eq!((&caches.yhats, &caches.inputs), (&y, &x));
 }
 
-/// `forward` is `rnn_layer` after `rnn_layer`; and this way the notebook's `zs` come out too.
+/// `forward` is `rnn_layer` after `rnn_layer`.
 #[test]
 fn section_1_3_forward_layer_by_layer() {
     let mut fixture = Fixture::open();
-    let rnn = Rnn::from_parameters(fixture.parameters("forward_"));
+    let p = fixture.parameters("forward_");
     let x: Array3<f64> = fixture.array("forward_x");
     let [y, h, z]: [Array3<f64>; 3] =
         ["forward_y", "forward_h", "forward_z"].map(|name| fixture.array(name));
     let mut h_prev = Array2::zeros((x.dim().0, 9));
     for t in 0..x.dim().1 {
-        let step = rnn.step(x.slice(s![.., t, ..]), h_prev.view()).unwrap();
+        let (y_t, h_t, z_t) = rnn_layer(&x.slice(s![.., t, ..]), &h_prev, &p).unwrap();
         let at = |all: &Array3<f64>| all.slice(s![.., t, ..]).to_owned();
-        assert_close("yhats", &step.y, &at(&y));
-        assert_close("hs", &step.h, &at(&h));
-        assert_close("zs", &step.z, &at(&z));
-        h_prev = step.h;
+        assert_close("yhats", &y_t, &at(&y));
+        assert_close("hs", &h_t, &at(&h));
+        assert_close("zs", &z_t, &at(&z));
+        h_prev = h_t;
+    }
+}
+
+/// The notebook's biases are zero; here they are not, and sizes of one are among the shapes.
+#[test]
+fn section_1_3_forward_with_biases() {
+    for [n, t, n_x, n_h, n_y] in [[3, 4, 2, 5, 6], [1, 1, 1, 1, 1], [2, 3, 1, 4, 2]] {
+        let mut p = initialize_rnn_parameters::<f64>(n_x, n_h, n_y, 3).unwrap();
+        for bias in [BH, BY] {
+            let values = p.get_mut(bias).iter_mut().enumerate();
+            values.for_each(|(i, b)| *b = 0.3 - 0.2 * i as f64);
+        }
+        let x = Array3::from_shape_fn((n, t, n_x), |(n, t, i)| {
+            (n as f64 - t as f64) / (i + 1) as f64
+        });
+        let (y, caches) = forward(&x, &p).unwrap();
+        assert_close("h", &Tanh.forward(&caches.zs), &caches.hs);
+        let mut h_prev = Array2::zeros((n, n_h));
+        for step in 0..t {
+            let x_t = x.slice(s![.., step, ..]);
+            let z = x_t.dot(&p.matrix(WX).t()) + h_prev.dot(&p.matrix(WH).t()) + p.matrix(BH);
+            let h = z.mapv(f64::tanh);
+            let u: Array2<f64> = h.dot(&p.matrix(WY).t()) + p.matrix(BY);
+            let (y_t, h_t, z_t) = rnn_layer(&x_t, &h_prev, &p).unwrap();
+            assert_close("z_t", &z_t, &z);
+            assert_close("zs", &caches.zs.slice(s![.., step, ..]).to_owned(), &z);
+            assert_close("h_t", &h_t, &h);
+            assert_close("y_t", &y_t, &softmax(&u));
+            assert_close("yhats", &y.slice(s![.., step, ..]).to_owned(), &y_t);
+            h_prev = h;
+        }
+    }
+}
+
+/// The cost of the probabilities; and, as none of these is clipped, the cross-entropy that training follows.
+#[test]
+fn section_1_4_cost() {
+    let mut fixture = Fixture::open();
+    let p = fixture.parameters("forward_");
+    let x: Array3<f64> = fixture.array("forward_x");
+    let targets: Array3<f64> = fixture.array("cost_targets");
+    let by_numpy = fixture.array::<Ix0>("cost_loss").into_scalar();
+    let (y, _) = forward(&x, &p).unwrap();
+    let cost = compute_cost(&targets, &y).unwrap();
+    let mut network = RecurrentNeuralNetwork::from_parameters(p).unwrap();
+    let losses = train(&mut network, &x, &targets, LEARNING_RATE, 1).unwrap();
+    for loss in [cost, losses.cross_entropy[0]] {
+        for expected in [COST, by_numpy] {
+            assert!(is_close(loss, expected, LOSS), "{loss} against {expected}");
+        }
     }
 }
 
 #[test]
-fn section_1_4_cost() {
-    let mut fixture = Fixture::open();
-    let rnn = Rnn::from_parameters(fixture.parameters("forward_"));
-    let x: Array3<f64> = fixture.array("forward_x");
-    let targets: Array3<f64> = fixture.array("cost_targets");
-    let by_numpy = fixture.array::<Ix0>("cost_loss").into_scalar();
-    let logits = rnn.forward(&x, None).unwrap().logits();
-    let loss = cross_entropy(logits.view(), &targets).unwrap();
-    for expected in [COST, by_numpy] {
-        assert!(is_close(loss, expected, LOSS), "{loss} against {expected}");
+fn section_1_4_one_hot_targets() {
+    let (n, t, n_y) = (300, 20, 5);
+    let targets = generate_one_hot_targets::<f64>(n, t, n_y, 123).unwrap();
+    assert_eq!(targets.shape(), [n, t, n_y]);
+    assert!(targets.iter().all(|&y| y == 0.0 || y == 1.0));
+    assert!(targets.sum_axis(Axis(2)).iter().all(|&sum| sum == 1.0));
+    // Binomial: five standard deviations.
+    let expected = (n * t) as f64 / n_y as f64;
+    let deviation = (expected * (1.0 - 1.0 / n_y as f64)).sqrt();
+    for count in targets.sum_axis(Axis(0)).sum_axis(Axis(0)) {
+        assert!((count - expected).abs() <= 5.0 * deviation, "{count}");
     }
+    let other = generate_one_hot_targets::<f64>(n, t, n_y, 124).unwrap();
+    assert_ne!(targets, other);
 }
 
 #[test]
@@ -487,8 +519,8 @@ fn section_1_5_backward() {
     let expected = fixture.parameters("backward_d");
     let (x, targets) = (fixture.array("forward_x"), fixture.array("cost_targets"));
     for (way, found) in gradients(&p, &x, &targets) {
-        assert_eq!(found.wx().shape(), [9, 3]);
-        assert_printed(&format!("{way}: dWx"), &found.wx(), BACKWARD_DWX);
+        assert_eq!(found.matrix(WX).shape(), [9, 3]);
+        assert_printed(&format!("{way}: dWx"), &found.matrix(WX), BACKWARD_DWX);
         assert_all_close(&format!("{way}: d"), &found, &expected);
     }
 }
@@ -499,104 +531,45 @@ fn section_1_6_class_forward_and_backward() {
     let p = fixture.parameters("class_");
     let expected = fixture.parameters("class_d");
     let (x, targets) = (fixture.array("class_x"), fixture.array("class_targets"));
-    let y = Rnn::from_parameters(p.clone()).predict(&x).unwrap();
+    let mut network = RecurrentNeuralNetwork::from_parameters(p.clone()).unwrap();
+    let y = network.forward(&x).unwrap();
     assert_eq!(y.shape(), [4, 2, 5]);
     assert_close("outputs", &y, &fixture.array("class_y"));
     for (way, found) in gradients(&p, &x, &targets) {
-        assert_printed(&format!("{way}: dWx"), &found.wx(), CLASS_DWX);
+        assert_printed(&format!("{way}: dWx"), &found.matrix(WX), CLASS_DWX);
         assert_all_close(&format!("{way}: d"), &found, &expected);
     }
 }
 
 #[test]
+fn section_1_6_class_draws_its_parameters() {
+    let mut network = RecurrentNeuralNetwork::<f64>::new(3, 5, 9, 7).unwrap();
+    let drawn = initialize_rnn_parameters(3, 9, 5, 7).unwrap();
+    assert_eq!(network.parameters, drawn);
+    assert_eq!(network.grads.norm(), 0.0);
+    network.forward(&Array3::ones((1, 2, 3))).unwrap();
+    network.initialize_parameters(8).unwrap();
+    assert_eq!(network, RecurrentNeuralNetwork::new(3, 5, 9, 8).unwrap());
+    assert_ne!(network.parameters, drawn);
+}
+
+#[test]
 fn section_2_one_gradient_descent_step() {
     let mut fixture = Fixture::open();
-    let mut rnn = Rnn::from_parameters(fixture.parameters("class_"));
+    let mut network =
+        RecurrentNeuralNetwork::from_parameters(fixture.parameters("class_")).unwrap();
     let (x, targets): (Array3<f64>, Array3<f64>) =
         (fixture.array("class_x"), fixture.array("class_targets"));
-    let gradients = rnn.backward(&Batch::new(&x, &targets)).unwrap();
-    gradient_descent_step(rnn.parameters_mut(), &gradients.parameters, LEARNING_RATE);
-    let p = rnn.parameters();
-    assert_printed("Wx", &p.wx(), STEPPED_WX);
-    assert_printed("Wh", &p.wh(), STEPPED_WH);
-    assert_printed("Wy", &p.wy(), STEPPED_WY);
-    assert_printed("bh", &p.bh(), STEPPED_BH);
-    assert_printed("by", &p.by(), STEPPED_BY);
-    assert_all_close("stepped", p, &fixture.parameters("stepped_"));
-}
-
-/// What the notebook's `train` calls the loss: its `compute_cost` with outputs and targets swapped,
-///
-/// ```text
-/// -1/(N T) sum_{n,t} sum_k y_k log clip(target_k, 1e-10, 1 - 1e-10)
-/// ```
-///
-/// which is 23.03 times the mean probability of wrong classes. `y` and `targets` are `[N, T, n_y]`.
-fn swapped_cost(y: &Array3<f64>, targets: &Array3<f64>) -> f64 {
-    let log = targets.mapv(|target| target.clamp(1e-10, 1.0 - 1e-10).ln());
-    let steps = (y * log).sum_axis(Axis(2));
-    -steps.sum() / steps.len() as f64
-}
-
-/// The losses of a training run, iteration by iteration.
-#[derive(Default)]
-struct Curves {
-    swapped: Vec<f64>,
-    cross_entropy: Vec<f64>,
-}
-
-/// The training run's batch, and NumPy's curves.
-struct Training {
-    x: Array3<f64>,
-    targets: Array3<f64>,
-    expected: Curves,
-}
-
-impl Training {
-    fn load(fixture: &mut Fixture) -> Self {
-        let mut curve = |name| fixture.array::<ndarray::Ix1>(name).to_vec();
-        let expected = Curves {
-            swapped: curve("training_losses_swapped"),
-            cross_entropy: curve("training_losses"),
-        };
-        assert_eq!(expected.swapped.len(), 1000);
-        assert_eq!(expected.cross_entropy.len(), 1000);
-        Training {
-            x: fixture.array("training_x"),
-            targets: fixture.array("training_targets"),
-            expected,
-        }
-    }
-
-    /// Gradient descent from `p` with [`Rnn`].
-    fn run_rnn(&self, p: Parameters<f64>, iterations: usize) -> Curves {
-        let mut rnn = Rnn::from_parameters(p);
-        let mut curves = Curves::default();
-        for _ in 0..iterations {
-            let pass = rnn.forward(&self.x, None).unwrap();
-            let cost = swapped_cost(&pass.probabilities(), &self.targets);
-            curves.swapped.push(cost);
-            curves.cross_entropy.push(pass.loss(&self.targets).unwrap());
-            let gradients = pass.backward(&self.targets).unwrap();
-            gradient_descent_step(rnn.parameters_mut(), &gradients.parameters, LEARNING_RATE);
-        }
-        curves
-    }
-
-    /// Gradient descent from `p` with an [`Engine`].
-    fn run_engine(&self, mut p: Parameters<f64>, iterations: usize, shards: usize) -> Curves {
-        let mut engine = engine(p.dims(), shards);
-        let batch = Batch::new(&self.x, &self.targets);
-        let mut curves = Curves::default();
-        for _ in 0..iterations {
-            let y = engine.predict(&p, &self.x, None).unwrap();
-            curves.swapped.push(swapped_cost(&y, &self.targets));
-            let found = engine.gradient(&p, &batch, None).unwrap();
-            curves.cross_entropy.push(found.tally.mean_loss());
-            gradient_descent_step(&mut p, engine.gradients(), LEARNING_RATE);
-        }
-        curves
-    }
+    network.forward(&x).unwrap();
+    network.backward(&targets).unwrap();
+    gradient_descent_step(&mut network.parameters, &network.grads, LEARNING_RATE).unwrap();
+    let p = network.parameters;
+    assert_printed("Wx", &p.matrix(WX), STEPPED_WX);
+    assert_printed("Wh", &p.matrix(WH), STEPPED_WH);
+    assert_printed("Wy", &p.matrix(WY), STEPPED_WY);
+    assert_printed("bh", p.get(BH), STEPPED_BH);
+    assert_printed("by", p.get(BY), STEPPED_BY);
+    assert_all_close("stepped", &p, &fixture.parameters("stepped_"));
 }
 
 /// Each of `found` within `tolerance`, absolute, of `expected`, losses `every` so many iterations;
@@ -612,26 +585,41 @@ fn assert_curve(what: &str, found: &[f64], expected: &[f64], every: usize, toler
     }
 }
 
-/// A training run, given as a function from weights and a number of iterations to losses, against
-/// the notebook's: in one piece as closely as chaos allows, then in two pieces, the second from
+/// The training run against the notebook's: in one piece as closely as chaos allows, then in two pieces, the second from
 /// NumPy's weights, closely at every iteration.
-fn check_training(run: impl Fn(&Training, Parameters<f64>, usize) -> Curves) {
+#[test]
+fn section_2_training() {
     let hundredth = |curve: &[f64]| curve.iter().copied().step_by(100).collect::<Vec<_>>();
     let mut fixture = Fixture::open();
-    let training = Training::load(&mut fixture);
-    let Training { expected, .. } = &training;
+    let (x, targets): (Array3<f64>, Array3<f64>) = (
+        fixture.array("training_x"),
+        fixture.array("training_targets"),
+    );
+    let run = |p: Parameters<f64>, iterations: usize| {
+        let mut network = RecurrentNeuralNetwork::from_parameters(p).unwrap();
+        train(&mut network, &x, &targets, LEARNING_RATE, iterations).unwrap()
+    };
+    let mut curve = |name| fixture.array::<ndarray::Ix1>(name).to_vec();
+    let expected = Losses {
+        printed: curve("training_losses_swapped"),
+        cross_entropy: curve("training_losses"),
+    };
+    assert_eq!(
+        (expected.printed.len(), expected.cross_entropy.len()),
+        (1000, 1000)
+    );
 
     // STEP 1: in one piece.
-    let mut found = run(&training, fixture.parameters("training_"), 1000);
-    for expected in [TRAINING_CURVE[0], expected.swapped[0]] {
-        let loss = found.swapped[0];
+    let mut found = run(fixture.parameters("training_"), 1000);
+    for expected in [TRAINING_CURVE[0], expected.printed[0]] {
+        let loss = found.printed[0];
         assert!(is_close(loss, expected, LOSS), "{loss} against {expected}");
     }
     let (loss, first) = (found.cross_entropy[0], expected.cross_entropy[0]);
     assert!(is_close(loss, first, LOSS), "{loss} against {first}");
     for (what, found, expected) in [
-        ("printed", &found.swapped, &TRAINING_CURVE[..]),
-        ("swapped", &found.swapped, &hundredth(&expected.swapped)),
+        ("printed", &found.printed, &TRAINING_CURVE[..]),
+        ("NumPy's", &found.printed, &hundredth(&expected.printed)),
         (
             "cross-entropy",
             &found.cross_entropy,
@@ -642,19 +630,14 @@ fn check_training(run: impl Fn(&Training, Parameters<f64>, usize) -> Curves) {
     }
 
     // STEP 2: from NumPy's weights at `RESUMED_AT`, joined to the iterations before.
-    let rest = run(&training, fixture.parameters("resumed_"), 1000 - RESUMED_AT);
-    found.swapped.truncate(RESUMED_AT);
-    found.swapped.extend(rest.swapped);
+    let rest = run(fixture.parameters("resumed_"), 1000 - RESUMED_AT);
+    found.printed.truncate(RESUMED_AT);
+    found.printed.extend(rest.printed);
     found.cross_entropy.truncate(RESUMED_AT);
     found.cross_entropy.extend(rest.cross_entropy);
-    assert_curve(
-        "printed",
-        &hundredth(&found.swapped),
-        &TRAINING_CURVE,
-        100,
-        CURVE,
-    );
-    assert_curve("swapped", &found.swapped, &expected.swapped, 1, CURVE);
+    let printed = hundredth(&found.printed);
+    assert_curve("printed", &printed, &TRAINING_CURVE, 100, CURVE);
+    assert_curve("NumPy's", &found.printed, &expected.printed, 1, CURVE);
     assert_curve(
         "cross-entropy",
         &found.cross_entropy,
@@ -664,17 +647,133 @@ fn check_training(run: impl Fn(&Training, Parameters<f64>, usize) -> Curves) {
     );
 }
 
+/// `train` is the class's passes and steps, one after the other.
 #[test]
-fn section_2_training_with_rnn() {
-    check_training(|training, p, iterations| training.run_rnn(p, iterations));
+fn section_2_training_is_forward_backward_and_a_step() {
+    let mut fixture = Fixture::open();
+    let (x, targets): (Array3<f64>, Array3<f64>) =
+        (fixture.array("class_x"), fixture.array("class_targets"));
+    let mut trained =
+        RecurrentNeuralNetwork::from_parameters(fixture.parameters("class_")).unwrap();
+    let mut stepped = trained.clone();
+    let losses = train(&mut trained, &x, &targets, LEARNING_RATE, 3).unwrap();
+    for printed in losses.printed {
+        let outputs = stepped.forward(&x).unwrap();
+        let cost = compute_cost(&outputs, &targets).unwrap();
+        assert!(is_close(printed, cost, FULL_PRECISION), "{printed} {cost}");
+        stepped.backward(&targets).unwrap();
+        gradient_descent_step(&mut stepped.parameters, &stepped.grads, LEARNING_RATE).unwrap();
+    }
+    assert_all_close("parameters", &trained.parameters, &stepped.parameters);
+    assert_all_close("grads", &trained.grads, &stepped.grads);
+    assert_eq!(trained.caches, None);
 }
 
 #[test]
-fn section_2_training_with_an_engine_of_one_shard() {
-    check_training(|training, p, iterations| training.run_engine(p, iterations, 1));
+fn single_precision_is_double_precision_rounded() {
+    /// Relative to the largest number of an array: a few roundings of `f32` for each of two steps.
+    const SINGLE: f64 = 1e-5;
+
+    let mut fixture = Fixture::open();
+    let p = fixture.parameters("forward_");
+    let (x, targets): (Array3<f64>, Array3<f64>) =
+        (fixture.array("forward_x"), fixture.array("cost_targets"));
+    let single = |array: &Array3<f64>| array.mapv(|value| value as f32);
+    let (y, caches) = forward(&single(&x), &p.cast::<f32>()).unwrap();
+    let grads = backward(&single(&targets), &p.cast(), &caches).unwrap();
+    let check = |what: &str, found: &[f32], expected: &[f64]| {
+        let largest = expected.iter().fold(0f64, |max, x| max.max(x.abs()));
+        assert_eq!(found.len(), expected.len(), "{what}");
+        for (&found, expected) in found.iter().zip(expected) {
+            let apart = (f64::from(found) - expected).abs();
+            assert!(apart <= SINGLE * largest, "{what}: {found}, {expected}");
+        }
+    };
+    let (expected_y, expected_z): (Array3<f64>, Array3<f64>) =
+        (fixture.array("forward_y"), fixture.array("forward_z"));
+    check("y", y.as_slice().unwrap(), expected_y.as_slice().unwrap());
+    check(
+        "z",
+        caches.zs.as_slice().unwrap(),
+        expected_z.as_slice().unwrap(),
+    );
+    check(
+        "d",
+        grads.as_slice(),
+        fixture.parameters("backward_d").as_slice(),
+    );
 }
 
+/// What does not fit is an error that names it, and no panic.
 #[test]
-fn section_2_training_with_an_engine_of_two_shards() {
-    check_training(|training, p, iterations| training.run_engine(p, iterations, 2));
+fn misfits_are_named() {
+    let p = initialize_rnn_parameters::<f64>(3, 9, 5, 0).unwrap();
+    let (x, y) = (
+        Array3::<f64>::ones((2, 4, 3)),
+        Array3::<f64>::ones((2, 4, 5)),
+    );
+    let (_, caches) = forward(&x, &p).unwrap();
+    let mut network = RecurrentNeuralNetwork::from_parameters(p.clone()).unwrap();
+    let of = |architecture| Parameters::<f64>::zeros(architecture);
+    let deep = of(Architecture {
+        layers: 2,
+        ..architecture(3, 9, 5)
+    });
+    let relu = of(Architecture {
+        cell: Cell::Relu,
+        ..architecture(3, 9, 5)
+    });
+    let tokens = of(Architecture {
+        input: Input::Tokens(3),
+        ..architecture(3, 9, 5)
+    });
+    let empty = of(architecture(3, 0, 5));
+    let mut stepped = p.clone();
+    let matrix = Array2::<f64>::zeros;
+    let errors = [
+        ("n_x", initialize_rnn_parameters::<f64>(0, 9, 5, 0).err()),
+        ("n_y", generate_one_hot_targets::<f64>(1, 1, 0, 0).err()),
+        ("x_t", rnn_layer(&matrix((2, 4)), &matrix((2, 9)), &p).err()),
+        ("x_t", rnn_layer(&matrix((0, 3)), &matrix((0, 9)), &p).err()),
+        (
+            "h_prev",
+            rnn_layer(&matrix((2, 3)), &matrix((1, 9)), &p).err(),
+        ),
+        ("parameters", forward(&x, &deep).err()),
+        ("parameters", forward(&x, &relu).err()),
+        ("parameters", forward(&x, &tokens).err()),
+        ("hidden", forward(&x, &empty).err()),
+        ("inputs", forward(&y, &p).err()),
+        ("inputs", forward(&x.slice(s![.., ..0, ..]), &p).err()),
+        ("outputs", compute_cost(&y, &x).err()),
+        (
+            "targets",
+            compute_cost(&Array3::<f64>::ones((0, 4, 5)), &Array3::ones((0, 4, 5))).err(),
+        ),
+        ("targets", backward(&x, &p, &caches).err()),
+        ("caches", network.backward(&y).err()),
+        (
+            "parameters",
+            RecurrentNeuralNetwork::from_parameters(deep.clone()).err(),
+        ),
+        (
+            "grads",
+            gradient_descent_step(&mut stepped, &deep, 0.1).err(),
+        ),
+        (
+            "learning_rate",
+            gradient_descent_step(&mut stepped, &p, f64::NAN).err(),
+        ),
+        ("inputs", train(&mut network, &y, &y, 0.1, 1).err()),
+        ("targets", train(&mut network, &x, &x, 0.1, 1).err()),
+        (
+            "learning_rate",
+            train(&mut network, &x, &y, f64::INFINITY, 1).err(),
+        ),
+    ];
+    for (i, (name, error)) in errors.into_iter().enumerate() {
+        let message = error.unwrap_or_else(|| panic!("{i}: {name}")).to_string();
+        assert!(message.starts_with(name), "{i}: {name}: {message}");
+    }
+    assert_eq!((&network.parameters, &stepped), (&p, &p));
 }
