@@ -2,62 +2,19 @@
 //!
 //! What `cargo fuzz` found is here too, by the name of what was wrong (`RELIABILITY.md`).
 
+use super::{TURN, most_held};
 use bptt::data::{Sequences, Vocabulary};
 use bptt::model::{About, Model};
 use bptt::train::Checkpoint;
-use bptt::{Dims, Init, Rnn};
-use std::alloc::{GlobalAlloc, Layout, System};
+use bptt::{Architecture, Head, Init, Input, Network};
 use std::io::{Cursor, Write};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use zip::write::SimpleFileOptions;
-
-/// The system's allocator, with a memory for the most that was ever held.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-fn add(bytes: usize) {
-    let held = HELD.fetch_add(bytes, Ordering::SeqCst) + bytes;
-    MOST.fetch_max(held, Ordering::SeqCst);
-}
-
-// SAFETY: every call is handed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        add(layout.size());
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::SeqCst);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        add(size);
-        HELD.fetch_sub(layout.size(), Ordering::SeqCst);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// One at a time, or they would count each other's.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// What `read` returns for a file of so many bytes, with its memory held against them.
 #[track_caller]
 fn within<R>(length: usize, read: impl FnOnce() -> R) -> R {
-    let before = HELD.load(Ordering::SeqCst);
-    MOST.store(before, Ordering::SeqCst);
-    let result = read();
-    let most = MOST.load(Ordering::SeqCst) - before;
+    let (result, most) = most_held(read);
     let limit = 2 * length + (64 << 20);
     assert!(most <= limit, "{most} bytes for a file of {length}");
     result
@@ -270,13 +227,11 @@ fn the_memory_of_a_set_is_known_from_its_headers() {
             let known =
                 within(packed.len(), || Sequences::<f32>::npz_memory(&path, !float)).unwrap();
             assert!(known >= bytes as f64 && known < 40e6);
-            let before = HELD.load(Ordering::SeqCst);
-            MOST.store(before, Ordering::SeqCst);
-            match float {
+            let (_, most) = most_held(|| match float {
                 true => drop(Sequences::<f32>::inputs_only(&path).unwrap()),
                 false => drop(Sequences::<f32>::read_npz(&path).unwrap()),
-            }
-            let most = (MOST.load(Ordering::SeqCst) - before) as f64;
+            });
+            let most = most as f64;
             assert!(
                 most <= known + 1e6,
                 "{most} bytes where {known} were expected: {header}"
@@ -338,13 +293,14 @@ fn sets_and_models_with_any_byte_wrong() {
 fn good_model() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    let rnn = Rnn::<f32>::new(Dims::new(2, 2, 2).unwrap(), Init::Glorot, 0).unwrap();
+    let architecture = Architecture::new(Input::Tokens(2), 2, Head::softmax(2));
+    let network = Network::<f32>::new(architecture, Init::Glorot, 0).unwrap();
     let about = About {
         vocabulary: Some(Vocabulary::of_chars("ab")),
-        tokens: Some(true),
         config: serde_json::json!({ "lr": 0.1 }),
+        foreign: false,
     };
-    Model { rnn, about }.write(&path).unwrap();
+    Model { network, about }.write(&path).unwrap();
     std::fs::read(path).unwrap()
 }
 
@@ -367,7 +323,7 @@ fn models_that_claim_more_than_there_is() {
             "copied",
         );
     }
-    // Two tensors say what the others would have to be: 2^20 hidden units, so 4 TB of recurrent weights.
+    // Three tensors say what the others would have to be: 2^20 hidden units, so 4 TB of recurrent weights.
     let (n, size) = (1 << 20, 4 << 20);
     let [wx, wh, wy, bh, by] = [
         "rnn.weight_ih_l0",
@@ -378,15 +334,64 @@ fn models_that_claim_more_than_there_is() {
     ];
     let header = [
         tensor(wx, &format!("[{n},1]"), 0, size),
-        tensor(wy, &format!("[1,{n}]"), size, 2 * size),
-        tensor(wh, "[1,1]", 2 * size, 2 * size + 4),
-        tensor(bh, "[1]", 2 * size + 4, 2 * size + 8),
-        tensor(by, "[1]", 2 * size + 8, 2 * size + 12),
+        tensor(wh, &format!("[1,{n}]"), size, 2 * size),
+        tensor(wy, &format!("[1,{n}]"), 2 * size, 3 * size),
+        tensor(bh, "[1]", 3 * size, 3 * size + 4),
+        tensor(by, "[1]", 3 * size + 4, 3 * size + 8),
     ];
-    refused(
-        model(&file(&format!("{{{}}}", header.join(",")), 2 * size + 12)),
-        wh,
-    );
+    let header = format!("{{{}}}", header.join(","));
+    refused(model(&file(&header, 3 * size + 8)), wh);
+    // An architecture is stated that no machine could hold, or none that exists; its tensors are those of a small one.
+    let small = [wx, wh, wy, bh, by].map(|name| {
+        (
+            name,
+            if name.contains("bias") {
+                "[1]"
+            } else {
+                "[1,1]"
+            },
+        )
+    });
+    let tensors: Vec<_> = (0..)
+        .zip(small)
+        .map(|(i, (name, shape))| tensor(name, shape, 4 * i, 4 * i + 4))
+        .collect();
+    let stated = |input: &str, cell: &str, hidden: &str, layers: &str, outputs: &str| {
+        let architecture = format!(
+            r#"{{"architecture":{{"input":{{{input}}},"cell":"{cell}","hidden":{hidden},"layers":{layers},"head":{{"outputs":{outputs}}}}}}}"#
+        );
+        let meta = serde_json::Value::from(architecture);
+        let header = format!(
+            r#"{{"__metadata__":{{"bptt":{meta}}},{}}}"#,
+            tensors.join(",")
+        );
+        model(&file(&header, 20))
+    };
+    stated(r#""tokens":1"#, "relu", "1", "1", "1").unwrap();
+    for (input, cell, hidden, layers, outputs) in [
+        (r#""tokens":1"#, "tanh", "16777216", "256", "1"),
+        (r#""features":16777216"#, "tanh", "1", "1", "16777216"),
+        (r#""tokens":1"#, "tanh", "18446744073709551615", "1", "1"),
+        (
+            r#""tokens":18446744073709551615"#,
+            "tanh",
+            "4294967296",
+            "1",
+            "1",
+        ),
+        (r#""tokens":1"#, "tanh", "1", "18446744073709551615", "1"),
+        (r#""tokens":1"#, "tanh", "0", "1", "1"),
+        (r#""tokens":1"#, "tanh", "1", "0", "1"),
+        (r#""tokens":1"#, "tanh", "1", "2", "1"),
+        (r#""tokens":1"#, "tanh", "-1", "1", "1"),
+        (r#""tokens":1"#, "nobody's", "1", "1", "1"),
+        (r#""images":1"#, "tanh", "1", "1", "1"),
+    ] {
+        refused(
+            stated(input, cell, hidden, layers, outputs),
+            "model.safetensors",
+        );
+    }
     for (header, data, expected) in [
         (
             format!("{{{}}}", tensor(wx, "[4294967296,4294967296]", 0, 4)),
