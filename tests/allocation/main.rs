@@ -1,6 +1,7 @@
 //! What memory is taken, counted by an allocator that every test here shares; which is why they are not in `library`.
 
-mod hostile;
+mod models;
+mod sets;
 mod steps;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -60,4 +61,40 @@ fn allocations(work: impl FnOnce()) -> usize {
     let before = CALLS.load(Ordering::SeqCst);
     work();
     CALLS.load(Ordering::SeqCst) - before
+}
+
+/// What `read` returns for a file of so many bytes, with its memory held against them.
+#[track_caller]
+fn within<R>(length: usize, read: impl FnOnce() -> R) -> R {
+    let (result, most) = most_held(read);
+    let limit = 2 * length + (64 << 20);
+    assert!(most <= limit, "{most} bytes for a file of {length}");
+    result
+}
+
+#[track_caller]
+fn refused<R>(result: bptt::Result<R>, expected: &str) {
+    match result {
+        Ok(_) => panic!("accepted, where {expected:?} was expected"),
+        Err(error) => assert!(error.to_string().contains(expected), "{error}"),
+    }
+}
+
+/// Reads a file that is all right, cut off anywhere, and with each byte another.
+#[track_caller]
+fn any_byte_wrong(whole: &[u8], is_read: impl Fn(&[u8]) -> bool) {
+    assert!(is_read(whole));
+    for length in 0..whole.len() {
+        assert!(!is_read(&whole[..length]), "cut at {length}");
+    }
+    let mut errors = 0;
+    for at in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= flip;
+            errors += usize::from(!is_read(&bytes));
+        }
+    }
+    // Weights may be other numbers, dates of an archive other dates.
+    assert!(errors > whole.len() / 2, "{errors} errors");
 }
