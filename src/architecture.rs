@@ -193,7 +193,11 @@ impl Architecture {
     pub fn parameters(&self) -> f64 {
         let sizes = |tensor: Tensor| tensor.rows as f64 * tensor.columns as f64;
         let absurd = self.hidden > MOST || self.layers > MOST_LAYERS;
-        if absurd { f64::INFINITY } else { self.tensors().map(sizes).sum() }
+        if absurd {
+            f64::INFINITY
+        } else {
+            self.tensors().map(sizes).sum()
+        }
     }
 
     /// `W`, the numbers of a sequence's state: for each layer `h`, and what else its cell carries.
@@ -340,9 +344,27 @@ mod tests {
         good.check().unwrap();
         for (bad, word) in [
             (Architecture { hidden: 0, ..good }, "hidden: 0"),
-            (Architecture { layers: 257, ..good }, "layers: 257"),
-            (Architecture { input: Input::Features(0), ..good }, "n_x: 0"),
-            (Architecture { head: Head::softmax(MOST + 1), ..good }, "n_y: 16777217"),
+            (
+                Architecture {
+                    layers: 257,
+                    ..good
+                },
+                "layers: 257",
+            ),
+            (
+                Architecture {
+                    input: Input::Features(0),
+                    ..good
+                },
+                "n_x: 0",
+            ),
+            (
+                Architecture {
+                    head: Head::softmax(MOST + 1),
+                    ..good
+                },
+                "n_y: 16777217",
+            ),
         ] {
             let error = bad.check().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

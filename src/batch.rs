@@ -202,4 +202,3 @@ impl<'a, T: Scalar> Batch<'a, T> {
         Ok(())
     }
 }
-

@@ -79,7 +79,13 @@ impl Dropping<'_> {
         self.mask(|dropout| dropout.outputs, 1, depth, width)
     }
 
-    fn mask(&self, p: impl Fn(&Dropout) -> f64, kind: u64, depth: usize, width: usize) -> Option<Dropped> {
+    fn mask(
+        &self,
+        p: impl Fn(&Dropout) -> f64,
+        kind: u64,
+        depth: usize,
+        width: usize,
+    ) -> Option<Dropped> {
         let (dropout, update) = self.dropout?;
         let p = p(dropout);
         let stream = 2 * self.shard as u64 + kind;
@@ -197,7 +203,11 @@ mod tests {
         assert!(dropping.inputs(100).is_none());
         let [top, below] = [0, 1].map(|depth| dropping.outputs(depth, 100).unwrap().mask);
         let [mut first, mut second] = [top.clone(), below];
-        assert_ne!(drawn(&mut first, 0, 300), drawn(&mut second, 0, 300), "each layer has its own");
+        assert_ne!(
+            drawn(&mut first, 0, 300),
+            drawn(&mut second, 0, 300),
+            "each layer has its own"
+        );
         top
     }
 

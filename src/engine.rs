@@ -353,7 +353,9 @@ impl<T: Scalar> Engine<T> {
     /// # Panics
     /// If no gradient was found yet, or network or optimiser are of another architecture.
     pub fn update(&self, network: &mut Network<T>, optimizer: &mut Optimizer<T>, lr: f64) {
-        let norm = self.norm.expect("an update needs a gradient: call `gradient` first");
+        let norm = self
+            .norm
+            .expect("an update needs a gradient: call `gradient` first");
         let weights = network.parameters_mut();
         self.pool
             .install(|| optimizer.step(weights, &self.gradients, norm, lr));
@@ -378,13 +380,19 @@ impl<T: Scalar> Engine<T> {
         let n_y = self.architecture.head.outputs;
         let inputs = (&batch.inputs, batch.lengths);
         let passes = Passes::Forward;
-        self.run(network.parameters(), passes, inputs, state, |shard, pass| {
-            shard.infer(pass, |shard, first| {
-                let (scratch, index) = (&mut shard.scratch, shard.assigned.index());
-                let answers = &batch.answers;
-                shard.metrics += stack::loss(scratch, answers, index, n_y, first, T::one());
-            });
-        })?;
+        self.run(
+            network.parameters(),
+            passes,
+            inputs,
+            state,
+            |shard, pass| {
+                shard.infer(pass, |shard, first| {
+                    let (scratch, index) = (&mut shard.scratch, shard.assigned.index());
+                    let answers = &batch.answers;
+                    shard.metrics += stack::loss(scratch, answers, index, n_y, first, T::one());
+                });
+            },
+        )?;
         Ok(self.metrics())
     }
 
@@ -431,20 +439,26 @@ impl<T: Scalar> Engine<T> {
             rest = later;
         }
         let (passes, inputs) = (Passes::Forward, (&inputs, None));
-        self.run(network.parameters(), passes, inputs, state, |shard, pass| {
-            let mut y = outputs[shard.index].lock().expect("of this shard alone");
-            shard.infer(pass, |shard, first| {
-                let (steps, u) = (&shard.scratch.steps, &mut shard.scratch.u);
-                T::softmax(simd::level(), u, n_y);
-                let time_major = ArrayView3::from_shape((steps.count(), steps.n(), n_y), u);
-                y.slice_mut(s![.., first..first + steps.count(), ..])
-                    .assign(
-                        &time_major
-                            .expect("u is [T, n, n_y]")
-                            .permuted_axes([1, 0, 2]),
-                    );
-            });
-        })?;
+        self.run(
+            network.parameters(),
+            passes,
+            inputs,
+            state,
+            |shard, pass| {
+                let mut y = outputs[shard.index].lock().expect("of this shard alone");
+                shard.infer(pass, |shard, first| {
+                    let (steps, u) = (&shard.scratch.steps, &mut shard.scratch.u);
+                    T::softmax(simd::level(), u, n_y);
+                    let time_major = ArrayView3::from_shape((steps.count(), steps.n(), n_y), u);
+                    y.slice_mut(s![.., first..first + steps.count(), ..])
+                        .assign(
+                            &time_major
+                                .expect("u is [T, n, n_y]")
+                                .permuted_axes([1, 0, 2]),
+                        );
+                });
+            },
+        )?;
         drop(outputs);
         Ok(y)
     }

@@ -54,7 +54,9 @@ pub fn initialize<T: Scalar>(
     architecture.check()?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = Parameters::zeros(architecture);
-    let matrices = architecture.tensors().filter(|tensor| !tensor.which.is_bias());
+    let matrices = architecture
+        .tensors()
+        .filter(|tensor| !tensor.which.is_bias());
     for Tensor {
         which,
         rows,

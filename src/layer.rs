@@ -28,7 +28,10 @@ use std::ops::Range;
 const CHUNK: usize = 2048;
 
 /// Steps from the last to the first, as many at a time as have [`CHUNK`] rows.
-pub(crate) fn chunks_back(steps: &Steps, columns: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(crate) fn chunks_back(
+    steps: &Steps,
+    columns: usize,
+) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut end = steps.count();
     std::iter::from_fn(move || {
         if end == 0 {
@@ -99,7 +102,11 @@ pub(crate) fn forward<T: Scalar>(
             let first = rows.start + part.start;
             let of_part = |values: &'_ [T]| -> Range<usize> {
                 let begin = (before + part.start) * n_h;
-                if values.is_empty() { 0..0 } else { begin..begin + part.len() * n_h }
+                if values.is_empty() {
+                    0..0
+                } else {
+                    begin..begin + part.len() * n_h
+                }
             };
             let h0 = &h_past[of_part(h_past)];
             let h = &mut h_now[part.start * n_h..part.end * n_h];
@@ -313,7 +320,11 @@ fn step_back<T: Scalar>(
         // The cell, while these rows are in the second-level cache.
         let of_states = |values: &'_ [T], first: usize| -> Range<usize> {
             let begin = first + part.start * n_h;
-            if values.is_empty() { 0..0 } else { begin..begin + part.len() * n_h }
+            if values.is_empty() {
+                0..0
+            } else {
+                begin..begin + part.len() * n_h
+            }
         };
         let State { h, c } = &s.states;
         let rows = Backward {
@@ -413,7 +424,11 @@ fn states_before<'a, T: Scalar>(
     gathered: &'a mut Vec<T>,
 ) -> Rows<'a, T> {
     if chunk.is_empty() || steps.are_contiguous(chunk.clone()) {
-        let first = if chunk.is_empty() { 0 } else { steps.before(chunk.start) };
+        let first = if chunk.is_empty() {
+            0
+        } else {
+            steps.before(chunk.start)
+        };
         return Rows::of(&h[first * n_h..], n_h);
     }
     gathered.clear();

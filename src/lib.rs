@@ -27,6 +27,7 @@
 //! |---|---|
 //! | `error`, `atomic` | [`Error`]; files whole or not at all |
 //! | `kernels` | numbers, vectors, exponentials, products, every call into OpenBLAS |
+//! | `machine` | [`machine()`]: what the library runs on |
 //! | `cells` | what happens between the products, a file a cell |
 //! | `targets` | what a network should answer, and where that counts |
 //! | `heads` | losses, a file each |
@@ -84,6 +85,8 @@ mod stack;
 mod steps;
 mod stream;
 mod targets;
+#[cfg(test)]
+mod tour;
 pub mod train;
 mod weights;
 

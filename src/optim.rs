@@ -21,6 +21,9 @@ use rayon::prelude::*;
 /// summed slice by slice), so a constant; 32 KiB of `f32`, half a first-level cache.
 pub(crate) const SLICE: usize = 8192;
 
+/// Slices that one thread takes at least: fewer are done before another thread has woken.
+pub(crate) const LEAST_SLICES: usize = 4;
+
 /// How gradients become updates; the module has the equations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,7 +108,10 @@ impl OptimizerOptions {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return wrong("weight_decay", self.weight_decay, "a number from 0 up");
         }
-        for (name, bound) in [("clip_norm", self.clip.norm), ("clip_value", self.clip.value)] {
+        for (name, bound) in [
+            ("clip_norm", self.clip.norm),
+            ("clip_value", self.clip.value),
+        ] {
             if let Some(bound) = bound.filter(|&bound| !(bound > 0.0 && bound.is_finite())) {
                 return wrong(name, bound, "a finite number above 0");
             }
@@ -205,11 +211,17 @@ impl<T: Scalar> Optimizer<T> {
     /// # Panics
     /// If they are of different networks.
     pub fn step(&mut self, p: &mut Parameters<T>, g: &Parameters<T>, norm: f64, lr: f64) {
-        assert_eq!(p.architecture(), g.architecture(), "gradients of the same network");
+        assert_eq!(
+            p.architecture(),
+            g.architecture(),
+            "gradients of the same network"
+        );
         self.steps += 1;
         let rule = Rule::new(&self.options, self.steps, norm, lr);
         let weights = p.as_mut_slice().par_chunks_mut(SLICE);
-        let slices = weights.zip(g.as_slice().par_chunks(SLICE));
+        let slices = weights
+            .zip(g.as_slice().par_chunks(SLICE))
+            .with_min_len(LEAST_SLICES);
         let algorithm = self.options.algorithm;
         match &mut self.moments[..] {
             [] => slices.for_each(|(w, g)| {

@@ -127,7 +127,10 @@ mod tests {
         assert_eq!(p.matrix(Which::WeightIh(0))[[2, 1]], 5.0);
         assert_eq!(p.matrix(Which::WeightHh(0))[[0, 0]], 6.0);
         assert_eq!(p.matrix(Which::Decoder)[[3, 2]], 26.0);
-        assert_eq!((p.get(Which::Bias(0))[0], p.get(Which::DecoderBias)[3]), (27.0, 33.0));
+        assert_eq!(
+            (p.get(Which::Bias(0))[0], p.get(Which::DecoderBias)[3]),
+            (27.0, 33.0)
+        );
         for (tensor, elements) in p.iter() {
             assert_eq!(elements, p.get(tensor.which), "{}", tensor.which);
         }

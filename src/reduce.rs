@@ -4,8 +4,8 @@
 //! segment by segment along their chain ([`crate::ranks`]). Knows nothing of what a gradient means.
 
 use crate::Scalar;
+use crate::optim::{LEAST_SLICES, SLICE};
 use crate::partition::Partition;
-use crate::optim::SLICE;
 use crate::ranks::{Reduction, Team};
 use crate::shard::Shard;
 use rayon::prelude::*;
@@ -102,7 +102,9 @@ fn slices<T: Scalar>(
     first: usize,
 ) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
     let slices = x.par_chunks_mut(SLICE).enumerate();
-    slices.map(move |(i, slice)| (first + i * SLICE, slice))
+    slices
+        .map(move |(i, slice)| (first + i * SLICE, slice))
+        .with_min_len(LEAST_SLICES)
 }
 
 /// In `f64`, in eight running sums so that it vectorises, always in the same order.

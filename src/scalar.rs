@@ -1,8 +1,8 @@
 //! The one numeric bound of the crate: [`Scalar`] is `f32` or `f64`, with the kernels of networks.
 
 use crate::cells::{Cell, CellMath, elman};
-use crate::heads::cross_entropy::{self, LossStep};
 use crate::heads::Metrics;
+use crate::heads::cross_entropy::{self, LossStep};
 use crate::kernels::blas::Blas;
 use crate::kernels::number::Number;
 use crate::kernels::packed::{self, Out, Source, Start};
@@ -16,7 +16,12 @@ use fearless_simd::Level;
 /// again into every program that trains something, which would take minutes.
 pub trait Scalar: Number + Blas {
     #[doc(hidden)]
-    fn multiply(level: Level, start: Start<'_, Self>, sources: &[Source<'_, Self>], out: Out<'_, Self>);
+    fn multiply(
+        level: Level,
+        start: Start<'_, Self>,
+        sources: &[Source<'_, Self>],
+        out: Out<'_, Self>,
+    );
     #[doc(hidden)]
     fn sum_rows(level: Level, rows: Rows<'_, Self>, sums: &mut [Self]);
     #[doc(hidden)]

@@ -102,7 +102,10 @@ fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usi
             Buffer::Dh(0),
             n_h * all_rows(form.in_place || has_wide_decoder(&a)),
         ),
-        (Buffer::Dh(1), n_h * all_rows(form.in_place) * (a.layers > 1) as usize),
+        (
+            Buffer::Dh(1),
+            n_h * rows * (form.in_place && a.layers > 1) as usize,
+        ),
     ];
     std::iter::once(input)
         .chain((0..a.layers).flat_map(of_layer))

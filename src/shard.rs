@@ -216,10 +216,10 @@ fn drop_inputs<T: Scalar>(s: &mut Scratch<T>, dropping: &Dropping<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Batch;
     use crate::architecture::{Head, Input};
     use crate::cells::Cell;
     use crate::weights::{PackedNetwork, Passes};
-    use crate::Batch;
     use ndarray::{Array2, Array3};
 
     /// A shard's results, after whatever it did before.
@@ -265,7 +265,10 @@ mod tests {
 
     #[test]
     fn what_is_in_the_scratch_does_not_matter() {
-        for (cell, layers) in Cell::ALL.into_iter().flat_map(|cell| [(cell, 1), (cell, 2)]) {
+        for (cell, layers) in Cell::ALL
+            .into_iter()
+            .flat_map(|cell| [(cell, 1), (cell, 2)])
+        {
             let architecture = Architecture {
                 cell,
                 layers,

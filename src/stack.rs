@@ -77,7 +77,14 @@ pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping:
         let (n, bias) = (s.steps.n(), w.parameters.get(Which::Bias(i)));
         let input = input(w, &s.x, &s.ids, s.token_scale, below, n);
         let l = layer(&architecture, i);
-        forward(&l, &w.packed.forward[i], bias, &s.steps, input, &mut rest[0]);
+        forward(
+            &l,
+            &w.packed.forward[i],
+            bias,
+            &s.steps,
+            input,
+            &mut rest[0],
+        );
         let LayerScratch {
             dropped, states, ..
         } = &mut rest[0];
@@ -161,7 +168,12 @@ pub(crate) fn back<T: Scalar>(
         let l = layer(&architecture, i);
         let (below, rest) = s.layers.split_at_mut(i);
         let (this, upper) = rest.split_first_mut().expect("there are so many layers");
-        let [dh, dh_above] = &mut s.dh;
+        // A layer in place leaves its gradients in one buffer while the layer below writes the other.
+        let [even, odd] = &mut s.dh;
+        let (dh, dh_above) = match l.form.in_place && (architecture.layers - i).is_multiple_of(2) {
+            true => (odd, even),
+            false => (even, odd),
+        };
         let above = match upper.first() {
             Some(upper) => Above::Product(
                 sum_gradients(&l, &upper.sums, dh_above),
@@ -177,7 +189,7 @@ pub(crate) fn back<T: Scalar>(
             weights: &w.packed.back[i],
             input: input(w, &s.x, &s.ids, s.token_scale, below, s.steps.n()),
             above,
-            dh,
+            dh: &mut *dh,
             gathered: &mut s.gathered,
             dropped: dropping.outputs(architecture.layers - 1 - i, n_h),
             accumulate,
@@ -188,10 +200,9 @@ pub(crate) fn back<T: Scalar>(
             0 => 0,
             _ => s.steps.alive(0) * l.form.columns * n_h,
         };
-        let sums = sum_gradients(&l, &this.sums, &s.dh[0]).data;
+        let sums = sum_gradients(&l, &this.sums, dh).data;
         this.after.clear();
         this.after.extend_from_slice(&sums[..first]);
-        s.dh.swap(0, 1);
     }
 }
 

@@ -150,11 +150,17 @@ mod tests {
     fn rows_by_hand() {
         let mut assigned = Assigned::default();
         assigned.set([(4, 7), (2, 0), (1, 3), (0, 5)].into_iter());
-        assert_eq!((assigned.len(), assigned.steps(), assigned.index()), (4, 4, &[7, 0, 3, 5][..]));
+        assert_eq!(
+            (assigned.len(), assigned.steps(), assigned.index()),
+            (4, 4, &[7, 0, 3, 5][..])
+        );
         let mut steps = Steps::default();
         steps.lay_out(&assigned, 0..4);
         assert_eq!(steps.extent(), Extent { n: 4, rows: 7 });
-        assert_eq!([0, 1, 2, 3].map(|t| steps.rows(t)), [0..3, 3..5, 5..6, 6..7]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|t| steps.rows(t)),
+            [0..3, 3..5, 5..6, 6..7]
+        );
         assert_eq!([0, 1, 2, 3].map(|t| steps.before(t)), [0, 4, 7, 9]);
         assert_eq!([0, 1, 4].map(|t| steps.block(t)), [0..4, 4..7, 10..11]);
         // Any one step is; two are where no sequence ends before the first of them.

@@ -8,7 +8,8 @@
 //!
 //! Borrowed from the caller's arrays, batch-first. Knows shapes and ranges; nothing is copied here.
 
-use crate::{Error, Result, Scalar};
+use crate::kernels::number::Number;
+use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 /// The targets of a batch.
@@ -32,15 +33,7 @@ impl<'a, T> From<&'a Array2<u32>> for Targets<'a, T> {
     }
 }
 
-impl<T: Scalar> Targets<'_, T> {
-    /// The same, borrowed for a shorter time.
-    pub(crate) fn reborrow(&self) -> Targets<'_, T> {
-        match self {
-            Targets::Classes(ids) => Targets::Classes(ids.view()),
-            Targets::Distributions(y) => Targets::Distributions(y.view()),
-        }
-    }
-
+impl<T: Number> Targets<'_, T> {
     /// Whether they are the targets of `n` sequences of `t` steps for a network of `n_y` outputs.
     ///
     /// # Errors
@@ -95,7 +88,7 @@ impl<'a, T, A: Into<Targets<'a, T>>> From<A> for Answers<'a, T> {
     }
 }
 
-impl<T: Scalar> Answers<'_, T> {
+impl<T: Number> Answers<'_, T> {
     /// How many of `n` sequences' `t` steps count.
     pub fn counted(&self, (n, t): (usize, usize)) -> u64 {
         match self.mask {
@@ -126,7 +119,7 @@ impl<T: Scalar> Answers<'_, T> {
 ///
 /// # Errors
 /// [`Error::Id`] for an id that is not below `n_y`.
-pub fn one_hot<T: Scalar>(classes: ArrayView2<'_, u32>, n_y: usize) -> Result<Array3<T>> {
+pub fn one_hot<T: Number>(classes: ArrayView2<'_, u32>, n_y: usize) -> Result<Array3<T>> {
     check_ids("targets", &classes, n_y)?;
     let (n, t) = classes.dim();
     let mut y = Array3::zeros((n, t, n_y));

@@ -7,9 +7,11 @@ use super::memory;
 use super::output::Output;
 use super::processes::Processes;
 use anyhow::Result;
-use bptt::internal::measure::{Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident};
-use bptt::ranks::Reduction;
+use bptt::internal::measure::{
+    Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident,
+};
 use bptt::internal::{blas, simd};
+use bptt::ranks::Reduction;
 use bptt::{Cell, Engine, EngineOptions, Scalar};
 use serde_json::json;
 use std::time::Duration;
@@ -165,8 +167,7 @@ impl Bench<'_> {
             memory::check(bytes, 2 * self.threads, &what, "choose a smaller --shape")
         };
         // The step only when the data is known to fit: sizes may be absurd.
-        let data =
-            Workload::<T>::memory(shape) + Roof::<T>::memory(self.threads) as f64;
+        let data = Workload::<T>::memory(shape) + Roof::<T>::memory(self.threads) as f64;
         check(data)?;
         let step = Engine::<T>::new(shape.architecture, options)?.bytes(shape.n, shape.t)?;
         check(data + step as f64 / self.processes.size() as f64)?;

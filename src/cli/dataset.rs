@@ -5,12 +5,12 @@ use super::memory;
 use super::output::Output;
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
-use bptt::{Head, Input, Scalar};
 use bptt::data::{
     Corpus, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, file_fingerprint,
     reber,
 };
 use bptt::ranks::Ranks;
+use bptt::{Head, Input, Scalar};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -225,7 +225,11 @@ impl<T: Scalar> Dataset<T> {
             group(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
-            if input.is_tokens() { "tokens" } else { "features" },
+            if input.is_tokens() {
+                "tokens"
+            } else {
+                "features"
+            },
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
         let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;

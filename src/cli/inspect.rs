@@ -9,8 +9,8 @@ use super::output::Output;
 use super::settings::flatten;
 use anyhow::Result;
 use bptt::architecture::Which;
-use bptt::{Parameters, Scalar};
 use bptt::model::Model;
+use bptt::{Parameters, Scalar};
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
 
@@ -82,7 +82,11 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         "", "shape", "values", "norm", "largest"
     ))?;
     for (tensor, values) in p.iter() {
-        let shape = tensor.shape().iter().map(usize::to_string).collect::<Vec<_>>();
+        let shape = tensor
+            .shape()
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>();
         output.text(format_args!(
             "{:<18}{:>16}{:>14}{:>12.4}{:>12.4}",
             tensor.which.to_string(),

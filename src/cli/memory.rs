@@ -3,8 +3,8 @@
 
 use anyhow::{Result, bail};
 use bptt::data::{Loader, Sequences};
-use bptt::optim::Algorithm;
 use bptt::internal::blas;
+use bptt::optim::Algorithm;
 use bptt::{Architecture, Engine, Scalar};
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! The loss curves of a run as a picture: an SVG with axes, a legend and real text.
 
 use super::run_folder::RunFolder;
-use bptt::train::{Observer, Report, Trainer};
 use bptt::internal::atomic;
+use bptt::train::{Observer, Report, Trainer};
 use bptt::{Error, Result, Scalar};
 use plotters::prelude::*;
 use std::rc::Rc;

@@ -1,8 +1,8 @@
 //! The processes of a run ([`Processes`]): this one alone, or the ranks that `mpirun` started.
 
 use anyhow::{Context, Result};
-use bptt::ranks::{self, Ranks};
 use bptt::internal::{blas, simd};
+use bptt::ranks::{self, Ranks};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;

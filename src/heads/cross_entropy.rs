@@ -115,7 +115,13 @@ mod tests {
     ) -> (Vec<T>, Metrics) {
         let rows: Vec<usize> = (0..logits.len() / n_y).collect();
         let mut u = logits.to_vec();
-        let step = LossStep { answers, rows: &rows, step: 0, n_y, scale };
+        let step = LossStep {
+            answers,
+            rows: &rows,
+            step: 0,
+            n_y,
+            scale,
+        };
         let metrics = kernel(level, &mut u, step);
         (u, metrics)
     }
@@ -164,9 +170,25 @@ mod tests {
 
     #[test]
     fn exact_where_the_probability_underflows() {
-        let (level, logits) = (crate::kernels::simd::level(), [1e4f32, -1e4, f32::NEG_INFINITY]);
+        let (level, logits) = (
+            crate::kernels::simd::level(),
+            [1e4f32, -1e4, f32::NEG_INFINITY],
+        );
         let (class, weights) = (array![[1u32]], array![[[1.0f32, 0.0, 0.0]]]);
-        let of = |targets| loss(level, &logits, &Answers { targets, mask: None }, 3, 1.0).1.loss;
+        let of = |targets| {
+            loss(
+                level,
+                &logits,
+                &Answers {
+                    targets,
+                    mask: None,
+                },
+                3,
+                1.0,
+            )
+            .1
+            .loss
+        };
         assert_eq!(of(Targets::Classes(class.view())), 2e4);
         assert_eq!(of(Targets::Distributions(weights.view())), 0.0);
     }

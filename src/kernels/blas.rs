@@ -232,14 +232,13 @@ pub struct Gemm<'a, T> {
 }
 
 impl<'a, T: Blas> Gemm<'a, T> {
-    fn run(
-        [a, b]: [Rows<'a, T>; 2],
-        transposed: [bool; 2],
-        beta: T,
-        c: Out<'a, T>,
-        k: usize,
-    ) {
-        assert!(c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m), "c is [{}, {}]", c.n, c.m);
+    fn run([a, b]: [Rows<'a, T>; 2], transposed: [bool; 2], beta: T, c: Out<'a, T>, k: usize) {
+        assert!(
+            c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m),
+            "c is [{}, {}]",
+            c.n,
+            c.m
+        );
         T::gemm(Gemm {
             a,
             b,
@@ -337,13 +336,21 @@ pub(crate) mod tests {
             let element = |(r, c)| if c < columns { element(r, c) } else { f64::NAN };
             all.map(element).collect::<Vec<f64>>()
         };
-        let (a, b) = (|r, c| ((r * 4 + c) * (r + 1) % 7) as f64, |r, c| ((r * 5 + c) * c % 11) as f64);
+        let (a, b) = (
+            |r, c| ((r * 4 + c) * (r + 1) % 7) as f64,
+            |r, c| ((r * 5 + c) * c % 11) as f64,
+        );
         let (stored_a, stored_b) = (wide(m, k, &a), wide(k, n, &b));
         let (turned_a, turned_b) = (wide(k, m, &|r, c| a(c, r)), wide(n, k, &|r, c| b(c, r)));
         let rows = |data| Rows { data, stride };
         for (form, beta, before) in [(0, 1.0, 2.0), (1, 1.0, 2.0), (2, 2.0, 1.0)] {
             let mut c = wide(m, n, &|_, _| before);
-            let out = Out { data: &mut c, stride, n: m, m: n };
+            let out = Out {
+                data: &mut c,
+                stride,
+                n: m,
+                m: n,
+            };
             match form {
                 0 => gemm_nn(rows(&stored_a), rows(&stored_b), beta, out, k),
                 1 => gemm_nt(rows(&stored_a), rows(&turned_b), beta, out, k),
@@ -367,7 +374,13 @@ pub(crate) mod tests {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [3, 2]
         let b = [1.0, 0.0, 1.0, 1.0, 1.0, -1.0, 2.0, 0.0, 0.5, 0.0, 1.0, 1.0]; // [3, 4]
         let mut c = [f64::NAN; 8];
-        gemm_tn(Rows::of(&a, 2), Rows::of(&b, 4), 0.0, Out::whole(&mut c, 4), 3);
+        gemm_tn(
+            Rows::of(&a, 2),
+            Rows::of(&b, 4),
+            0.0,
+            Out::whole(&mut c, 4),
+            3,
+        );
         assert_eq!(c, [6.5, -3.0, 12.0, 6.0, 9.0, -4.0, 16.0, 8.0]);
     }
 
@@ -375,7 +388,13 @@ pub(crate) mod tests {
     #[should_panic(expected = "b is [3, 4]")]
     fn a_matrix_that_is_too_small_is_refused() {
         let mut c = [0.0; 8];
-        gemm_tn(Rows::of(&[0.0; 6], 2), Rows::of(&[0.0; 11], 4), 0.0, Out::whole(&mut c, 4), 3);
+        gemm_tn(
+            Rows::of(&[0.0; 6], 2),
+            Rows::of(&[0.0; 11], 4),
+            0.0,
+            Out::whole(&mut c, 4),
+            3,
+        );
     }
 
     #[test]

@@ -7,12 +7,7 @@ use fearless_simd::{Simd, SimdFloat, SimdFloatElement};
 /// A real number type with a vector of it for every instruction set. Sealed: the accuracy bounds of the kernels exist for
 /// `f32` and `f64` only.
 pub trait Number:
-    ndarray::NdFloat
-    + SimdFloatElement
-    + num_traits::ToBytes
-    + bytemuck::Pod
-    + Default
-    + sealed::Sealed
+    ndarray::NdFloat + SimdFloatElement + num_traits::ToBytes + bytemuck::Pod + Default + sealed::Sealed
 {
     /// The vector type of an instruction set.
     type Vector<S: Simd>: SimdFloat<S, Element = Self>;

@@ -148,6 +148,7 @@ impl<'a, T: Number> Token<'a, T> {
 }
 
 impl<T: Number> Start<'_, T> {
+    #[inline(always)]
     /// Columns of what row `row` of an output starts from, `out` being that row so far, to the front of `to`.
     fn copy(&self, row: usize, out: &[T], columns: Range<usize>, to: &mut [T]) {
         let to = &mut to[..columns.len()];
@@ -209,7 +210,10 @@ pub(crate) fn product<T: Number>(
     out: Out<'_, T>,
 ) {
     let Out { data, stride, n, m } = out;
-    assert!(stride >= m && data.len() >= extent(n, stride, m), "out is [{n}, {m}]");
+    assert!(
+        stride >= m && data.len() >= extent(n, stride, m),
+        "out is [{n}, {m}]"
+    );
     for source in sources {
         let k = source.weights.k;
         assert!(source.rows.holds(n, k), "rows are [{n}, {k}]");
@@ -388,6 +392,8 @@ impl<T: Number> Job<'_, T> {
             before += k;
             let stride = source.rows.stride;
             let rows = source.rows.data[row * stride..][..(MR - 1) * stride + k].as_ptr();
+            // SAFETY: row `r` begins within the slice just taken.
+            let rows: [*const T; MR] = std::array::from_fn(|r| unsafe { rows.add(r * stride) });
             let panel = source.weights.panel(first, NV * lanes).as_ptr();
             for i in begin..end {
                 // SAFETY: `i < k`, and the slices just taken hold `(MR - 1) * stride + k` and `k * NV * lanes` elements.
@@ -397,7 +403,7 @@ impl<T: Number> Job<'_, T> {
                     T::Vector::<S>::from_slice(simd, b)
                 });
                 for r in 0..MR {
-                    let a = T::Vector::<S>::splat(simd, unsafe { *rows.add(r * stride + i) });
+                    let a = T::Vector::<S>::splat(simd, unsafe { *rows[r].add(i) });
                     for v in 0..NV {
                         sum[r][v] = a.mul_add(b[v], sum[r][v]);
                     }
@@ -438,7 +444,11 @@ mod tests {
     /// One product of two sources and a bias against plain loops, into dirty memory: rows side by side, and rows and output
     /// that are columns of wider matrices.
     fn check<T: Number>(level: Level, n: usize, [k1, k2]: [usize; 2], m: usize) {
-        let (b1, b2, bias) = (numbers::<T>(k1 * m, 3), numbers::<T>(k2 * m, 4), numbers::<T>(m, 5));
+        let (b1, b2, bias) = (
+            numbers::<T>(k1 * m, 3),
+            numbers::<T>(k2 * m, 4),
+            numbers::<T>(m, 5),
+        );
         let (mut p1, mut p2) = (Packed::default(), Packed::default());
         p1.pack(level, ArrayView2::from_shape((k1, m), &b1).unwrap());
         // The second from a transposed matrix, and over a larger one packed before.
@@ -449,11 +459,28 @@ mod tests {
             let (s1, s2, stride) = (k1 + apart, k2 + 2 * apart, m + apart);
             let (x1, x2) = (numbers::<T>(n * s1, 1), numbers::<T>(n * s2, 2));
             let sources = [
-                Source { rows: Rows { data: &x1[..extent(n, s1, k1)], stride: s1 }, weights: &p1 },
-                Source { rows: Rows { data: &x2, stride: s2 }, weights: &p2 },
+                Source {
+                    rows: Rows {
+                        data: &x1[..extent(n, s1, k1)],
+                        stride: s1,
+                    },
+                    weights: &p1,
+                },
+                Source {
+                    rows: Rows {
+                        data: &x2,
+                        stride: s2,
+                    },
+                    weights: &p2,
+                },
             ];
             let mut data = vec![T::nan(); n * stride];
-            let out = Out { data: &mut data[..extent(n, stride, m)], stride, n, m };
+            let out = Out {
+                data: &mut data[..extent(n, stride, m)],
+                stride,
+                n,
+                m,
+            };
             product(level, Start::Bias(&bias), &sources, out);
             for (i, &out) in data.iter().enumerate() {
                 let (r, c) = (i / stride, i % stride);
@@ -501,12 +528,20 @@ mod tests {
             for m in [16, 19] {
                 let (table, bias) = (numbers::<f32>(5 * 22, 1), numbers::<f32>(m, 2));
                 let ids = [4, 0, u32::MAX, 4];
-                let token = Token { table: &table[3..], stride: 22, ids: &ids, scale: 1.25, bias: &bias };
+                let token = Token {
+                    table: &table[3..],
+                    stride: 22,
+                    ids: &ids,
+                    scale: 1.25,
+                    bias: &bias,
+                };
                 let mut out = vec![f32::NAN; ids.len() * m];
                 product(level, Start::Token(&token), &[], Out::whole(&mut out, m));
                 for (row, id) in out.chunks(m).zip(ids) {
                     for (c, &out) in row.iter().enumerate() {
-                        let w = table.get(id as usize * 22 + 3 + c).map_or(0.0, |w| w * 1.25);
+                        let w = table
+                            .get(id as usize * 22 + 3 + c)
+                            .map_or(0.0, |w| w * 1.25);
                         assert_eq!(out, w + bias[c], "{level:?} {id} {c}");
                     }
                 }
@@ -523,12 +558,21 @@ mod tests {
         let rows = if cfg!(miri) { 7 } else { 29 };
         let (x, b) = (numbers::<f32>(rows * k, 1), numbers::<f32>(k * m, 2));
         for level in levels() {
-            let (mut packed, mut halves) = (Packed::default(), [Packed::default(), Packed::default()]);
+            let (mut packed, mut halves) =
+                (Packed::default(), [Packed::default(), Packed::default()]);
             let b = ArrayView2::from_shape((k, m), &b).unwrap();
             packed.pack(level, b);
             halves[0].pack(level, b.slice(ndarray::s![..30, ..]));
             halves[1].pack(level, b.slice(ndarray::s![30.., ..]));
-            let source = |rows, weights| [Source { rows: Rows { data: rows, stride: k }, weights }];
+            let source = |rows, weights| {
+                [Source {
+                    rows: Rows {
+                        data: rows,
+                        stride: k,
+                    },
+                    weights,
+                }]
+            };
             let run = |n: usize| {
                 let mut out = vec![0.0; n * m];
                 let rows = source(&x[..n * k], &packed);
@@ -540,8 +584,18 @@ mod tests {
                 assert_eq!(run(n), all[..n * m], "{level:?} {n}");
             }
             let mut out = vec![f32::NAN; rows * m];
-            product(level, Start::Zero, &source(&x, &halves[0]), Out::whole(&mut out, m));
-            product(level, Start::Out, &source(&x[30..], &halves[1]), Out::whole(&mut out, m));
+            product(
+                level,
+                Start::Zero,
+                &source(&x, &halves[0]),
+                Out::whole(&mut out, m),
+            );
+            product(
+                level,
+                Start::Out,
+                &source(&x[30..], &halves[1]),
+                Out::whole(&mut out, m),
+            );
             assert_eq!(out, all, "{level:?}");
         }
     }
@@ -551,8 +605,14 @@ mod tests {
     fn a_source_of_another_size_is_refused() {
         let mut packed = Packed::<f32>::default();
         packed.pack(level(), Array2::zeros((3, 4)).view());
-        let rows = Rows { data: &[0.0; 5], stride: 3 };
-        let source = [Source { rows, weights: &packed }];
+        let rows = Rows {
+            data: &[0.0; 5],
+            stride: 3,
+        };
+        let source = [Source {
+            rows,
+            weights: &packed,
+        }];
         product(level(), Start::Zero, &source, Out::whole(&mut [0.0; 8], 4));
     }
 }

@@ -14,7 +14,10 @@ pub struct Rows<'a, T> {
 impl<'a, T> Rows<'a, T> {
     /// The rows of a matrix of `width` columns.
     pub fn of(data: &'a [T], width: usize) -> Self {
-        Rows { data, stride: width }
+        Rows {
+            data,
+            stride: width,
+        }
     }
 
     /// Rows from `first` on.
@@ -68,9 +71,7 @@ pub(crate) fn scatter_add<T: Number>(
     for (row, &id) in rows.data.chunks(rows.stride).zip(ids) {
         let begin = id as usize * width;
         if let Some(to) = table.get_mut(begin..begin + width) {
-            to.iter_mut()
-                .zip(row)
-                .for_each(|(to, &x)| *to += scale * x);
+            to.iter_mut().zip(row).for_each(|(to, &x)| *to += scale * x);
         }
     }
 }

@@ -76,4 +76,3 @@ impl<T: Scalar> Roof<T> {
         2.0 * (ROOF_SIZE as f64).powi(3)
     }
 }
-

@@ -53,13 +53,20 @@ impl Shape {
     pub fn of(self, cell: Cell, layers: usize, tokens: bool) -> Result<Self> {
         let n_x = self.architecture.input.size();
         let architecture = Architecture {
-            input: if tokens { Input::Tokens(n_x) } else { Input::Features(n_x) },
+            input: if tokens {
+                Input::Tokens(n_x)
+            } else {
+                Input::Features(n_x)
+            },
             cell,
             layers,
             ..self.architecture
         };
         architecture.check()?;
-        Ok(Shape { architecture, ..self })
+        Ok(Shape {
+            architecture,
+            ..self
+        })
     }
 
     /// All shapes with names.
@@ -80,7 +87,12 @@ impl Shape {
     /// `[N, T, n_x, n_h, n_y]`.
     pub fn sizes(&self) -> [usize; 5] {
         {
-            let Architecture { input, hidden, head, .. } = self.architecture;
+            let Architecture {
+                input,
+                hidden,
+                head,
+                ..
+            } = self.architecture;
             [self.n, self.t, input.size(), hidden, head.outputs]
         }
     }

@@ -2,9 +2,9 @@
 
 use super::Shape;
 use crate::architecture::Input;
+use crate::kernels::number::Values;
 use crate::optim::{Algorithm, Optimizer, OptimizerOptions};
 use crate::ranks::{Ranks, Reduction};
-use crate::kernels::number::Values;
 use crate::{Batch, Engine, EngineOptions, Init, Inputs, Network, Result, Scalar};
 use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
@@ -46,9 +46,7 @@ impl<T: Scalar> Workload<T> {
         let features = if tokens {
             Array3::zeros((0, 0, 0))
         } else {
-            Array3::from_shape_simple_fn((n, t, n_x), || {
-                T::from_f64(rng.random_range(-1.0..1.0))
-            })
+            Array3::from_shape_simple_fn((n, t, n_x), || T::from_f64(rng.random_range(-1.0..1.0)))
         };
         let descent = OptimizerOptions {
             algorithm: Algorithm::Gd,

@@ -101,7 +101,12 @@ impl<'a> File<'a> {
 
     /// The names of all tensors, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.tensors.names().iter().map(|name| name.to_string()).collect();
+        let mut names: Vec<String> = self
+            .tensors
+            .names()
+            .iter()
+            .map(|name| name.to_string())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -209,8 +214,13 @@ impl<T: Scalar> Values<'_, T> {
         match self {
             Values::Stored(values) => values.iter().try_for_each(write),
             Values::Made(values) => values.iter().try_for_each(write),
-            Values::Transposed(values, columns) => (0..*columns)
-                .try_for_each(|j| values.iter().skip(j).step_by(*columns).try_for_each(&mut write)),
+            Values::Transposed(values, columns) => (0..*columns).try_for_each(|j| {
+                values
+                    .iter()
+                    .skip(j)
+                    .step_by(*columns)
+                    .try_for_each(&mut write)
+            }),
         }
     }
 }
@@ -219,11 +229,15 @@ impl<T: Scalar> Values<'_, T> {
 ///
 /// # Errors
 /// [`Error::Io`] naming the file.
-pub(crate) fn write<T: Scalar>(path: &Path, mut tensors: Vec<Tensor<'_, T>>, meta: &Value) -> Result<()> {
+pub(crate) fn write<T: Scalar>(
+    path: &Path,
+    mut tensors: Vec<Tensor<'_, T>>,
+    meta: &Value,
+) -> Result<()> {
     // In the order in which the library writes them.
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let header = header(&tensors, meta)
-        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+    let header =
+        header(&tensors, meta).map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
     atomic::replace(path, |file| {
         let mut file = BufWriter::with_capacity(PIECE, file);
         file.write_all(&(header.len() as u64).to_le_bytes())?;

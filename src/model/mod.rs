@@ -89,7 +89,11 @@ impl<T: Scalar> Model<T> {
         if !self.about.foreign || old.input.is_tokens() == tokens {
             return self;
         }
-        let input = if tokens { Input::Tokens(n_x) } else { Input::Features(n_x) };
+        let input = if tokens {
+            Input::Tokens(n_x)
+        } else {
+            Input::Features(n_x)
+        };
         let mut p = self.network.parameters().clone();
         let first = p.get(Which::WeightIh(0));
         let gates = first.len() / n_x;

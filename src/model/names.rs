@@ -168,9 +168,8 @@ pub(super) fn parameters<T: Scalar>(
 
 /// A tensor that means nothing here would be left out in silence.
 fn refuse_unknown(file: &File<'_>, known: &[String], besides: &str) -> Result<()> {
-    let is_known = |name: &String| {
-        known.contains(name) || (!besides.is_empty() && name.starts_with(besides))
-    };
+    let is_known =
+        |name: &String| known.contains(name) || (!besides.is_empty() && name.starts_with(besides));
     match file.names().into_iter().find(|name| !is_known(name)) {
         None => Ok(()),
         Some(name) => Err(file.wrong(format!(

@@ -91,9 +91,14 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
         for s in 0..problem.lengths[i] {
             let mut x = problem.x.slice(ndarray::s![i, s, ..]).to_vec();
             for index in 0..a.layers {
-                let layer = Layer { architecture: a, p, index };
+                let layer = Layer {
+                    architecture: a,
+                    p,
+                    index,
+                };
                 let mut state = f.state.row_mut(i);
-                let state = &mut state.as_slice_mut().expect("rows are contiguous")[index * of_layer..][..of_layer];
+                let state = &mut state.as_slice_mut().expect("rows are contiguous")
+                    [index * of_layer..][..of_layer];
                 cells::forward(&layer, &x, state);
                 x = state[..n_h].to_vec();
                 for j in 0..n_h {
@@ -137,7 +142,10 @@ pub fn loss<T: Scalar>(f: &Forward<T>, problem: &Problem<'_, T>) -> T {
 }
 
 /// The gradients of [`loss`] with respect to the parameters and to the initial states `[N, W]`.
-pub fn backward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> (Parameters<T>, Array2<T>) {
+pub fn backward<T: Scalar>(
+    p: &Parameters<T>,
+    problem: &Problem<'_, T>,
+) -> (Parameters<T>, Array2<T>) {
     let a = p.architecture();
     let (n, n_h, n_y, of_layer) = (problem.x.dim().0, a.hidden, a.head.outputs, a.layer_state());
     let f = forward(p, problem);
@@ -151,7 +159,11 @@ pub fn backward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> (Para
             let mut x = problem.x.slice(ndarray::s![i, s, ..]).to_vec();
             let mut state = states[s].clone();
             for index in 0..a.layers {
-                let layer = Layer { architecture: a, p, index };
+                let layer = Layer {
+                    architecture: a,
+                    p,
+                    index,
+                };
                 let state = &mut state[index * of_layer..][..of_layer];
                 cells::forward(&layer, &x, state);
                 x = state[..n_h].to_vec();
@@ -175,7 +187,11 @@ pub fn backward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> (Para
                 }
             }
             for index in (0..a.layers).rev() {
-                let layer = Layer { architecture: a, p, index };
+                let layer = Layer {
+                    architecture: a,
+                    p,
+                    index,
+                };
                 let x = match index {
                     0 => problem.x.slice(ndarray::s![i, s, ..]).to_vec(),
                     _ => f.h[index - 1].slice(ndarray::s![i, s, ..]).to_vec(),
@@ -194,7 +210,9 @@ pub fn backward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> (Para
     (g, d_state)
 }
 
-fn counted_steps<'a, T: Scalar>(problem: &'a Problem<'_, T>) -> impl Iterator<Item = (usize, usize)> + 'a {
+fn counted_steps<'a, T: Scalar>(
+    problem: &'a Problem<'_, T>,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
     let (n, t) = problem.mask.dim();
     (0..n)
         .flat_map(move |i| (0..t).map(move |s| (i, s)))

@@ -52,12 +52,21 @@ impl<T: Scalar> Borrowed<'_, T> {
                 values: Values::Stored(values),
             });
         };
-        push(flat(format!("{TRAINING}best"), self.best), self.best.as_slice());
+        push(
+            flat(format!("{TRAINING}best"), self.best),
+            self.best.as_slice(),
+        );
         for (i, moment) in self.moments.iter().enumerate() {
-            push(flat(format!("{TRAINING}moment.{i}"), moment), moment.as_slice());
+            push(
+                flat(format!("{TRAINING}moment.{i}"), moment),
+                moment.as_slice(),
+            );
         }
         let state = self.state.as_slice().expect("standard layout");
-        push((format!("{TRAINING}state"), self.state.shape().to_vec()), state);
+        push(
+            (format!("{TRAINING}state"), self.state.shape().to_vec()),
+            state,
+        );
         meta["progress"] = serde_json::to_value(self.progress)
             .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
         file::write(path, tensors, &meta)
@@ -126,11 +135,16 @@ impl<T: Scalar> Checkpoint<T> {
         let state = file.values(&state_name, &shape)?;
         let known = [&name, &state_name].map(String::as_str);
         let is_known = |name: &String| {
-            let moment = name.strip_prefix(TRAINING).and_then(|rest| rest.strip_prefix("moment."));
+            let moment = name
+                .strip_prefix(TRAINING)
+                .and_then(|rest| rest.strip_prefix("moment."));
             let moment = moment.and_then(|i| i.parse().ok());
             known.contains(&name.as_str()) || moment.is_some_and(|i: usize| i < moments.len())
         };
-        let mut training = file.names().into_iter().filter(|name| name.starts_with(TRAINING));
+        let mut training = file
+            .names()
+            .into_iter()
+            .filter(|name| name.starts_with(TRAINING));
         if let Some(name) = training.find(|name| !is_known(name)) {
             return Err(file.wrong(format!(
                 "has a tensor `{name}`, which no checkpoint of this version has: go on with the version that wrote it"

@@ -1,8 +1,8 @@
 //! What a run is asked for: [`TrainOptions`].
 
 use super::Schedule;
-use crate::dropout::Dropout;
 use crate::EngineOptions;
+use crate::dropout::Dropout;
 use crate::optim::{Clip, OptimizerOptions};
 use crate::{Error, Result};
 

@@ -331,11 +331,7 @@ fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
         None => Sequences::read_npz(path).unwrap(),
     };
     assert_eq!(set.stays_in_file(), ranks.is_some());
-    let (n_x, n_y) = set.dims();
-    let input = match set.reads_tokens() {
-        true => Input::Tokens(n_x),
-        false => Input::Features(n_x),
-    };
+    let (input, n_y) = (set.input(), set.dims().1);
     let (train, valid) = set.split(0.3, 1).unwrap();
     let window = train.steps().div_ceil(3) + 1;
     let train = Loader::sequences(train, 8, Some(window), 3).unwrap();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Input;
 use crate::data::Loader;
 use ndarray::Array3;
 use ndarray_npy::NpzWriter;
@@ -69,13 +70,13 @@ fn numbers_are_checked_to_the_last_row() {
 fn other_sizes_are_refused() {
     let (_folder, path) = saved(|x| x as f32);
     let set = Sequences::<f32>::open_npz(&path, None).unwrap();
-    set.check(100, 5).unwrap();
-    set.check(100, 6).unwrap();
+    set.check(Input::Features(100), 5).unwrap();
+    set.check(Input::Features(100), 6).unwrap();
     for (n_x, n_y, expected) in [
         (101, 5, "expected [N, T, 101]"),
         (100, 4, "targets: ids up to 4, expected less than 4"),
     ] {
-        let error = set.check(n_x, n_y).unwrap_err().to_string();
+        let error = set.check(Input::Features(n_x), n_y).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
