@@ -79,6 +79,7 @@ impl<T: Scalar> Shard<T> {
         let last = self.segments(pass) - 1;
         for s in 0..=last {
             self.run_states(pass, s, dropout);
+            self.scratch.copy_last_states(&mut self.finals);
             if s < last {
                 self.keep_states();
             }
@@ -114,6 +115,7 @@ impl<T: Scalar> Shard<T> {
     pub fn advance(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
         for s in 0..self.segments(pass) {
             self.run_states(pass, s, None);
+            self.scratch.copy_last_states(&mut self.finals);
             visit(self, s * pass.segment);
             self.between.clear();
             self.keep_states();
@@ -138,7 +140,8 @@ impl<T: Scalar> Shard<T> {
         }
     }
 
-    /// The states of a segment, from those at the end of `between`, or from the initial ones.
+    /// The states of a segment, from those at the end of `between`, or from the initial ones. Does not touch `finals`, which
+    /// a segment that runs a second time would take back to its own end.
     fn run_states(&mut self, pass: &Pass<'_, T>, s: usize, dropout: Option<(&Dropout, u64)>) {
         let dropping = self.dropping(pass, s, dropout);
         let steps = self.steps(pass, s);
@@ -154,7 +157,6 @@ impl<T: Scalar> Shard<T> {
             scratch.go_on(&self.between[begin..]);
         }
         stack::states(pass.weights, scratch, &dropping);
-        scratch.copy_last_states(&mut self.finals);
     }
 
     /// The states after a segment, with which the next one begins.

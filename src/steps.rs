@@ -163,10 +163,15 @@ mod tests {
         );
         assert_eq!([0, 1, 2, 3].map(|t| steps.before(t)), [0, 4, 7, 9]);
         assert_eq!([0, 1, 4].map(|t| steps.block(t)), [0..4, 4..7, 10..11]);
-        assert!(steps.are_contiguous(3..4) && steps.are_contiguous(1..2));
-        assert!(!steps.are_contiguous(0..2) && !steps.are_contiguous(2..4));
+        // Any one step is; two are where no sequence ends before the first of them.
+        assert!((0..4).all(|t| steps.are_contiguous(t..t + 1)));
+        assert!((0..3).all(|t| !steps.are_contiguous(t..t + 2)));
         // A segment: whoever was alive at the step before enters.
         steps.lay_out(&assigned, 2..4);
         assert_eq!((steps.n(), steps.count(), steps.alive(0)), (2, 2, 1));
+        // Where none ends, all are.
+        assigned.set([(4, 1), (4, 0)].into_iter());
+        steps.lay_out(&assigned, 0..4);
+        assert!(steps.are_contiguous(0..4));
     }
 }

@@ -2,6 +2,9 @@
 
 mod bad_input;
 mod commands;
+mod endurance;
+mod examples;
+mod flavours;
 mod numpy;
 mod resume;
 mod seeing;

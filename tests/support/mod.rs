@@ -1,11 +1,14 @@
-//! Random problems of any shape, and what the plain loops of `bptt::reference` make of them.
+//! Random problems for every architecture, and what the plain loops of `bptt::reference` make of them.
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod ranks;
 
 use bptt::optim::Algorithm;
-use bptt::{Batch, Dims, Inputs, Parameters, Scalar, Targets, batch, reference};
-use ndarray::{Array2, Array3};
+use bptt::{
+    Architecture, Batch, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Input,
+    Inputs, Metrics, Network, Parameters, Scalar, Targets, one_hot, reference,
+};
+use ndarray::{Array2, Array3, Axis};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -20,135 +23,298 @@ pub const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::AdamW,
 ];
 
-/// Which of the forms of inputs, targets and mask a problem has.
-#[derive(Clone, Copy, Debug)]
-pub struct Form {
-    pub tokens: bool,
-    pub classes: bool,
-    pub masked: bool,
+/// Every kind of network, small: every dimension another number, so that no two can be mixed up.
+pub fn architectures() -> impl Iterator<Item = Architecture> {
+    architectures_of(3, 6, 5)
 }
 
-/// All eight.
-pub fn forms() -> impl Iterator<Item = Form> {
-    (0..8).map(|i| Form {
-        tokens: i & 1 == 1,
-        classes: i & 2 == 2,
-        masked: i & 4 == 4,
+/// Every kind of network of these sizes: each cell, one to three layers, features and tokens. A new cell is among them
+/// without further ado.
+pub fn architectures_of(
+    n_x: usize,
+    hidden: usize,
+    n_y: usize,
+) -> impl Iterator<Item = Architecture> {
+    let inputs = [Input::Features(n_x), Input::Tokens(n_x)];
+    Cell::ALL.into_iter().flat_map(move |cell| {
+        (1..=3).flat_map(move |layers| {
+            inputs.map(|input| Architecture {
+                cell,
+                layers,
+                ..Architecture::new(input, hidden, Head::softmax(n_y))
+            })
+        })
     })
 }
 
-/// Arrays of one problem in every form.
+/// What a problem has beside inputs and targets, and which targets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Form {
+    pub classes: bool,
+    pub masked: bool,
+    pub lengths: bool,
+    pub state: bool,
+}
+
+impl Form {
+    /// All 16, in an order in which neighbours differ in much.
+    pub const ALL: [Form; 16] = {
+        let mut all = [Form::of(0); 16];
+        let mut i = 0;
+        while i < 16 {
+            all[i] = Form::of(i * 7);
+            i += 1;
+        }
+        all
+    };
+
+    pub const fn of(bits: usize) -> Form {
+        Form {
+            classes: bits & 1 != 0,
+            masked: bits & 2 != 0,
+            lengths: bits & 4 != 0,
+            state: bits & 8 != 0,
+        }
+    }
+
+    /// `count` of them for the `i`th of many cases, so that a few cases together have all.
+    pub fn some(i: usize, count: usize) -> impl Iterator<Item = Form> {
+        (0..count).map(move |k| Form::ALL[(i * count + k) % 16])
+    }
+}
+
+/// One problem, with its arrays in every form.
 #[derive(Clone, Debug)]
-pub struct Problem<T> {
+pub struct Problem<T: Scalar> {
     pub form: Form,
-    pub parameters: Parameters<T>,
+    pub network: Network<T>,
+    /// Zero, where the form has none.
     pub state: Array2<T>,
     pub ids: Array2<u32>,
+    /// For tokens, the one-hot rows of `ids`.
     pub x: Array3<T>,
     pub classes: Array2<u32>,
+    /// For classes, their one-hot rows.
     pub distributions: Array3<T>,
     pub mask: Array2<bool>,
+    /// All `T`, where the form has none.
+    pub lengths: Vec<usize>,
 }
 
 impl<T: Scalar> Problem<T> {
     /// Random weights of size 0.5, inputs and states of size 1; at least one step counts.
-    pub fn random(form: Form, dims: Dims, (n, t): (usize, usize), seed: u64) -> Self {
+    pub fn random(
+        form: Form,
+        architecture: Architecture,
+        (n, t): (usize, usize),
+        seed: u64,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut normal = |deviation: f64| {
             let x: f64 = StandardNormal.sample(&mut rng);
             T::from_f64(deviation * x)
         };
-        let weights = (0..dims.len()).map(|_| normal(0.5)).collect();
-        let parameters = Parameters::from_vec(dims, weights).unwrap();
-        let state = Array2::from_shape_simple_fn((n, dims.n_h), || normal(1.0));
-        let dense = Array3::from_shape_simple_fn((n, t, dims.n_x), || normal(1.0));
+        let weights = (0..architecture.len()).map(|_| normal(0.5)).collect();
+        let parameters = Parameters::from_vec(architecture, weights).unwrap();
+        let (n_x, n_y) = (architecture.input.size(), architecture.head.outputs);
+        let deviation = if form.state { 1.0 } else { 0.0 };
+        let state = Array2::from_shape_simple_fn((n, architecture.state()), || normal(deviation));
+        let dense = Array3::from_shape_simple_fn((n, t, n_x), || normal(1.0));
         let mut id = |limit: usize| rng.random_range(0..limit as u32);
-        let ids = Array2::from_shape_simple_fn((n, t), || id(dims.n_x));
-        let classes = Array2::from_shape_simple_fn((n, t), || id(dims.n_y));
-        let distributions = if form.classes {
-            batch::one_hot(classes.view(), dims.n_y).unwrap()
-        } else {
-            Array3::from_shape_simple_fn((n, t, dims.n_y), || {
+        let ids = Array2::from_shape_simple_fn((n, t), || id(n_x));
+        let classes = Array2::from_shape_simple_fn((n, t), || id(n_y));
+        let distributions = match form.classes {
+            true => one_hot(classes.view(), n_y).unwrap(),
+            false => Array3::from_shape_simple_fn((n, t, n_y), || {
                 T::from_f64(rng.random_range(0.0..1.0))
-            })
+            }),
         };
         let mut mask = Array2::from_elem((n, t), true);
         if form.masked {
             mask.mapv_inplace(|_| rng.random_bool(0.6));
             mask[[n / 2, t / 2]] = true;
         }
-        let x = if form.tokens {
-            batch::one_hot(ids.view(), dims.n_x).unwrap()
-        } else {
-            dense
+        let mut lengths = vec![t; n];
+        if form.lengths {
+            lengths.fill_with(|| rng.random_range(0..=t));
+            lengths[n / 2] = rng.random_range(t / 2 + 1..=t);
+        }
+        let x = match architecture.input {
+            Input::Tokens(_) => one_hot(ids.view(), n_x).unwrap(),
+            Input::Features(_) => dense,
         };
         Problem {
             form,
-            parameters,
+            network: Network::from_parameters(parameters),
             state,
             ids,
             x,
             classes,
             distributions,
             mask,
+            lengths,
         }
     }
 
+    /// Weights so small that long or wide recurrences do not blow rounding up.
+    pub fn tamed(mut self) -> Self {
+        let scale = T::from_f64(1.0 / (self.architecture().hidden as f64).sqrt());
+        let weights = self.network.parameters_mut().as_mut_slice();
+        weights.iter_mut().for_each(|w| *w *= scale);
+        self
+    }
+
+    /// The same problem with sequences of these lengths.
+    pub fn with_lengths(mut self, lengths: &[usize]) -> Self {
+        self.form.lengths = true;
+        self.lengths = lengths.to_vec();
+        self
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        self.network.architecture()
+    }
+
     pub fn inputs(&self) -> Inputs<'_, T> {
-        if self.form.tokens {
-            Inputs::from(&self.ids)
-        } else {
-            Inputs::from(&self.x)
+        match self.architecture().input {
+            Input::Tokens(_) => Inputs::from(&self.ids),
+            Input::Features(_) => Inputs::from(&self.x),
         }
     }
 
     pub fn batch(&self) -> Batch<'_, T> {
-        let targets = if self.form.classes {
-            Targets::from(&self.classes)
-        } else {
-            Targets::from(&self.distributions)
+        let targets = match self.form.classes {
+            true => Targets::from(&self.classes),
+            false => Targets::from(&self.distributions),
         };
-        let batch = Batch::new(self.inputs(), targets);
+        let mut batch = Batch::new(self.inputs(), targets);
         if self.form.masked {
-            batch.with_mask(self.mask.view())
-        } else {
-            batch
+            batch = batch.with_mask(self.mask.view());
         }
+        if self.form.lengths {
+            batch = batch.with_lengths(&self.lengths);
+        }
+        batch
     }
 
-    pub fn reference_forward(&self) -> reference::Forward<T> {
-        reference::forward(&self.parameters, self.x.view(), self.state.view())
-    }
-
-    /// The mean loss by plain loops, of these or other parameters and state.
-    pub fn reference_loss(&self, p: &Parameters<T>, state: &Array2<T>) -> T {
-        let f = reference::forward(p, self.x.view(), state.view());
-        reference::loss(f.u.view(), self.distributions.view(), self.mask.view())
-    }
-
-    pub fn reference_gradients(&self) -> (Parameters<T>, Array2<T>) {
-        reference::backward(
-            &self.parameters,
-            self.x.view(),
-            self.state.view(),
-            &self.reference_forward(),
-            self.distributions.view(),
-            self.mask.view(),
-        )
+    /// Some of the sequences, in this order; `steps` of them.
+    pub fn select(&self, rows: &[usize], steps: std::ops::Range<usize>) -> Self {
+        let cut = |array: &Array3<T>| {
+            let array = array.select(Axis(0), rows);
+            array.slice(ndarray::s![.., steps.clone(), ..]).to_owned()
+        };
+        fn cut2<A: Clone>(
+            array: &Array2<A>,
+            rows: &[usize],
+            steps: std::ops::Range<usize>,
+        ) -> Array2<A> {
+            let array = array.select(Axis(0), rows);
+            array.slice(ndarray::s![.., steps]).to_owned()
+        }
+        let length = |&row: &usize| self.lengths[row].clamp(steps.start, steps.end) - steps.start;
+        Problem {
+            form: self.form,
+            network: self.network.clone(),
+            state: self.state.select(Axis(0), rows),
+            ids: cut2(&self.ids, rows, steps.clone()),
+            x: cut(&self.x),
+            classes: cut2(&self.classes, rows, steps.clone()),
+            distributions: cut(&self.distributions),
+            mask: cut2(&self.mask, rows, steps.clone()),
+            lengths: rows.iter().map(length).collect(),
+        }
     }
 
     /// The same problem, rounded to single precision.
     pub fn single(&self) -> Problem<f32> {
+        let round = |x: &T| x.as_f64() as f32;
         Problem {
             form: self.form,
-            parameters: self.parameters.cast(),
-            state: self.state.mapv(|x| x.as_f64() as f32),
+            network: Network::from_parameters(self.network.parameters().cast()),
+            state: self.state.map(round),
             ids: self.ids.clone(),
-            x: self.x.mapv(|x| x.as_f64() as f32),
+            x: self.x.map(round),
             classes: self.classes.clone(),
-            distributions: self.distributions.mapv(|x| x.as_f64() as f32),
+            distributions: self.distributions.map(round),
             mask: self.mask.clone(),
+            lengths: self.lengths.clone(),
         }
+    }
+
+    /// For the plain loops.
+    pub fn plain(&self) -> reference::Problem<'_, T> {
+        reference::Problem {
+            x: self.x.view(),
+            state: self.state.view(),
+            targets: self.distributions.view(),
+            mask: self.mask.view(),
+            lengths: &self.lengths,
+        }
+    }
+
+    /// What the plain loops find.
+    pub fn expected(&self) -> Expected<T> {
+        let (parameters, plain) = (self.network.parameters(), self.plain());
+        let forward = reference::forward(parameters, &plain);
+        Expected {
+            gradients: reference::backward(parameters, &plain).0,
+            loss: reference::loss(&forward, &plain).as_f64(),
+            state: forward.state,
+            y: forward.y,
+        }
+    }
+}
+
+/// What the plain loops find of a problem.
+pub struct Expected<T> {
+    pub gradients: Parameters<T>,
+    pub loss: f64,
+    pub state: Array2<T>,
+    pub y: Array3<T>,
+}
+
+/// What an engine finds of a problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found<T> {
+    pub gradients: Parameters<T>,
+    pub metrics: Metrics,
+    pub norm: f64,
+    /// After each sequence's last step.
+    pub state: Array2<T>,
+}
+
+pub fn options(threads: usize, shards: usize) -> EngineOptions {
+    EngineOptions {
+        threads,
+        shards,
+        memory: None,
+    }
+}
+
+pub fn engine<T: Scalar>(architecture: Architecture, threads: usize, shards: usize) -> Engine<T> {
+    Engine::new(architecture, options(threads, shards)).unwrap()
+}
+
+/// One gradient; `dropout` with the number of the update.
+#[track_caller]
+pub fn gradient<T: Scalar>(
+    engine: &mut Engine<T>,
+    problem: &Problem<T>,
+    dropout: Option<(&Dropout, u64)>,
+) -> Found<T> {
+    let mut state = problem.state.clone();
+    let options = GradientOptions {
+        state: Some(&mut state),
+        dropout,
+    };
+    let found = engine
+        .gradient_with(&problem.network, &problem.batch(), options)
+        .unwrap();
+    Found {
+        gradients: engine.gradients().clone(),
+        metrics: found.metrics,
+        norm: found.norm,
+        state,
     }
 }
 
@@ -173,14 +339,50 @@ pub fn relative<T: Scalar, U: Scalar>(
     }
 }
 
-/// Asserts that two sets of gradients agree, each parameter by itself.
+/// Asserts that two arrays agree.
+#[track_caller]
+pub fn assert_near<T: Scalar, U: Scalar>(
+    what: &str,
+    a: impl IntoIterator<Item = T>,
+    b: impl IntoIterator<Item = U>,
+    tolerance: f64,
+) {
+    let error = relative(a, b);
+    assert!(
+        error <= tolerance,
+        "{what}: relative error {error:e} over {tolerance:e}"
+    );
+}
+
+/// Asserts that two sets of gradients agree, each tensor by itself.
 #[track_caller]
 pub fn assert_close<T: Scalar, U: Scalar>(a: &Parameters<T>, b: &Parameters<U>, tolerance: f64) {
-    for ((name, _, a), (_, _, b)) in a.iter().zip(b.iter()) {
-        let error = relative(a.iter().copied(), b.iter().copied());
-        assert!(
-            error <= tolerance,
-            "d{name}: relative error {error:e} over {tolerance:e}"
-        );
+    assert_eq!(a.architecture(), b.architecture());
+    for ((tensor, a), (_, b)) in a.iter().zip(b.iter()) {
+        let (a, b) = (a.iter().copied(), b.iter().copied());
+        assert_near(&tensor.which.to_string(), a, b, tolerance);
     }
+}
+
+/// Central differences of step h err by h^2 f'''/6 and by rounding eps/h: about 1e-10 at this one.
+pub const STEP: f64 = 1e-5;
+
+/// What central differences may be off, relative to the norm of a tensor, which may be some thousand times smaller than
+/// the loss.
+pub const DIFFERENCE: f64 = 1e-6;
+
+/// The derivatives of `f` at `x`, by central differences.
+pub fn differences(x: &[f64], mut f: impl FnMut(&[f64]) -> f64) -> Vec<f64> {
+    let mut moved = x.to_vec();
+    (0..x.len())
+        .map(|i| {
+            let mut at = |step: f64| {
+                moved[i] = x[i] + step;
+                f(&moved)
+            };
+            let difference = at(STEP) - at(-STEP);
+            moved[i] = x[i];
+            difference / (2.0 * STEP)
+        })
+        .collect()
 }

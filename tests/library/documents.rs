@@ -1,9 +1,10 @@
 //! A document is read as if there were no other: whatever stands before it, in one window or another.
 
+use crate::support::{engine, options};
 use bptt::data::{Corpus, Loader, Vocabulary};
 use bptt::optim::{Algorithm, OptimizerOptions};
 use bptt::train::{TrainOptions, Trainer, evaluate};
-use bptt::{Dims, Engine, EngineOptions, Init, Rnn};
+use bptt::{Architecture, Head, Init, Input, Network};
 
 /// Rounding of sums of some thousand losses in f64, relative.
 const EQUAL: f64 = 1e-12;
@@ -21,31 +22,24 @@ fn corpus(texts: &[String]) -> Corpus {
     Corpus::from_texts(&texts, &Vocabulary::of_chars(&alphabet)).unwrap()
 }
 
-fn rnn() -> Rnn<f64> {
+fn network() -> Network<f64> {
     // Weights that remember for long.
-    Rnn::new(Dims::new(23, 14, 23).unwrap(), Init::Orthogonal, 3).unwrap()
-}
-
-fn options(threads: usize, shards: usize) -> EngineOptions {
-    EngineOptions {
-        threads,
-        shards,
-        ..EngineOptions::default()
-    }
+    let one = Architecture::new(Input::Tokens(23), 14, Head::softmax(23));
+    Network::new(Architecture { layers: 2, ..one }, Init::Orthogonal, 3).unwrap()
 }
 
 /// `(summed loss, right answers, predictions)` of documents one by one.
 fn alone(texts: &[String]) -> (f64, u64, u64) {
-    let rnn = rnn();
-    let mut engine = Engine::new(rnn.dims(), options(1, 1)).unwrap();
+    let network = network();
+    let mut engine = engine(network.architecture(), 1, 1);
     let mut sum = (0.0, 0, 0);
     for text in texts.iter().filter(|text| text.len() > 1) {
         let mut data = Loader::evaluation_text(corpus(std::slice::from_ref(text))).unwrap();
-        let tally = evaluate(&mut engine, rnn.parameters(), &mut data, |_| ()).unwrap();
+        let metrics = evaluate(&mut engine, &network, &mut data, |_| ()).unwrap();
         sum = (
-            sum.0 + tally.loss,
-            sum.1 + tally.correct,
-            sum.2 + tally.counted,
+            sum.0 + metrics.loss,
+            sum.1 + metrics.correct,
+            sum.2 + metrics.counted,
         );
     }
     sum
@@ -53,7 +47,7 @@ fn alone(texts: &[String]) -> (f64, u64, u64) {
 
 #[test]
 fn evaluation_of_several_is_that_of_each() {
-    let rnn = rnn();
+    let network = network();
     for lengths in [
         &[70, 33][..],
         &[1, 2, 300, 1, 1, 129, 130, 2],
@@ -63,12 +57,12 @@ fn evaluation_of_several_is_that_of_each() {
         let texts = texts(lengths);
         let (loss, correct, counted) = alone(&texts);
         for (threads, shards) in [(1, 1), (2, 3)] {
-            let mut engine = Engine::new(rnn.dims(), options(threads, shards)).unwrap();
+            let mut engine = engine(network.architecture(), threads, shards);
             let mut data = Loader::evaluation_text(corpus(&texts)).unwrap();
             let mut seen = 0;
-            let tally = evaluate(&mut engine, rnn.parameters(), &mut data, |n| seen += n).unwrap();
-            assert!((tally.loss / loss - 1.0).abs() <= EQUAL, "{lengths:?}");
-            assert_eq!((tally.correct, tally.counted), (correct, counted));
+            let metrics = evaluate(&mut engine, &network, &mut data, |n| seen += n).unwrap();
+            assert!((metrics.loss / loss - 1.0).abs() <= EQUAL, "{lengths:?}");
+            assert_eq!((metrics.correct, metrics.counted), (correct, counted));
             assert_eq!((data.counted_per_epoch(), seen), (counted, counted));
         }
     }
@@ -81,15 +75,16 @@ fn epoch_loss(texts: &[String], batch: usize, seq_len: usize, reset_state: bool)
     let train = TrainOptions {
         steps: 2 * windows,
         lr: 1e-300,
+        optimizer: OptimizerOptions {
+            algorithm: Algorithm::Gd,
+            ..OptimizerOptions::default()
+        },
+        engine: options(2, 3),
         report_every: windows,
         reset_state,
         ..TrainOptions::default()
     };
-    let optimizer = OptimizerOptions {
-        algorithm: Algorithm::Gd,
-        ..OptimizerOptions::default()
-    };
-    let mut run = Trainer::new(rnn(), loader, None, options(2, 3), optimizer, train).unwrap();
+    let mut run = Trainer::new(network(), loader, train).unwrap();
     run.run(&mut ()).unwrap();
     let [first, second] = run.history() else {
         panic!("two epochs");

@@ -1,21 +1,18 @@
 //! What several ranks read of their data: each its part, and together what one process reads.
 
-mod support;
-
+use crate::support::ranks::on_ranks;
 use bptt::data::{
     Corpus, Ids, Loader, Reading, Sequences, TokenKind, Vocabulary, WordLimits, file_fingerprint,
 };
-use bptt::optim::OptimizerOptions;
 use bptt::ranks::{Ranks, Reduction};
 use bptt::train::{Checkpoint, TrainOptions, Trainer};
-use bptt::{Dims, EngineOptions, Error, Init, Result, Rnn};
+use bptt::{Architecture, EngineOptions, Error, Head, Init, Input, Network, Result};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::NpzWriter;
 use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use support::ranks::on_ranks;
 use tempfile::TempDir;
 
 const KINDS: [TokenKind; 3] = [TokenKind::Char, TokenKind::Byte, TokenKind::Word];
@@ -204,22 +201,27 @@ fn errors_are_those_of_one_process() {
 fn run(
     train: Loader<f32>,
     valid: Loader<f32>,
-    (n_x, n_y): (usize, usize),
+    (input, n_y): (Input, usize),
     ranks: Option<Arc<dyn Ranks>>,
 ) -> Checkpoint<f32> {
-    let rnn = Rnn::new(Dims::new(n_x, 6, n_y).unwrap(), Init::Orthogonal, 1).unwrap();
-    let engine = EngineOptions {
-        threads: 1,
-        shards: 6,
-        memory: None,
+    let architecture = Architecture {
+        layers: 2,
+        ..Architecture::new(input, 6, Head::softmax(n_y))
     };
+    let network = Network::new(architecture, Init::Orthogonal, 1).unwrap();
     let options = TrainOptions {
         steps: 2 * train.windows_per_epoch() + 3,
+        engine: EngineOptions {
+            threads: 1,
+            shards: 6,
+            memory: None,
+        },
         report_every: 7,
         ..TrainOptions::default()
     };
-    let optimizer = OptimizerOptions::default();
-    let mut run = Trainer::new(rnn, train, Some(valid), engine, optimizer, options).unwrap();
+    let mut run = Trainer::new(network, train, options)
+        .unwrap()
+        .with_validation(valid);
     if let Some(ranks) = ranks {
         run = run.join(ranks, Reduction::Ordered).unwrap();
     }
@@ -235,7 +237,7 @@ fn run_on_text(paths: &[PathBuf], ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f
     let (train, valid) = corpus.split(0.2).unwrap();
     let train = Loader::text(train, 9, 8).unwrap();
     let valid = Loader::evaluation_text(valid).unwrap();
-    run(train, valid, (symbols, symbols), ranks)
+    run(train, valid, (Input::Tokens(symbols), symbols), ranks)
 }
 
 #[test]
@@ -329,12 +331,12 @@ fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
         None => Sequences::read_npz(path).unwrap(),
     };
     assert_eq!(set.stays_in_file(), ranks.is_some());
-    let (n_x, n_y) = set.dims();
+    let (input, n_y) = (set.input(), set.dims().1);
     let (train, valid) = set.split(0.3, 1).unwrap();
     let window = train.steps().div_ceil(3) + 1;
     let train = Loader::sequences(train, 8, Some(window), 3).unwrap();
     let valid = Loader::evaluation_sequences(valid).unwrap();
-    run(train, valid, (n_x, n_y), ranks)
+    run(train, valid, (input, n_y), ranks)
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The examples do what they say. Each is part of this test, so that it is the one that is compiled and run.
 #![allow(dead_code)] // their `main`
 
-#[path = "../examples/observer.rs"]
+#[path = "../../examples/observer.rs"]
 mod observer;
-#[path = "../examples/stream.rs"]
+#[path = "../../examples/stream.rs"]
 mod stream;
-#[path = "../examples/train_arrays.rs"]
+#[path = "../../examples/train_arrays.rs"]
 mod train_arrays;
-#[path = "../examples/variable_lengths.rs"]
+#[path = "../../examples/variable_lengths.rs"]
 mod variable_lengths;
 
 use bptt::model::Model;

@@ -1,5 +1,5 @@
 //! A long run neither grows nor slows down. Not part of `cargo test`, for the minutes it takes:
-//! `cargo test --release --test endurance -- --ignored --nocapture`.
+//! `cargo test --release --test program -- endurance --ignored --nocapture`.
 #![cfg(target_os = "linux")]
 
 use serde_json::Value;

@@ -1,30 +1,33 @@
 //! How a run ends, and what it does on the way there: divergence, plateaus, patience.
 
+use crate::support::options as engine_options;
 use bptt::data::{Corpus, Loader, Vocabulary};
 use bptt::optim::{Algorithm, OptimizerOptions};
 use bptt::train::{
     Control, DIVERGENCES, Observer, PLATEAU, Report, Schedule, StepReport, StopReason,
     TrainOptions, Trainer,
 };
-use bptt::{Dims, EngineOptions, Error, Init, Result, Rnn};
+use bptt::{Architecture, Error, Head, Init, Input, Network, Result};
 
 fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
     let text = "so it goes. ".repeat(60);
     let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
     let n = corpus.vocabulary().len();
-    let rnn = Rnn::<f32>::new(Dims::new(n, 16, n).unwrap(), Init::Orthogonal, 0).unwrap();
+    let architecture = Architecture::new(Input::Tokens(n), 16, Head::softmax(n));
+    let network = Network::<f32>::new(architecture, Init::Orthogonal, 0).unwrap();
     let valid = Loader::evaluation_text(corpus.clone()).unwrap();
-    let engine = EngineOptions {
-        threads: 1,
-        shards: 2,
-        ..EngineOptions::default()
-    };
-    let optimizer = OptimizerOptions {
-        algorithm,
-        ..OptimizerOptions::default()
+    let options = TrainOptions {
+        optimizer: OptimizerOptions {
+            algorithm,
+            ..OptimizerOptions::default()
+        },
+        engine: engine_options(1, 2),
+        ..options
     };
     let loader = Loader::text(corpus, 4, 12).unwrap();
-    Trainer::new(rnn, loader, Some(valid), engine, optimizer, options).unwrap()
+    Trainer::new(network, loader, options)
+        .unwrap()
+        .with_validation(valid)
 }
 
 /// Sees to it that no step, report or message has a number that is none.
@@ -42,7 +45,7 @@ impl Observer<f32> for Watch {
 
     fn report(&mut self, run: &Trainer<f32>, report: &Report, _: bool) -> Result<()> {
         assert!(report.train_loss.is_finite() && report.grad_norm.is_finite());
-        assert!(run.rnn().parameters().all_finite() && run.best().all_finite());
+        assert!(run.network().parameters().all_finite() && run.best().all_finite());
         assert_eq!(report.divergences, self.diverged.len() as u32);
         self.rates.push(report.lr);
         Ok(())
@@ -50,7 +53,7 @@ impl Observer<f32> for Watch {
 
     fn diverged(&mut self, run: &Trainer<f32>, what: &Error) -> Result<()> {
         assert!(matches!(what, Error::Diverged { .. }), "{what}");
-        assert!(run.rnn().parameters().all_finite());
+        assert!(run.network().parameters().all_finite());
         self.diverged.push(run.progress().step);
         Ok(())
     }
@@ -66,7 +69,7 @@ fn a_run_that_cannot_be_saved_gives_up_with_good_weights() {
         ..TrainOptions::default()
     };
     let mut run = trainer(options, Algorithm::Gd);
-    let before = run.rnn().clone();
+    let before = run.network().clone();
     let mut watch = Watch::default();
     assert_eq!(run.run(&mut watch).unwrap(), StopReason::Diverged);
     assert_eq!(run.progress().divergences, DIVERGENCES);
@@ -75,7 +78,7 @@ fn a_run_that_cannot_be_saved_gives_up_with_good_weights() {
         DIVERGENCES - 1,
         "the last ends the run"
     );
-    assert_eq!(*run.rnn(), before, "no step was good");
+    assert_eq!(*run.network(), before, "no step was good");
     assert!(run.best().all_finite());
 }
 
@@ -105,7 +108,7 @@ fn a_run_goes_on_from_its_last_report_at_half_the_rate() {
         );
         assert_eq!(run.progress().lr_factor, 0.5f64.powi(divergences as i32));
         assert_eq!(run.progress().step, 40);
-        assert!(run.rnn().parameters().all_finite());
+        assert!(run.network().parameters().all_finite());
     }
 }
 

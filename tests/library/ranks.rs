@@ -1,43 +1,39 @@
 //! Several ranks are one run: the bits of one process with as many shards, whatever connects them. Here each rank is a
 //! thread; `tests/mpi.rs` has processes.
 
-mod support;
-
+use crate::resume::{Until, outcome};
+use crate::support::ranks::on_ranks;
+use crate::support::{ALGORITHMS, Form, Found, Problem, architectures_of, gradient, options};
+use bptt::architecture::Which;
 use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
-use bptt::dropout::Dropout;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
-use bptt::train::{
-    Checkpoint, Control, Observer, Report, StepReport, StopReason, TrainOptions, Trainer,
+use bptt::train::{Observer, Report, StopReason, TrainOptions, Trainer};
+use bptt::{
+    Architecture, Dropout, Engine, Error, Head, Init, Input, Metrics, Network, Parameters, Result,
+    Scalar,
 };
-use bptt::{Dims, Engine, EngineOptions, Error, Init, Parameters, Result, Rnn, Scalar};
-use ndarray::{Array2, Array3};
-use support::ranks::on_ranks;
-use support::{ALGORITHMS, Problem, forms};
+use ndarray::Array2;
 
-fn engine_options(shards: usize) -> EngineOptions {
-    EngineOptions {
-        threads: 2,
-        shards,
-        memory: None,
-    }
+const DROPOUT: Dropout = Dropout {
+    inputs: 0.1,
+    outputs: 0.2,
+    seed: 5,
+};
+
+/// How far a sum in another order may be off in `f32`, relative to the norm of the gradient.
+const SINGLE: f32 = 1e-6;
+
+/// What one rank finds, or one process.
+fn found(mut engine: Engine<f32>, problem: &Problem<f32>) -> (Found<f32>, Metrics) {
+    let found = gradient(&mut engine, problem, Some((&DROPOUT, 3)));
+    let metrics = engine.evaluate(&problem.network, &problem.batch(), None);
+    (found, metrics.unwrap())
 }
-
-/// More than a segment of the flat gradient, so that it goes in two.
-const DIMS: Dims = Dims {
-    n_x: 7,
-    n_h: 260,
-    n_y: 5,
-};
 
 #[test]
 fn the_gradient_of_all_ranks_is_that_of_one_process() {
-    let dropout = Dropout {
-        inputs: 0.1,
-        outputs: 0.2,
-        seed: 5,
-    };
-    // Fewer sequences than shards, as many, more; an even number to each, and not.
+    // Ranks, shards and sequences: fewer sequences than shards, as many, more; an even number to each, and not.
     let shapes = [
         (2, 4, 1),
         (2, 4, 9),
@@ -46,78 +42,58 @@ fn the_gradient_of_all_ranks_is_that_of_one_process() {
         (4, 4, 2),
         (4, 5, 13),
     ];
-    for ((size, shards, n), form) in shapes.into_iter().zip(forms()) {
-        let problem = Problem::<f32>::random(form, DIMS, (n, 6), 1);
-        let lengths: Vec<_> = (0..n)
-            .map(|i| if i == n / 2 { 6 } else { i * 5 % 7 })
-            .collect();
-        for batch in [problem.batch(), problem.batch().with_lengths(&lengths)] {
-            let gradient = |mut engine: Engine<f32>| {
-                let (mut state, p) = (problem.state.clone(), &problem.parameters);
-                let found = engine
-                    .gradient_with_dropout(p, &batch, Some(&mut state), &dropout, 3)
-                    .unwrap();
-                let tally = engine.evaluate(p, &batch, None).unwrap();
-                (found, tally, engine.gradients().clone(), state)
-            };
-            let new = || Engine::<f32>::new(DIMS, engine_options(shards)).unwrap();
-            let alone = gradient(new());
+    // More than a segment of the flat gradient, so that it goes in several.
+    for (i, architecture) in architectures_of(7, 130, 5).enumerate() {
+        for (form, (size, shards, n)) in
+            Form::some(i, 3).zip(shapes.into_iter().cycle().skip(3 * i))
+        {
+            let problem = Problem::<f32>::random(form, architecture, (n, 5), 1).tamed();
+            let new = || Engine::<f32>::new(architecture, options(2, shards)).unwrap();
+            let case =
+                format!("{architecture}, {form:?}, {size} ranks, {shards} shards, {n} sequences");
+            let alone = found(new(), &problem);
             let ordered = on_ranks(size, |ranks| {
-                gradient(new().join(ranks, Reduction::Ordered).unwrap())
+                found(new().join(ranks, Reduction::Ordered).unwrap(), &problem)
             });
-            for (rank, found) in ordered.iter().enumerate() {
+            for (rank, (found, metrics)) in ordered.iter().enumerate() {
+                assert!(found.gradients == alone.0.gradients, "{case}");
                 assert_eq!(
-                    found.0, alone.0,
-                    "{size} ranks, {shards} shards, {n} sequences"
+                    (found.norm, found.metrics, *metrics),
+                    (alone.0.norm, alone.0.metrics, alone.1),
+                    "{case}"
                 );
-                assert_eq!(found.1, alone.1);
-                assert!(found.2 == alone.2);
                 // Of sequences of one length, a rank knows the states of its own alone.
-                let own =
-                    rank * shards / size * n / shards..(rank + 1) * shards / size * n / shards;
-                for row in if batch.lengths.is_some() { 0..n } else { own } {
-                    assert_eq!(found.3.row(row), alone.3.row(row), "row {row}");
+                let share = |rank: usize| rank * shards / size * n / shards;
+                let own = if form.lengths {
+                    0..n
+                } else {
+                    share(rank)..share(rank + 1)
+                };
+                for row in own {
+                    assert_eq!(
+                        found.state.row(row),
+                        alone.0.state.row(row),
+                        "row {row}: {case}"
+                    );
                 }
             }
             let fast = on_ranks(size, |ranks| {
-                gradient(new().join(ranks, Reduction::Fast).unwrap())
+                found(new().join(ranks, Reduction::Fast).unwrap(), &problem).0
             });
             let difference = |a: &Parameters<f32>, b: &Parameters<f32>| {
                 let pairs = a.as_slice().iter().zip(b.as_slice());
                 pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
             };
             for found in &fast {
-                assert!(found.2 == fast[0].2, "ranks differ");
-                assert!(difference(&found.2, &alone.2) <= 1e-6 * alone.0.norm as f32);
-                assert_eq!(found.0.tally, alone.0.tally);
+                assert!(found.gradients == fast[0].gradients, "ranks differ");
+                assert!(
+                    difference(&found.gradients, &alone.0.gradients)
+                        <= SINGLE * alone.0.norm as f32
+                );
+                assert_eq!(found.metrics, alone.0.metrics);
             }
         }
     }
-}
-
-const SMALL: Dims = Dims {
-    n_x: 7,
-    n_h: 12,
-    n_y: 7,
-};
-
-/// Sequences of 1 to 11 steps.
-fn sequences<T: Scalar>() -> Sequences<T> {
-    let (n, t) = (23, 11);
-    let mask = Array2::from_shape_fn((n, t), |(i, step)| step <= i * 5 % t);
-    let x = Array3::from_shape_fn((n, t, SMALL.n_x), |(i, step, j)| {
-        T::from_f64((i + 3 * step + 7 * j) as f64).sin()
-    });
-    let classes = Array2::from_shape_fn((n, t), |(i, step)| ((i * step) % SMALL.n_y) as u32);
-    Sequences::new(
-        OwnedInputs::Dense(x),
-        OwnedTargets::Classes(classes),
-        Padding {
-            mask: Some(mask),
-            ..Padding::default()
-        },
-    )
-    .unwrap()
 }
 
 /// Documents that end within windows, so that rows go from rank to rank; two of them in one window of equal parts.
@@ -133,22 +109,40 @@ fn text<T: Scalar>() -> (Loader<T>, Loader<T>) {
     )
 }
 
+/// Sequences of 1 to 11 steps of which a mask says where they end.
+fn sequences<T: Scalar>(architecture: &Architecture) -> (Loader<T>, Loader<T>) {
+    let set = crate::resume::sequences(architecture);
+    (
+        Loader::sequences(set.clone(), 9, Some(4), 3).unwrap(),
+        Loader::evaluation_sequences(set).unwrap(),
+    )
+}
+
 /// Two reports and a step or two more.
-fn trainer<T: Scalar>(algorithm: Algorithm, of_text: bool, shards: usize) -> Trainer<T> {
-    let (data, valid) = match of_text {
-        true => text(),
-        false => (
-            Loader::sequences(sequences(), 9, Some(4), 3).unwrap(),
-            Loader::evaluation_sequences(sequences()).unwrap(),
-        ),
+fn trainer<T: Scalar>(
+    architecture: Architecture,
+    algorithm: Algorithm,
+    of_text: bool,
+    shards: usize,
+) -> Trainer<T> {
+    let (data, valid) = if of_text {
+        text()
+    } else {
+        sequences(&architecture)
     };
     let options = TrainOptions {
         steps: 12,
         lr: 0.02,
-        clip: Clip {
-            norm: Some(0.2),
-            value: Some(0.05),
+        optimizer: OptimizerOptions {
+            algorithm,
+            weight_decay: 1e-3,
+            clip: Clip {
+                norm: Some(0.2),
+                value: Some(0.05),
+            },
+            ..OptimizerOptions::default()
         },
+        engine: options(2, shards),
         dropout: Dropout {
             inputs: 0.1,
             outputs: 0.3,
@@ -157,40 +151,32 @@ fn trainer<T: Scalar>(algorithm: Algorithm, of_text: bool, shards: usize) -> Tra
         report_every: 5,
         ..TrainOptions::default()
     };
-    let optimizer = OptimizerOptions {
-        algorithm,
-        weight_decay: 1e-3,
-        ..OptimizerOptions::default()
-    };
-    let rnn = Rnn::<T>::new(SMALL, Init::Orthogonal, 2).unwrap();
-    Trainer::new(
-        rnn,
-        data,
-        Some(valid),
-        engine_options(shards),
-        optimizer,
-        options,
-    )
-    .unwrap()
+    let network = Network::<T>::new(architecture, Init::Orthogonal, 2).unwrap();
+    Trainer::new(network, data, options)
+        .unwrap()
+        .with_validation(valid)
 }
 
-fn outcome<T: Scalar>(mut run: Trainer<T>) -> (Checkpoint<T>, Vec<f64>) {
-    assert_eq!(run.run(&mut ()).unwrap(), StopReason::Finished);
-    let history = run.history().iter();
-    let losses = history.flat_map(|r| [r.train_loss, r.valid_loss.unwrap(), r.grad_norm]);
-    (run.checkpoint(), losses.collect())
-}
+/// Seven letters and a full stop.
+const TEXT: usize = 7;
 
 fn runs_are_one<T: Scalar>() {
-    for (i, algorithm) in ALGORITHMS.into_iter().enumerate() {
+    for (i, architecture) in architectures_of(TEXT, 12, TEXT).enumerate() {
+        let algorithm = ALGORITHMS[i % ALGORITHMS.len()];
         for of_text in [false, true] {
+            if of_text && !architecture.input.is_tokens() {
+                continue;
+            }
             let (size, shards) = [(2, 4), (3, 3), (4, 6)][i % 3];
-            let new = || trainer::<T>(algorithm, of_text, shards);
+            let new = || trainer::<T>(architecture, algorithm, of_text, shards);
             let alone = outcome(new());
             for one in on_ranks(size, |ranks| {
                 outcome(new().join(ranks, Reduction::Ordered).unwrap())
             }) {
-                assert!(one == alone, "{algorithm:?}, text {of_text}, {size} ranks");
+                assert!(
+                    one == alone,
+                    "{architecture}, {algorithm:?}, text {of_text}, {size} ranks"
+                );
             }
         }
     }
@@ -202,10 +188,18 @@ fn runs_of_several_ranks_are_one_run() {
     runs_are_one::<f64>();
 }
 
+fn of_text(algorithm: Algorithm, shards: usize) -> Trainer<f32> {
+    let architecture = Architecture {
+        layers: 2,
+        ..Architecture::new(Input::Tokens(TEXT), 12, Head::softmax(TEXT))
+    };
+    trainer(architecture, algorithm, true, shards)
+}
+
 /// From a checkpoint of two ranks to three and to a process alone.
 #[test]
 fn another_number_of_ranks_goes_on() {
-    let new = || trainer::<f32>(Algorithm::Adam, true, 6);
+    let new = || of_text(Algorithm::Adam, 6);
     let whole = outcome(new());
     let stopped = on_ranks(2, |ranks| {
         let mut run = new().join(ranks, Reduction::Ordered).unwrap();
@@ -226,23 +220,11 @@ fn another_number_of_ranks_goes_on() {
     }
 }
 
-/// Stops after so many steps.
-struct Until(u64);
-
-impl<T: Scalar> Observer<T> for Until {
-    fn step(&mut self, _: &Trainer<T>, step: &StepReport) -> Result<Control> {
-        Ok(match step.step >= self.0 {
-            true => Control::Stop,
-            false => Control::Continue,
-        })
-    }
-}
-
 #[test]
 fn all_stop_where_one_does() {
     let steps = on_ranks(3, |ranks| {
         let stops = if ranks.rank() == 1 { 4 } else { u64::MAX };
-        let run = trainer::<f32>(Algorithm::Gd, false, 3);
+        let run = of_text(Algorithm::Gd, 3);
         let mut run = run.join(ranks, Reduction::Ordered).unwrap();
         assert_eq!(run.run(&mut Until(stops)).unwrap(), StopReason::Interrupted);
         run.progress().step
@@ -283,13 +265,16 @@ fn what_is_not_finite_on_one_rank_is_not_finite_for_all() {
             OwnedTargets::Classes(classes),
             Padding::default(),
         );
-        let set = set.unwrap().with_dims(SMALL.n_x, SMALL.n_y).unwrap();
+        let set = set.unwrap().with_dims(7, 4).unwrap();
         let data = Loader::evaluation_sequences(set).unwrap();
-        let mut p = Parameters::zeros(SMALL);
-        p.views_mut().wx[[1, 4]] = f32::NAN;
-        let rnn = Rnn::from_parameters(p);
-        let (optimizer, options) = (OptimizerOptions::default(), TrainOptions::default());
-        let run = Trainer::new(rnn, data, None, engine_options(2), optimizer, options).unwrap();
+        let architecture = Architecture::new(Input::Tokens(7), 12, Head::softmax(4));
+        let mut p = Parameters::zeros(architecture);
+        p.matrix_mut(Which::WeightIh(0))[[4, 1]] = f32::NAN;
+        let options = TrainOptions {
+            engine: options(2, 2),
+            ..TrainOptions::default()
+        };
+        let run = Trainer::new(Network::from_parameters(p), data, options).unwrap();
         let mut run = run.join(ranks, Reduction::Ordered).unwrap();
         let mut dropped = Dropped::default();
         let reason = run.run(&mut dropped).unwrap();
@@ -304,7 +289,7 @@ fn what_is_not_finite_on_one_rank_is_not_finite_for_all() {
 #[test]
 fn ranks_that_drift_apart_are_noticed() {
     let errors = on_ranks(3, |ranks| {
-        let run = trainer::<f32>(Algorithm::Gd, true, 3);
+        let run = of_text(Algorithm::Gd, 3);
         let mut checkpoint = run.checkpoint();
         if ranks.rank() == 2 {
             checkpoint.parameters.as_mut_slice()[3] += 1e-3;
@@ -320,8 +305,9 @@ fn ranks_that_drift_apart_are_noticed() {
 
 #[test]
 fn there_is_a_shard_for_each_rank() {
+    let architecture = architectures_of(2, 3, 4).next().unwrap();
     let errors = on_ranks(3, |ranks| {
-        let engine = Engine::<f32>::new(SMALL, engine_options(2)).unwrap();
+        let engine = Engine::<f32>::new(architecture, options(2, 2)).unwrap();
         engine
             .join(ranks, Reduction::Ordered)
             .unwrap_err()

@@ -1,0 +1,111 @@
+//! An evaluation is one number: whatever the batch, the window, the shards and the threads.
+
+use crate::support::{architectures_of, engine};
+use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
+use bptt::train::evaluate;
+use bptt::{Init, Input, Metrics, Network};
+use ndarray::{Array2, Array3};
+
+/// The largest relative difference of mean losses in f32.
+const EQUAL: f64 = 1e-6;
+
+/// One evaluation of `network` with so many threads and shards.
+fn measure(
+    network: &Network<f32>,
+    mut loader: Loader<f32>,
+    threads: usize,
+    shards: usize,
+) -> Metrics {
+    let mut engine = engine(network.architecture(), threads, shards);
+    evaluate(&mut engine, network, &mut loader, |_| ()).unwrap()
+}
+
+/// Whether two evaluations are one, but for the rounding of the loss.
+#[track_caller]
+fn check(found: Metrics, whole: Metrics, case: &str) {
+    let apart = found.mean_loss() / whole.mean_loss() - 1.0;
+    assert!(apart.abs() <= EQUAL, "{case}: {apart:e}");
+    assert_eq!(
+        (found.counted, found.correct),
+        (whole.counted, whole.correct),
+        "{case}"
+    );
+}
+
+#[test]
+fn of_sequences() {
+    let (n, t) = (23, 31);
+    let y = Array2::from_shape_fn((n, t), |(i, j)| ((i + j * j) % 4) as u32);
+    let mask = Array2::from_shape_fn((n, t), |(i, j)| j <= 5 + i);
+    for architecture in architectures_of(3, 17, 4) {
+        let id = |i, j, k| (i * 7 + j * 5 + k * 3) % 11;
+        let inputs = match architecture.input {
+            Input::Features(n_x) => {
+                let x = |(i, j, k)| id(i, j, k) as f32 / 5.0 - 1.0;
+                OwnedInputs::Dense(Array3::from_shape_fn((n, t, n_x), x))
+            }
+            Input::Tokens(n_x) => OwnedInputs::Tokens(Array2::from_shape_fn((n, t), |(i, j)| {
+                (id(i, j, 0) % n_x) as u32
+            })),
+        };
+        let padding = Padding {
+            mask: Some(mask.clone()),
+            ..Padding::default()
+        };
+        let set = Sequences::new(inputs, OwnedTargets::Classes(y.clone()), padding).unwrap();
+        let network = Network::<f32>::new(architecture, Init::Glorot, 0).unwrap();
+        let whole = measure(
+            &network,
+            Loader::evaluation_sequences(set.clone()).unwrap(),
+            1,
+            1,
+        );
+        assert_eq!(whole.counted, set.counted());
+        for (threads, shards) in [(1, 1), (2, 2), (3, 5)] {
+            for batch in [1, 4, 64] {
+                for seq_len in [None, Some(1), Some(8), Some(31)] {
+                    let loader = Loader::sequences(set.clone(), batch, seq_len, 9).unwrap();
+                    let found = measure(&network, loader, threads, shards);
+                    check(
+                        found,
+                        whole,
+                        &format!("{architecture}: {batch} {seq_len:?} {shards}"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn of_text() {
+    // Streams of evaluation begin anew every 4096 tokens; this is one, and all of it is predicted from its beginning.
+    let text: String = (0..5000u32)
+        .map(|i| char::from(b'a' + (i * i % 23) as u8))
+        .collect();
+    let vocabulary = Vocabulary::of_chars(&text);
+    let corpus = Corpus::from_text(&text, &vocabulary).unwrap();
+    let n = vocabulary.len();
+    for architecture in
+        architectures_of(n, 17, n).filter(|architecture| architecture.input.is_tokens())
+    {
+        let network = Network::<f32>::new(architecture, Init::Glorot, 0).unwrap();
+        let whole = measure(
+            &network,
+            Loader::text(corpus.clone(), 1, 4999).unwrap(),
+            1,
+            1,
+        );
+        assert_eq!(whole.counted, 4999);
+        let loaders = [1, 7, 64, 4999]
+            .map(|seq_len| Loader::text(corpus.clone(), 1, seq_len).unwrap())
+            .into_iter()
+            .chain([Loader::evaluation_text(corpus.clone()).unwrap()]);
+        for loader in loaders {
+            for (threads, shards) in [(1, 1), (2, 3)] {
+                let found = measure(&network, loader.clone(), threads, shards);
+                check(found, whole, &architecture.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The library: properties that hold for every architecture, and how runs go.
+//!
+//! [`support`] makes random problems of every kind; each property is one test over all of them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod batches;
+mod determinism;
+mod documents;
+mod dropout;
+mod equality;
+mod evaluation;
+mod files;
+mod gradients;
+mod parts;
+mod ranks;
+mod refused;
+mod resume;
+mod segments;
+mod training;
+mod windows;

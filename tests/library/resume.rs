@@ -1,0 +1,142 @@
+//! A run that was interrupted, saved to a file, read and resumed is the run in one piece, to the bit.
+
+use crate::support::{ALGORITHMS, architectures_of, options};
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
+use bptt::model::About;
+use bptt::optim::{Algorithm, OptimizerOptions};
+use bptt::train::{
+    Checkpoint, Control, Observer, Schedule, StepReport, StopReason, TrainOptions, Trainer,
+};
+use bptt::{Architecture, Dropout, Init, Input, Network, Result, Scalar};
+use ndarray::{Array2, Array3};
+
+/// Sequences of 1 to 11 steps, of which not all count, for any architecture.
+pub fn sequences<T: Scalar>(architecture: &Architecture) -> Sequences<T> {
+    let (n, t, n_y) = (23, 11, architecture.head.outputs);
+    let inputs = match architecture.input {
+        Input::Tokens(n_x) => OwnedInputs::Tokens(Array2::from_shape_fn((n, t), |(i, step)| {
+            ((i + step * step) % n_x) as u32
+        })),
+        Input::Features(n_x) => {
+            OwnedInputs::Dense(Array3::from_shape_fn((n, t, n_x), |(i, step, j)| {
+                T::from_f64((i + 3 * step + 7 * j) as f64).sin()
+            }))
+        }
+    };
+    let classes = Array2::from_shape_fn((n, t), |(i, step)| ((i * step) % n_y) as u32);
+    let padding = Padding {
+        lengths: Some((0..n).map(|i| 1 + i * 5 % t).collect()),
+        mask: Some(Array2::from_shape_fn((n, t), |(i, step)| {
+            (i + step) % 4 > 0
+        })),
+    };
+    let set = Sequences::new(inputs, OwnedTargets::Classes(classes), padding).unwrap();
+    set.with_dims(architecture.input.size(), n_y).unwrap()
+}
+
+/// A run of 17 updates with a report every 5, in windows of 4 steps, so that states are carried; with dropout, and a rate
+/// that is halved now and then.
+pub fn trainer<T: Scalar>(
+    architecture: Architecture,
+    algorithm: Algorithm,
+    threads: usize,
+) -> Trainer<T> {
+    let network = Network::<T>::new(architecture, Init::Orthogonal, 2).unwrap();
+    let data = Loader::sequences(sequences(&architecture), 9, Some(4), 3).unwrap();
+    let valid = Loader::evaluation_sequences(sequences(&architecture)).unwrap();
+    let options = TrainOptions {
+        steps: 17,
+        lr: 0.05,
+        schedule: Schedule::HalveOnPlateau,
+        warmup: 3,
+        optimizer: OptimizerOptions {
+            algorithm,
+            weight_decay: 1e-3,
+            ..OptimizerOptions::default()
+        },
+        engine: options(threads, 3),
+        dropout: Dropout {
+            inputs: 0.1,
+            outputs: 0.3,
+            seed: 4,
+        },
+        report_every: 5,
+        ..TrainOptions::default()
+    };
+    Trainer::new(network, data, options)
+        .unwrap()
+        .with_validation(valid)
+}
+
+/// Stops after so many steps.
+pub struct Until(pub u64);
+
+impl<T: Scalar> Observer<T> for Until {
+    fn step(&mut self, _: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        Ok(match step.step >= self.0 {
+            true => Control::Stop,
+            false => Control::Continue,
+        })
+    }
+}
+
+/// The end of a run, and the numbers on its way.
+pub fn outcome<T: Scalar>(mut run: Trainer<T>) -> (Checkpoint<T>, Vec<f64>) {
+    assert_eq!(run.run(&mut ()).unwrap(), StopReason::Finished);
+    let numbers = run
+        .history()
+        .iter()
+        .flat_map(|r| [r.train_loss, r.valid_loss.unwrap(), r.grad_norm, r.lr]);
+    let numbers = numbers.collect();
+    (run.checkpoint(), numbers)
+}
+
+/// After any step, with any number of threads before and after.
+#[test]
+fn a_run_that_was_interrupted_ends_as_one_in_one_piece() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("last.safetensors");
+    for (i, architecture) in architectures_of(4, 9, 5).enumerate() {
+        let algorithm = ALGORITHMS[i % ALGORITHMS.len()];
+        let whole = outcome(trainer::<f32>(architecture, algorithm, 2));
+        assert!(
+            whole.0.parameters
+                != *trainer::<f32>(architecture, algorithm, 1)
+                    .network()
+                    .parameters()
+        );
+        for stop in [1, 5, 7, 16] {
+            let mut run = trainer::<f32>(architecture, algorithm, 1);
+            assert_eq!(run.run(&mut Until(stop)).unwrap(), StopReason::Interrupted);
+            run.checkpoint().write(&path, &About::default()).unwrap();
+            let history = run.history().to_vec();
+            drop(run);
+
+            let (read, _) = Checkpoint::read(&path).unwrap();
+            let mut run = trainer::<f32>(architecture, algorithm, 3);
+            run.restore(read, history).unwrap();
+            assert_eq!(run.progress().step, stop);
+            assert!(
+                outcome(run) == whole,
+                "{architecture}, {algorithm:?}, after step {stop}"
+            );
+        }
+    }
+}
+
+/// Interrupted again and again, in double precision, with every optimiser.
+#[test]
+fn any_number_of_interruptions() {
+    let architecture = architectures_of(4, 9, 5).last().unwrap();
+    for algorithm in ALGORITHMS {
+        let whole = outcome(trainer::<f64>(architecture, algorithm, 2));
+        let mut run = trainer::<f64>(architecture, algorithm, 2);
+        for stop in (2..17).step_by(3) {
+            run.run(&mut Until(stop)).unwrap();
+            let (checkpoint, history) = (run.checkpoint(), run.history().to_vec());
+            run = trainer::<f64>(architecture, algorithm, 2);
+            run.restore(checkpoint, history).unwrap();
+        }
+        assert!(outcome(run) == whole, "{algorithm:?}");
+    }
+}
