@@ -244,7 +244,7 @@ fn a_killed_rank_ends_the_run_and_nothing_is_lost() {
     );
     let weights = |folder: &str| {
         let path = desk.path(folder).join("model.safetensors");
-        bptt::model::Model::<f32>::read(&path).unwrap().rnn
+        bptt::model::Model::<f32>::read(&path).unwrap().network
     };
     assert!(weights("whole") == weights("two"));
 }

@@ -16,7 +16,7 @@ fuzz_target!(|header: &[u8]| {
     bytes.resize(bytes.len() + end, 0);
     let path = Path::new("model.safetensors");
     if let Ok(model) = Model::<f32>::from_bytes(path, &bytes) {
-        assert!(model.rnn.dims().len() * 4 <= end);
+        assert!(model.network.architecture().len() * 4 <= end);
     }
     let _ = Checkpoint::<f32>::from_bytes(path, &bytes);
 });

@@ -9,14 +9,15 @@ use std::path::Path;
 fuzz_target!(|bytes: &[u8]| {
     let path = Path::new("model.safetensors");
     if let Ok(model) = Model::<f32>::from_bytes(path, bytes) {
-        let p = model.rnn.parameters();
+        let p = model.network.parameters();
         assert!(p.as_slice().iter().all(|w| w.is_finite()));
         if let Some(vocabulary) = &model.about.vocabulary {
-            assert_eq!(vocabulary.len(), p.dims().n_x);
+            assert_eq!(vocabulary.len(), p.architecture().input.size());
         }
     }
     let _ = Model::<f64>::from_bytes(path, bytes);
     if let Ok((checkpoint, _)) = Checkpoint::<f32>::from_bytes(path, bytes) {
-        assert_eq!(checkpoint.best.dims(), checkpoint.parameters.dims());
+        let networks = [&checkpoint.best, &checkpoint.parameters].map(|p| p.architecture());
+        assert_eq!(networks[0], networks[1]);
     }
 });

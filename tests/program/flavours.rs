@@ -100,7 +100,7 @@ fn every_flavour_gives_the_same_results() {
         // Threads are no part of the result here either: an unlocked library would show in some bit of these.
         let model = |run: &str| {
             let path = desk.0.path().join(run).join("model.safetensors");
-            Model::<f64>::read(&path).unwrap().rnn
+            Model::<f64>::read(&path).unwrap().network
         };
         for round in 0..3 {
             let run = format!("{flavour}-{round}");

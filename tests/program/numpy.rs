@@ -2,7 +2,7 @@
 
 use super::Desk;
 use bptt::model::{About, Model};
-use bptt::{Dims, Init, Parameters, Rnn};
+use bptt::{Architecture, Cell, Head, Init, Input, Network, Parameters};
 use ndarray::{Array2, Array3};
 use ndarray_npy::NpzReader;
 use std::process::Command;
@@ -68,21 +68,7 @@ fn computes_the_same_from_the_file_alone() {
     let theirs = numpy("run/model.safetensors", "ids.npz");
     agree(&ours.mapv(f64::from), &theirs, SINGLE);
 
-    // A model of numbers, in f64, with biases that are not zero.
-    let dims = Dims::new(3, 7, 5).unwrap();
-    let drawn = Rnn::<f64>::new(dims, Init::Glorot, 1).unwrap();
-    let mut data = drawn.parameters().as_slice().to_vec();
-    data.iter_mut()
-        .rev()
-        .take(12)
-        .enumerate()
-        .for_each(|(i, b)| *b = 0.1 * i as f64 - 0.3);
-    let rnn = Rnn::from_parameters(Parameters::from_vec(dims, data).unwrap());
-    let model = Model {
-        rnn,
-        about: About::default(),
-    };
-    model.write(&desk.path("model.safetensors")).unwrap();
+    // Models of numbers, in f64, with biases that are not zero.
     desk.npz("x.npz", |npz| {
         npz.add(
             "inputs",
@@ -91,10 +77,31 @@ fn computes_the_same_from_the_file_alone() {
             }),
         );
     });
-    desk.stdout("predict model.safetensors x.npz -o ours.npz");
-    agree(
-        &probabilities(&desk, "ours.npz"),
-        &numpy("model.safetensors", "x.npz"),
-        1e-14,
-    );
+    for (cell, layers) in Cell::ALL
+        .into_iter()
+        .flat_map(|cell| [(cell, 1), (cell, 3)])
+    {
+        let architecture = Architecture {
+            cell,
+            layers,
+            ..Architecture::new(Input::Features(3), 7, Head::softmax(5))
+        };
+        let drawn = Network::<f64>::new(architecture, Init::Glorot, 1).unwrap();
+        let mut data = drawn.parameters().as_slice().to_vec();
+        data.iter_mut()
+            .rev()
+            .take(5 + 7 * layers)
+            .enumerate()
+            .for_each(|(i, b)| *b = 0.1 * i as f64 - 0.3);
+        let network = Network::from_parameters(Parameters::from_vec(architecture, data).unwrap());
+        let about = About::default();
+        let model = Model { network, about };
+        model.write(&desk.path("model.safetensors")).unwrap();
+        desk.stdout("predict model.safetensors x.npz -o ours.npz");
+        agree(
+            &probabilities(&desk, "ours.npz"),
+            &numpy("model.safetensors", "x.npz"),
+            1e-13,
+        );
+    }
 }
