@@ -74,7 +74,8 @@ fn paths(code: &str, root: &str) -> BTreeSet<String> {
             }
             Some(list) => {
                 let list = list.split('}').next().unwrap();
-                paths.extend(list.split(',').map(|path| path.trim().to_string()));
+                let list = list.split(',').map(|path| path.trim().to_string());
+                paths.extend(list.filter(|path| !path.is_empty()));
             }
         }
     }

@@ -18,7 +18,7 @@ fn texts() {
     let before = desk.names(".");
     desk.refused("train missing.txt", 1, &["missing.txt"]);
     desk.refused("train empty.txt", 1, &["empty.txt", "empty"]);
-    desk.refused("train short.txt", 1, &["short.txt", "64", "seq_len"]);
+    desk.refused("train short.txt", 1, &["short.txt", "64", "--seq-len"]);
     desk.refused("train binaries", 1, &["binaries"]);
     desk.refused("train latin1.txt", 1, &["latin1.txt", "as bytes", "47"]);
     desk.refused("train text.txt --valid missing.txt", 1, &["missing.txt"]);
@@ -301,7 +301,7 @@ fn configurations() {
         ("/steps", "null"),
         ("/lr", "-1.0"),
         ("/lr", "1e999"),
-        ("/clip/norm", "0"),
+        ("/optimizer/clip/norm", "0"),
         ("/valid_fraction", "1.0"),
         ("/dropout/outputs", "1.0"),
         ("/optimizer/epsilon", "0"),
@@ -422,7 +422,7 @@ fn models() {
             desk.refused(&command, 1, &[&format!("{model}.safetensors"), word]);
         }
     }
-    desk.refused("eval run set.npz", 1, &["set.npz", "[2, 3, 5]"]);
+    desk.refused("eval run set.npz", 1, &["set.npz", "features", "tokens"]);
     desk.refused(
         "eval run unknown.txt",
         1,
