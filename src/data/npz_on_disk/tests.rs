@@ -76,7 +76,10 @@ fn other_sizes_are_refused() {
         (101, 5, "expected [N, T, 101]"),
         (100, 4, "targets: ids up to 4, expected less than 4"),
     ] {
-        let error = set.check(Input::Features(n_x), n_y).unwrap_err().to_string();
+        let error = set
+            .check(Input::Features(n_x), n_y)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
