@@ -75,8 +75,12 @@ impl<'a> File<'a> {
         let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
         let meta = match text {
             None => Value::Null,
-            Some(text) => serde_json::from_str(text)
-                .map_err(|e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}")))?,
+            Some(text) => {
+                let wrong = |e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}"));
+                let meta = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+                header::check_object(text).map_err(wrong)?;
+                meta
+            }
         };
         Ok(File {
             path: path.into(),

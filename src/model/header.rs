@@ -23,6 +23,13 @@ pub(super) fn check(json: &[u8]) -> Result<(), String> {
         .map_err(|e| e.to_string())
 }
 
+/// Refuses JSON that is neither an object nor `null`, or names something twice: what a program says of a model.
+pub(super) fn check_object(json: &str) -> Result<(), String> {
+    serde_json::from_str::<Option<Names<Any, MOST_METADATA>>>(json)
+        .map(|_| ())
+        .map_err(|e| e.to_string())
+}
+
 /// An object of at most `MOST` distinct names, each with a value that is looked through as `V` says.
 struct Names<V, const MOST: usize>(PhantomData<V>);
 
@@ -141,6 +148,20 @@ mod tests {
             r#"{"__metadata__":null}"#,
         ] {
             check(json.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_object_has_each_name_once() {
+        check_object(r#"{"a":1,"b":{"a":2}}"#).unwrap();
+        check_object("null").unwrap();
+        for (json, expected) in [
+            (r#"{"a":1,"b":2,"a":1}"#, "\"a\" is there twice"),
+            ("[1]", "expected an object"),
+            ("7", "expected an object"),
+        ] {
+            let error = check_object(json).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 

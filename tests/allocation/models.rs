@@ -152,7 +152,7 @@ fn models_that_claim_more_than_there_is() {
         (
             r#"{"__metadata__":{"bptt":"{\"config\":1,\"config\":2}"}}"#.into(),
             0,
-            "duplicate",
+            "twice",
         ),
         (
             r#"{"__metadata__":{"bptt":"{}","bptt":"{}"}}"#.into(),
