@@ -319,8 +319,8 @@ fn configurations() {
     let mut more = good.clone();
     more["cells"] = "lstm".into();
     let mut fewer = good.clone();
-    fewer["clip"].as_object_mut().unwrap().remove("value");
-    for (config, field) in [(more, "`cells`"), (fewer, "`clip.value`")] {
+    fewer["optimizer"]["clip"].as_object_mut().unwrap().remove("value");
+    for (config, field) in [(more, "`cells`"), (fewer, "`optimizer.clip.value`")] {
         std::fs::write(&path, config.to_string()).unwrap();
         let words = ["run/config.json", field, "another version"];
         desk.refused("train --resume run --steps 50", 1, &words);

@@ -276,7 +276,12 @@ fn inspect_names_what_there_is() {
     assert_eq!(json["config"]["batch"], 4);
     assert!(json["spectral_radius"].as_f64().unwrap() > 0.1);
     let text = desk.stdout("inspect run");
-    for word in ["16 tanh units", "rnn.weight_ih_l0", "spectral radius", "seq_len"] {
+    for word in [
+        "16 tanh units",
+        "rnn.weight_ih_l0",
+        "spectral radius",
+        "seq_len",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }
