@@ -15,6 +15,7 @@ pub(super) static FORM: Form = Form {
     gates: 1,
     columns: 1,
     states: 1,
+    passes_h: false,
     in_place: true,
     sums: &[Sum {
         columns: 0..1,
