@@ -77,9 +77,6 @@ fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
 fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
     let one = T::Vector::<S>::splat(simd, T::one());
-    for (dh, carry) in rows.dh.iter_mut().zip(rows.carry.h) {
-        *dh += std::mem::take(carry);
-    }
     let states = rows
         .before
         .c

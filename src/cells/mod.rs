@@ -4,9 +4,10 @@
 //! and, going back, the gradient of that state into the gradients of the sums. A cell is a [`Form`] (a few numbers) and two
 //! functions on rows ([`CellMath`]); it knows neither weights nor steps nor which sequences its rows are.
 //!
-//! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer and direction.
+//! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer.
 //!
-//! To add a cell: a file here, a variant of [`Cell`], and its line in `Scalar::cell`.
+//! To add a cell: a file here, a variant of [`Cell`] with its name and form, and its line in `Scalar::cell`; its plain loops in
+//! `reference/cells.rs`, and its name in the program's flags.
 
 pub(crate) mod elman;
 pub(crate) mod gru;
