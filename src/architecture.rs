@@ -189,11 +189,10 @@ impl Architecture {
         self.len() == 0
     }
 
-    /// The number of parameters in floating point, for sizes that may be absurd.
+    /// The number of parameters in floating point; infinite for sizes that [`Architecture::check`] refuses.
     pub fn parameters(&self) -> f64 {
         let sizes = |tensor: Tensor| tensor.rows as f64 * tensor.columns as f64;
-        let absurd = self.hidden > MOST || self.layers > MOST_LAYERS;
-        if absurd {
+        if self.check().is_err() {
             f64::INFINITY
         } else {
             self.tensors().map(sizes).sum()
@@ -220,7 +219,7 @@ impl Architecture {
     }
 }
 
-/// As a reader wants it: `2 layers of tanh, 65 tokens, 256 units, 65 classes`.
+/// As a reader wants it: `2 layers of 256 tanh units, 65 tokens, 65 classes`.
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.layers {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! x~ = x * m / (1 - p)        m = 0 with probability p, else 1, for each element
-//! h_t = tanh(wx x~_t + wh h_{t-1} + bh)      u_t = wy h~_t + by
+//! h_t = f(W_ih x~_t + W_hh h_{t-1} + b)      u_t = W_decoder h~_t + b_decoder
 //! ```
 //!
 //! (Srivastava et al. 2014; where to put it in a recurrent network: Zaremba et al. 2014.) A token is an element of its

@@ -12,7 +12,7 @@
 //! loss is divided by the number of counted steps of the whole batch before the shards begin, so unequal shards and
 //! masks need no weighting afterwards.
 //!
-//! A step allocates nothing once a batch of the same size has been seen, if it is called from inside
+//! A step of one process allocates nothing once a batch of the same size has been seen, if it is called from inside
 //! [`Engine::install`]; from outside, handing the work to the pool costs rayon an allocation every few dozen steps.
 
 use crate::architecture::Architecture;
@@ -40,7 +40,7 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Shards, of all ranks together; 0 for one a thread. Results depend on it, within rounding.
     pub shards: usize,
-    /// The most bytes that the scratch and gradients of a process's shards may take ([`Engine::bytes`]); `None` for as many as they
+    /// The most bytes that a process's scratch, packed weights and gradients may take ([`Engine::bytes`]); `None` for as many as they
     /// like. With less than that, time is taken in segments and their states are computed twice: the same gradients within
     /// rounding, for at most a third more time. Results depend on it, within rounding.
     pub memory: Option<usize>,
@@ -274,7 +274,7 @@ impl<T: Scalar> Engine<T> {
             return Ok(t);
         };
         let mut least = usize::MAX;
-        for segments in 1..=t {
+        for segments in 1..=t.max(1) {
             let segment = t.div_ceil(segments);
             let bytes = self.bytes_in(partition, segment);
             if bytes <= budget {

@@ -6,10 +6,12 @@
 //! | [`Init::Orthogonal`] | a random rotation (Saxe et al. 2014; QR of a Gaussian matrix) | as Glorot |
 //! | [`Init::Identity`] | the identity (Le et al. 2015) | as Glorot |
 //!
-//! for a matrix of `n` by `m`. Biases begin at zero. Everything is drawn in `f64` from ChaCha8 and then rounded, so that
+//! for a matrix of `n` by `m`, each gate by itself. Biases begin at zero, but for the LSTM's forget gate: 1, so that it keeps its
+//! state at first (Jozefowicz et al. 2015). Everything is drawn in `f64` from ChaCha8 and then rounded, so that
 //! one seed gives one network, whatever the number type or the machine.
 
 use crate::architecture::{Architecture, Tensor, Which};
+use crate::cells::Cell;
 use crate::kernels::blas;
 use crate::{Error, Parameters, Result, Scalar};
 use ndarray::{Array2, Axis};
@@ -54,6 +56,7 @@ pub fn initialize<T: Scalar>(
     architecture.check()?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = Parameters::zeros(architecture);
+    let n_h = architecture.hidden;
     let matrices = architecture
         .tensors()
         .filter(|tensor| !tensor.which.is_bias());
@@ -64,17 +67,35 @@ pub fn initialize<T: Scalar>(
         ..
     } in matrices
     {
-        let mut glorot = || {
-            let deviation = (2.0 / (rows + columns) as f64).sqrt();
-            Array2::from_shape_fn((rows, columns), |_| deviation * sample(&mut rng))
+        // A gate is a layer of its own: its width counts, not that of all gates.
+        let others = match which {
+            Which::WeightIh(_) | Which::WeightHh(_) => (architecture.cell.gates() - 1) * n_h,
+            _ => 0,
         };
-        let drawn = match (which, init) {
-            (Which::WeightHh(_), Init::Orthogonal) => orthogonal(glorot())?,
-            (Which::WeightHh(_), Init::Identity) => Array2::eye(rows),
-            _ => glorot(),
+        let deviation = (2.0 / (rows + columns - others) as f64).sqrt();
+        let mut drawn = match (which, init) {
+            (Which::WeightHh(_), Init::Identity) => Array2::zeros((rows, columns)),
+            _ => Array2::from_shape_fn((rows, columns), |_| deviation * sample(&mut rng)),
         };
+        if let Which::WeightHh(_) = which {
+            for mut gate in drawn.axis_chunks_iter_mut(Axis(0), n_h) {
+                match init {
+                    Init::Orthogonal => {
+                        let rotation = orthogonal(gate.to_owned())?;
+                        gate.assign(&rotation);
+                    }
+                    Init::Identity => gate.diag_mut().fill(1.0),
+                    Init::Glorot => {}
+                }
+            }
+        }
         let mut to = parameters.matrix_mut(which);
         to.zip_mut_with(&drawn, |to, &from| *to = T::from_f64(from));
+    }
+    if architecture.cell == Cell::Lstm {
+        for layer in 0..architecture.layers {
+            parameters.get_mut(Which::Bias(layer))[n_h..2 * n_h].fill(T::one());
+        }
     }
     Ok(parameters)
 }
@@ -137,20 +158,33 @@ mod tests {
     }
 
     #[test]
-    fn orthogonal_and_identity() {
-        let p = initialize::<f64>(network(), Init::Orthogonal, 7).unwrap();
-        for layer in 0..2 {
-            let w = p.matrix(Which::WeightHh(layer));
-            let residual = w.dot(&w.t()) - Array2::<f64>::eye(60);
-            assert!(residual.iter().all(|x| x.abs() < 1e-13));
-            assert!(w[[0, 0]].abs() < 0.9, "not the identity");
+    fn each_gate_is_orthogonal_or_the_identity() {
+        for cell in Cell::ALL {
+            let network = Architecture { cell, ..network() };
+            let orthogonal = initialize::<f64>(network, Init::Orthogonal, 7).unwrap();
+            let identity = initialize::<f64>(network, Init::Identity, 7).unwrap();
+            for layer in 0..2 {
+                let w = orthogonal.matrix(Which::WeightHh(layer));
+                for gate in w.axis_chunks_iter(Axis(0), 60) {
+                    let residual = gate.dot(&gate.t()) - Array2::<f64>::eye(60);
+                    assert!(residual.iter().all(|x| x.abs() < 1e-13));
+                    assert!(gate[[0, 0]].abs() < 0.9, "not the identity");
+                }
+                let w = identity.matrix(Which::WeightHh(layer));
+                for gate in w.axis_chunks_iter(Axis(0), 60) {
+                    assert_eq!(gate, Array2::<f64>::eye(60));
+                }
+                let bias = orthogonal.get(Which::Bias(layer));
+                let ones = bias.iter().filter(|&&b| b == 1.0).count();
+                let zeros = bias.iter().filter(|&&b| b == 0.0).count();
+                let expected = if cell == Cell::Lstm { 60 } else { 0 };
+                assert_eq!((ones, zeros), (expected, bias.len() - expected));
+                assert!(
+                    cell != Cell::Lstm || bias[60] == 1.0,
+                    "the second gate forgets"
+                );
+            }
         }
-        assert_eq!(
-            initialize::<f64>(network(), Init::Identity, 7)
-                .unwrap()
-                .matrix(Which::WeightHh(1)),
-            Array2::<f64>::eye(60)
-        );
     }
 
     #[test]

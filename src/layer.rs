@@ -16,29 +16,22 @@ use crate::dropout::Dropped;
 use crate::kernels::blas::gemm_tn;
 use crate::kernels::packed::{Out, Packed, ROW_BLOCK, Source, Start, Token};
 use crate::kernels::rows::{Rows, scatter_add};
-use crate::scratch::LayerScratch;
+use crate::scratch::{CHUNK, LayerScratch};
 use crate::steps::Steps;
 use crate::weights::{BackWeights, ForwardWeights};
 use crate::{Parameters, Scalar};
 use fearless_simd::Level;
 use std::ops::Range;
 
-/// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
-/// enough that they come from the third-level cache.
-const CHUNK: usize = 2048;
-
 /// Steps from the last to the first, as many at a time as have [`CHUNK`] rows.
-pub(crate) fn chunks_back(
-    steps: &Steps,
-    columns: usize,
-) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(crate) fn chunks_back(steps: &Steps) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut end = steps.count();
     std::iter::from_fn(move || {
         if end == 0 {
             return None;
         }
         let mut begin = end - 1;
-        while begin > 0 && !is_chunk(steps, begin..end, columns) {
+        while begin > 0 && !is_chunk(steps, begin..end, 1) {
             begin -= 1;
         }
         let chunk = begin..end;
@@ -310,7 +303,7 @@ fn step_back<T: Scalar>(
                 (Some(only), None) | (None, Some(only)) => {
                     T::multiply(l.level, start, &[only], Out::whole(out, n_h));
                 }
-                (None, None) if matches!(start, Start::Zero) => out.fill(T::zero()),
+                // What is in `dh` already is all.
                 (None, None) => {}
             }
             while goes_on && let Some(another) = next() {

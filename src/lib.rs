@@ -4,15 +4,15 @@
 //!
 //! `N` sequences of `T` time steps, `n_x` inputs, `L` layers of `n_h` hidden units, `n_y` outputs; weights as in PyTorch:
 //! `weight_ih [gates n_h, inputs]`, `weight_hh [gates n_h, n_h]`, `decoder.weight [n_y, n_h]`. A sequence's state is `W`
-//! numbers: for each layer `h`.
+//! numbers: for each layer `h`, and of the LSTM `c`.
 //!
 //! ```text
-//! layer     h_t = f(W_ih x_t + W_hh h_{t-1} + b)      f = tanh, or max(0, .)      x of a layer above the first: h below
+//! layer     h_t = f(W_ih x_t + W_hh h_{t-1} + b)      f: the cell      x of a layer above the first: h below
 //! head      u_t = W_decoder h_t + b_decoder           y_t = softmax(u_t)
 //! loss      L   = -1/(number of counted steps) * sum_{n,t} target . log y
 //!
 //! du_t = (y_t - target_t) / counted
-//! da_t = (above_t + W_hh^T da_{t+1}) * f'             above: W_decoder^T du_t, or W_ih^T da_t of the layer above
+//! da_t = (above_t + W_hh^T da_{t+1}) * f'             of one gate; above: W_decoder^T du_t, or W_ih^T da_t of the layer above
 //! dW_decoder = sum du_t h_t^T     dW_hh = sum da_t h_{t-1}^T     dW_ih = sum da_t x_t^T     db = sum da_t
 //! ```
 //!

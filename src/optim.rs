@@ -211,11 +211,10 @@ impl<T: Scalar> Optimizer<T> {
     /// # Panics
     /// If they are of different networks.
     pub fn step(&mut self, p: &mut Parameters<T>, g: &Parameters<T>, norm: f64, lr: f64) {
-        assert_eq!(
-            p.architecture(),
-            g.architecture(),
-            "gradients of the same network"
-        );
+        for other in self.moments.iter().chain([g]) {
+            let (ours, theirs) = (p.architecture(), other.architecture());
+            assert_eq!(ours, theirs, "gradients and moments of the same network");
+        }
         self.steps += 1;
         let rule = Rule::new(&self.options, self.steps, norm, lr);
         let weights = p.as_mut_slice().par_chunks_mut(SLICE);

@@ -25,7 +25,13 @@ pub struct Parameters<T> {
 
 impl<T: Scalar> Parameters<T> {
     /// All zero.
+    ///
+    /// # Panics
+    /// If [`Architecture::check`] refuses the architecture.
     pub fn zeros(architecture: Architecture) -> Self {
+        architecture
+            .check()
+            .expect("an architecture that was checked");
         Parameters {
             data: vec![T::zero(); architecture.len()],
             architecture,
@@ -35,8 +41,9 @@ impl<T: Scalar> Parameters<T> {
     /// From a flat buffer in the order of [`Architecture::tensors`], each row-major.
     ///
     /// # Errors
-    /// [`Error::Shape`] if its length is not [`Architecture::len`].
+    /// As [`Architecture::check`]; [`Error::Shape`] if the buffer's length is not [`Architecture::len`].
     pub fn from_vec(architecture: Architecture, data: Vec<T>) -> Result<Self> {
+        architecture.check()?;
         if data.len() != architecture.len() {
             return Err(Error::Shape {
                 what: "parameters",

@@ -75,6 +75,7 @@ impl Partition {
         Extent {
             n: lengths().count(),
             rows: lengths().map(|length| length.min(steps)).sum(),
+            ragged: lengths().last() < lengths().next(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The one numeric bound of the crate: [`Scalar`] is `f32` or `f64`, with the kernels of networks.
 
-use crate::cells::{Cell, CellMath, elman};
+use crate::cells::{Cell, CellMath, elman, gru, lstm};
 use crate::heads::Metrics;
 use crate::heads::cross_entropy::{self, LossStep};
 use crate::kernels::blas::Blas;
@@ -57,6 +57,8 @@ macro_rules! scalar {
                 match cell {
                     Cell::Tanh => &elman::Tanh,
                     Cell::Relu => &elman::Relu,
+                    Cell::Gru => &gru::Gru,
+                    Cell::Lstm => &lstm::Lstm,
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Every buffer of a shard, in one table: [`Scratch`].
 //!
-//! [`buffers`] says which there are and how long each is; they are made by that table, and [`Scratch::bytes`] adds it up.
-//! Rows are those of [`crate::steps`].
+//! [`buffers`] says which there are and how long each is; they are made by that table, and [`Scratch::bytes`] adds it up. Rows
+//! are those of [`crate::steps`]. (What is dropped of a layer's outputs is copied to one buffer more a layer, not counted.)
 //!
 //! | buffer | rows | | forward | loss | backward |
 //! |---|---|---|---|---|---|
@@ -21,6 +21,10 @@ use crate::weights::has_wide_decoder;
 use crate::{Inputs, Scalar};
 use ndarray::ArrayView2;
 use std::ops::Range;
+
+/// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
+/// enough that they come from the third-level cache.
+pub(crate) const CHUNK: usize = 2048;
 
 /// The id of a token that is none: its one-hot row is zero.
 pub(crate) const NO_TOKEN: u32 = u32::MAX;
@@ -67,19 +71,39 @@ enum Buffer {
     Sums(usize),
     U,
     Dh(usize),
+    After(usize),
+    CarryH(usize),
+    CarryC(usize),
+    Gathered,
+}
+
+/// Who gives a buffer its length.
+#[derive(PartialEq, Eq)]
+enum Filled {
+    /// The scratch, before a pass forward.
+    Forward,
+    /// The scratch, before a pass back.
+    Back,
+    /// Whoever fills it, up to the length in the table.
+    Elsewhere,
 }
 
 impl Buffer {
-    /// Whether it is needed on the way back alone.
-    fn is_of_backward(self) -> bool {
-        matches!(self, Buffer::Dh(_))
+    fn filled(self) -> Filled {
+        match self {
+            Buffer::Dh(_) => Filled::Back,
+            Buffer::After(_) | Buffer::CarryH(_) | Buffer::CarryC(_) | Buffer::Gathered => {
+                Filled::Elsewhere
+            }
+            _ => Filled::Forward,
+        }
     }
 }
 
 /// The table: every buffer of a pass over some steps, with its elements.
 fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usize)> {
     let (form, n_h) = (a.cell.form(), a.hidden);
-    let Extent { n, rows } = extent;
+    let Extent { n, rows, ragged } = extent;
     let two_states = (form.states == 2) as usize;
     let of_layer = move |layer| {
         [
@@ -89,6 +113,9 @@ fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usi
                 Buffer::Sums(layer),
                 rows * form.columns * n_h * !form.in_place as usize,
             ),
+            (Buffer::After(layer), n * form.columns * n_h),
+            (Buffer::CarryH(layer), n * n_h * form.passes_h as usize),
+            (Buffer::CarryC(layer), n * n_h * two_states),
         ]
     };
     let input = match a.input {
@@ -107,7 +134,9 @@ fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usi
             n_h * rows * (form.in_place && a.layers > 1) as usize,
         ),
     ];
+    let chunk = rows.min(CHUNK / form.columns + n) * ragged as usize;
     std::iter::once(input)
+        .chain([(Buffer::Gathered, chunk * n_h)])
         .chain((0..a.layers).flat_map(of_layer))
         .chain([(Buffer::U, rows * a.head.outputs)])
         .chain(dh)
@@ -139,19 +168,19 @@ impl<T: Scalar> Scratch<T> {
     }
 
     /// Makes room for time steps `steps` of these sequences, as far as a pass forward needs it.
-    pub fn lay_out(&mut self, assigned: &Assigned, steps: Range<usize>) {
+    fn lay_out(&mut self, assigned: &Assigned, steps: Range<usize>) {
         self.steps.lay_out(assigned, steps);
-        self.make_room(false);
+        self.make_room(Filled::Forward);
     }
 
     /// Makes room for the way back over the steps at hand.
     pub fn lay_out_back(&mut self) {
-        self.make_room(true);
+        self.make_room(Filled::Back);
     }
 
-    fn make_room(&mut self, back: bool) {
+    fn make_room(&mut self, filled: Filled) {
         let table = buffers(self.architecture, self.steps.extent());
-        for (buffer, len) in table.filter(|(buffer, _)| buffer.is_of_backward() == back) {
+        for (buffer, len) in table.filter(|(buffer, _)| buffer.filled() == filled) {
             match buffer {
                 Buffer::Ids => self.ids.resize(len, NO_TOKEN),
                 _ => self.buffer(buffer).resize(len, T::zero()),
@@ -167,6 +196,10 @@ impl<T: Scalar> Scratch<T> {
             Buffer::Sums(layer) => &mut self.layers[layer].sums,
             Buffer::U => &mut self.u,
             Buffer::Dh(i) => &mut self.dh[i],
+            Buffer::After(layer) => &mut self.layers[layer].after,
+            Buffer::CarryH(layer) => &mut self.layers[layer].carry.h,
+            Buffer::CarryC(layer) => &mut self.layers[layer].carry.c,
+            Buffer::Gathered => &mut self.gathered,
             Buffer::Ids => unreachable!("ids are no numbers"),
         }
     }

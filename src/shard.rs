@@ -167,13 +167,19 @@ impl<T: Scalar> Shard<T> {
 
     /// Nothing comes from beyond the last step.
     fn begin_carry(&mut self) {
-        let two_states = self.architecture().cell.states() == 2;
+        let form = self.architecture().cell.form();
         let carried = self.assigned.len() * self.architecture().hidden;
         for layer in &mut self.scratch.layers {
             layer.after.clear();
-            layer.carry.c.clear();
-            if two_states {
-                layer.carry.c.resize(carried, T::zero());
+            let carry = &mut layer.carry;
+            for (carry, is_carried) in [
+                (&mut carry.h, form.passes_h),
+                (&mut carry.c, form.states == 2),
+            ] {
+                carry.clear();
+                if is_carried {
+                    carry.resize(carried, T::zero());
+                }
             }
         }
     }

@@ -195,8 +195,8 @@ pub(crate) fn back<T: Scalar>(
             accumulate,
         };
         backward(&l, &s.steps, this, g, back);
-        // The segment before goes on from the gradients of this one's first step.
-        let first = match s.steps.count() {
+        // The segment before, if there is one, goes on from the gradients of this one's first step.
+        let first = match dropping.first {
             0 => 0,
             _ => s.steps.alive(0) * l.form.columns * n_h,
         };
@@ -220,7 +220,7 @@ fn decoder_gradients<T: Scalar>(
         g.get_mut(Which::Decoder).fill(T::zero());
         g.get_mut(Which::DecoderBias).fill(T::zero());
     }
-    for chunk in chunks_back(&s.steps, 1) {
+    for chunk in chunks_back(&s.steps) {
         let rows = s.steps.rows_of(chunk);
         let beta = if accumulate { T::one() } else { T::zero() };
         let du = &s.u[rows.start * n_y..rows.end * n_y];

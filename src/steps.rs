@@ -59,6 +59,8 @@ pub(crate) struct Extent {
     pub n: usize,
     /// Steps of all of them together.
     pub rows: usize,
+    /// Whether some end before others.
+    pub ragged: bool,
 }
 
 /// Some time steps of the sequences of a shard.
@@ -87,9 +89,11 @@ impl Steps {
     }
 
     pub fn extent(&self) -> Extent {
+        let rows = self.rows_of(0..self.count()).len();
         Extent {
             n: self.n,
-            rows: self.rows_of(0..self.count()).len(),
+            rows,
+            ragged: rows < self.n * self.count(),
         }
     }
 
@@ -156,7 +160,12 @@ mod tests {
         );
         let mut steps = Steps::default();
         steps.lay_out(&assigned, 0..4);
-        assert_eq!(steps.extent(), Extent { n: 4, rows: 7 });
+        let extent = Extent {
+            n: 4,
+            rows: 7,
+            ragged: true,
+        };
+        assert_eq!(steps.extent(), extent);
         assert_eq!(
             [0, 1, 2, 3].map(|t| steps.rows(t)),
             [0..3, 3..5, 5..6, 6..7]

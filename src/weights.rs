@@ -132,7 +132,7 @@ impl<T: Scalar> PackedNetwork<T> {
     }
 }
 
-/// The sums of a layer's recurrent weights: the rows of `weight_hh`, in elements of the architecture's width.
+/// The rows of `weight_hh` that each recurrent sum multiplies with.
 fn recurrent(architecture: &Architecture) -> impl Iterator<Item = Range<usize>> + Clone {
     let n_h = architecture.hidden;
     let sums = architecture.cell.form().sums.iter();

@@ -33,8 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
     let opened = Sequences::<f64>::open_npz(file.path(), None);
     match (read, opened) {
         (Ok(read), Ok(opened)) => {
-            let (n_x, n_y) = read.dims();
-            read.check(n_x, n_y).unwrap();
+            let (_, n_y) = read.dims();
+            read.check(read.input(), n_y).unwrap();
             assert_eq!(read.dims(), opened.dims());
             let window = |set| {
                 let mut loader = Loader::sequences(set, 3, Some(4), 1).unwrap();

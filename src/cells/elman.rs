@@ -15,6 +15,7 @@ pub(super) static FORM: Form = Form {
     gates: 1,
     columns: 1,
     states: 1,
+    passes_h: false,
     in_place: true,
     sums: &[Sum {
         columns: 0..1,
@@ -71,7 +72,7 @@ fn relu_back<T: Number, S: Simd>(simd: S, rows: Backward<'_, T>) {
     back(simd, rows, |dh, h| h.simd_gt(zero).select(dh, zero));
 }
 
-/// Replaces `dh`, and what is carried to it, by `f(dh, h)`: nothing goes past the product to the step before.
+/// Replaces `dh` by `f(dh, h)`: nothing goes past the product to the step before.
 #[inline(always)]
 fn back<T: Number, S: Simd>(
     simd: S,
@@ -79,9 +80,6 @@ fn back<T: Number, S: Simd>(
     f: impl Fn(T::Vector<S>, T::Vector<S>) -> T::Vector<S>,
 ) {
     let lanes = T::Vector::<S>::LEN;
-    for (dh, carry) in rows.dh.iter_mut().zip(rows.carry.h) {
-        *dh += std::mem::take(carry);
-    }
     for (dh, h) in rows.dh.chunks_mut(lanes).zip(rows.after.h.chunks(lanes)) {
         let [value, h] = [&*dh, h].map(|x| load::<T, S>(simd, x, T::zero()));
         store::<T, S>(f(value, h), dh);

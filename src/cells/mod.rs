@@ -4,11 +4,14 @@
 //! and, going back, the gradient of that state into the gradients of the sums. A cell is a [`Form`] (a few numbers) and two
 //! functions on rows ([`CellMath`]); it knows neither weights nor steps nor which sequences its rows are.
 //!
-//! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer and direction.
+//! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer.
 //!
-//! To add a cell: a file here, a variant of [`Cell`], and its line in `Scalar::cell`.
+//! To add a cell: a file here, a variant of [`Cell`] with its name and form, and its line in `Scalar::cell`; its plain loops in
+//! `reference/cells.rs`, and its name in the program's flags.
 
 pub(crate) mod elman;
+pub(crate) mod gru;
+pub(crate) mod lstm;
 
 use fearless_simd::Level;
 use std::ops::Range;
@@ -24,32 +27,40 @@ pub enum Cell {
     Tanh,
     /// Elman's with a rectifier, `h_t = max(0, W_ih x_t + W_hh h_{t-1} + b)`: `nn.RNN(nonlinearity="relu")`.
     Relu,
+    /// The gated recurrent unit, gates r, z, n, with the reset gate after the recurrent product: `nn.GRU`.
+    Gru,
+    /// Long short-term memory, gates i, f, g, o: `nn.LSTM`.
+    Lstm,
 }
 
 impl Cell {
     /// Every cell.
-    pub const ALL: [Cell; 2] = [Cell::Tanh, Cell::Relu];
+    pub const ALL: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm];
 
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Cell::Tanh => "tanh",
             Cell::Relu => "relu",
+            Cell::Gru => "gru",
+            Cell::Lstm => "lstm",
         }
     }
 
     pub(crate) fn form(self) -> &'static Form {
         match self {
             Cell::Tanh | Cell::Relu => &elman::FORM,
+            Cell::Gru => &gru::FORM,
+            Cell::Lstm => &lstm::FORM,
         }
     }
 
-    /// Blocks of `n_h` rows in `weight_ih` and `weight_hh`: 1.
+    /// Blocks of `n_h` rows in `weight_ih` and `weight_hh`: 1, of the GRU 3, of the LSTM 4.
     pub fn gates(self) -> usize {
         self.form().gates
     }
 
-    /// Vectors of `n_h` values that are carried from step to step: 1, `h`.
+    /// Vectors of `n_h` values that are carried from step to step: 1, `h`; of the LSTM 2, `h` and `c`.
     pub fn states(self) -> usize {
         self.form().states
     }
@@ -64,6 +75,8 @@ pub(crate) struct Form {
     pub columns: usize,
     /// Carried from step to step: 1 for `h`, 2 for `h` and `c`.
     pub states: usize,
+    /// A part of the gradient of `h` goes past the products to the step before.
+    pub passes_h: bool,
     /// The sums are computed where `h` is to stand, and their gradient where `dh` stands: no buffer of their own.
     pub in_place: bool,
     /// Which sums there are.

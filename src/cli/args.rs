@@ -227,7 +227,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = within(POSITIVE), allow_negative_numbers = true, default_value_t = 3.0)]
     pub seconds: f64,
     /// What the layers are made of
-    #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu")]
+    #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu|gru|lstm")]
     pub cell: Cell,
     /// Layers, one on the other
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256), default_value_t = 1, value_name = "L")]

@@ -111,7 +111,7 @@ pub static FLAGS: &[Flag] = &[
     row("reset-state", "reset_state", Nothing, Is("false"), Same, DATA,
         "Start every window from a zero state, not only every document, in place of the state after the window before"),
 
-    row("cell", "cell", OneOf("tanh|relu"), Is("tanh"), Same, MODEL,
+    row("cell", "cell", OneOf("tanh|relu|gru|lstm"), Is("tanh"), Same, MODEL,
         "What the layers are made of"),
     row("hidden", "hidden", Whole("N", 1, 1 << 24), Is("256"), Same, MODEL,
         "Hidden units of each layer"),

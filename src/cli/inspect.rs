@@ -11,6 +11,7 @@ use anyhow::Result;
 use bptt::architecture::Which;
 use bptt::model::Model;
 use bptt::{Parameters, Scalar};
+use ndarray::Axis;
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
 
@@ -118,13 +119,19 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     Ok(Done::Finished)
 }
 
-/// The largest size of an eigenvalue of each layer's recurrent weights: above 1, states may grow from step to step.
+/// The largest size of an eigenvalue of each layer's recurrent weights, of any gate: above 1, states may grow from step to
+/// step.
 fn spectral_radii(p: &Parameters<f64>) -> Result<Vec<f64>> {
     let layers = 0..p.architecture().layers;
     layers
         .map(|layer| {
-            let eigenvalues = p.matrix(Which::WeightHh(layer)).to_owned().eigvals()?;
-            Ok(eigenvalues.iter().fold(0.0f64, |max, z| max.max(z.norm())))
+            let mut radius = 0.0f64;
+            let weights = p.matrix(Which::WeightHh(layer));
+            for gate in weights.axis_chunks_iter(Axis(0), p.architecture().hidden) {
+                let eigenvalues = gate.to_owned().eigvals()?;
+                radius = eigenvalues.iter().fold(radius, |max, z| max.max(z.norm()));
+            }
+            Ok(radius)
         })
         .collect()
 }

@@ -1,8 +1,8 @@
 //! The foreign half: every call into OpenBLAS and every setting of its threads.
 //!
-//! The engine takes from BLAS the products over all rows of a shard: the weight gradients `C = A^T B` ([`gemm_tn`]) and,
+//! The engine takes from BLAS the products over all rows of a shard: the weight gradients `C = A^T B` (`gemm_tn`) and,
 //! where there are many classes, the logits and what comes back from them; what runs once per time step is
-//! [`super::packed`]. Each product runs on the thread that calls it: the shards are the parallelism.
+//! `packed`. Each product runs on the thread that calls it: the shards are the parallelism.
 //!
 //! Which OpenBLAS is loaded is the user's choice at run time (on Debian by `update-alternatives`), so [`library`] asks
 //! the library itself:
@@ -196,7 +196,7 @@ pub(crate) fn gemm_tn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'
 /// `c [m, n] = a b^T + beta c` with `a [m, k]` and `b [n, k]`.
 ///
 /// # Panics
-/// As [`gemm_tn`].
+/// As `gemm_tn`.
 pub(crate) fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
     assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
     assert!(b.holds(c.m, k), "b is [{}, {k}]", c.m);
@@ -206,7 +206,7 @@ pub(crate) fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'
 /// `c [m, n] = a b + beta c` with `a [m, k]` and `b [k, n]`.
 ///
 /// # Panics
-/// As [`gemm_tn`].
+/// As `gemm_tn`.
 pub(crate) fn gemm_nn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
     assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
     assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);

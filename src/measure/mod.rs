@@ -165,7 +165,12 @@ mod tests {
             shards: 3,
             ..EngineOptions::default()
         };
-        for (cell, tokens) in [(Cell::Tanh, false), (Cell::Relu, true)] {
+        for (cell, tokens) in [
+            (Cell::Tanh, false),
+            (Cell::Relu, true),
+            (Cell::Gru, false),
+            (Cell::Lstm, true),
+        ] {
             let shape = shape.of(cell, 2, tokens).unwrap();
             let mut workload = Workload::<f64>::new(shape, options, 0).unwrap();
             assert_eq!(workload.shards(), 3);

@@ -125,8 +125,8 @@ impl<'a> File<'a> {
             let mut names = self.names();
             names.truncate(8);
             self.wrong(format!(
-                "has no tensor `{name}` (it has {names:?}): expected a model of `bptt train`, or of an nn.RNN named `rnn` \
-                 and an nn.Linear named `decoder`"
+                "has no tensor `{name}` (it has {names:?}): expected a model of `bptt train`, or of an nn.RNN, nn.GRU or \
+                 nn.LSTM named `rnn` and an nn.Linear named `decoder`"
             ))
         })
     }
@@ -144,8 +144,14 @@ impl<'a> File<'a> {
         })
     }
 
-    /// Refuses a tensor of another shape.
+    /// Refuses a tensor of another shape, or of numbers that are not read.
     pub fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let dtype = self.tensor(name)?.dtype();
+        if !matches!(dtype, Dtype::F32 | Dtype::F64) {
+            return Err(self.wrong(format!(
+                "tensor `{name}` holds {dtype:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
+            )));
+        }
         let found = self.shape(name)?;
         if found != shape {
             return Err(self.wrong(format!(
@@ -166,15 +172,10 @@ impl<'a> File<'a> {
                 let values = values.iter().map(|&x| f32::from_le_bytes(x));
                 values.map(|x| T::from_f64(x.into())).collect()
             }
-            Dtype::F64 => {
+            _ => {
                 let (values, _) = data.as_chunks();
                 let values = values.iter().map(|&x| f64::from_le_bytes(x));
                 values.map(T::from_f64).collect()
-            }
-            other => {
-                return Err(self.wrong(format!(
-                    "tensor `{name}` holds {other:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
-                )));
             }
         };
         match values.iter().position(|x| !x.is_finite()) {

@@ -1,5 +1,5 @@
-//! The model file: safetensors with PyTorch's names, so that it loads into a `torch.nn.Module` of an `nn.RNN` called `rnn`
-//! and an `nn.Linear` called `decoder` as it is, and back.
+//! The model file: safetensors with PyTorch's names, so that it loads into a `torch.nn.Module` of an `nn.RNN`, `nn.GRU` or
+//! `nn.LSTM` called `rnn` and an `nn.Linear` called `decoder` as it is, and back.
 //!
 //! What else there is to know about a model (its [`Architecture`], [`About`]) is JSON in the file's metadata. A file without
 //! it, of another program, is understood by its names and shapes.
@@ -94,15 +94,15 @@ impl<T: Scalar> Model<T> {
         } else {
             Input::Features(n_x)
         };
-        let mut p = self.network.parameters().clone();
+        let p = self.network.parameters();
         let first = p.get(Which::WeightIh(0));
         let gates = first.len() / n_x;
         let columns = if tokens { n_x } else { gates };
         let turned: Vec<T> = (0..columns)
             .flat_map(|j| first.iter().skip(j).step_by(columns).copied())
             .collect();
-        p.get_mut(Which::WeightIh(0)).copy_from_slice(&turned);
-        let data = p.as_slice().to_vec();
+        let mut data = p.as_slice().to_vec();
+        data[..turned.len()].copy_from_slice(&turned);
         let p = Parameters::from_vec(Architecture { input, ..old }, data);
         Model {
             network: Network::from_parameters(p.expect("as many weights as before")),
@@ -162,10 +162,12 @@ pub(crate) fn parts<'a, T: Scalar>(
 
 fn meta(architecture: Architecture, about: &About) -> Value {
     let mut meta = json!({
-        "architecture": architecture,
         "config": about.config,
         "version": env!("CARGO_PKG_VERSION"),
     });
+    if !about.foreign {
+        meta["architecture"] = json!(architecture);
+    }
     if let Some(vocabulary) = &about.vocabulary {
         meta["vocabulary"] = vocabulary.to_json().into();
     }

@@ -1,26 +1,61 @@
 //! One step of one sequence through one cell, there and back.
+//!
+//! Sums are rows of gates in PyTorch's order; `from_h[row]` is the part of a sum that comes from the state, with its bias.
 
 use super::Layer;
 use crate::architecture::Which;
 use crate::cells::Cell;
 use crate::{Parameters, Scalar};
 
-/// The state `[h]` of a layer becomes that after a step with inputs `x`.
+/// The sums of all gates that come from the inputs and from the state, biases included where the cell adds both.
+fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
+    let (n_h, cell) = (layer.architecture.hidden, layer.architecture.cell);
+    let (mut from_x, mut from_h) = (Vec::new(), Vec::new());
+    for row in 0..cell.gates() * n_h {
+        let mut sum = layer.bias(row);
+        for k in 0..x.len() {
+            sum += layer.ih(row, k) * x[k];
+        }
+        from_x.push(sum);
+        // The GRU's new gate has a bias of its own for the state.
+        let apart = cell == Cell::Gru && row >= 2 * n_h;
+        let mut sum = if apart {
+            layer.bias(row + n_h)
+        } else {
+            T::zero()
+        };
+        for k in 0..n_h {
+            sum += layer.hh(row, k) * h[k];
+        }
+        from_h.push(sum);
+    }
+    (from_x, from_h)
+}
+
+fn sigmoid<T: Scalar>(a: T) -> T {
+    T::one() / (T::one() + (-a).exp())
+}
+
+/// The state of a layer, `[h]` or `[h, c]`, becomes that after a step with inputs `x`.
 pub(super) fn forward<T: Scalar>(layer: &Layer<'_, T>, x: &[T], state: &mut [T]) {
     let n_h = layer.architecture.hidden;
-    let before = state.to_vec();
+    let (from_x, from_h) = sums(layer, x, &state[..n_h]);
     for j in 0..n_h {
-        let mut z = layer.bias(j);
-        for k in 0..x.len() {
-            z += layer.ih(j, k) * x[k];
+        let a = |gate: usize| from_x[gate * n_h + j] + from_h[gate * n_h + j];
+        match layer.architecture.cell {
+            Cell::Tanh => state[j] = a(0).tanh(),
+            Cell::Relu => state[j] = a(0).max(T::zero()),
+            Cell::Gru => {
+                let (r, z) = (sigmoid(a(0)), sigmoid(a(1)));
+                let n = (from_x[2 * n_h + j] + r * from_h[2 * n_h + j]).tanh();
+                state[j] = (T::one() - z) * n + z * state[j];
+            }
+            Cell::Lstm => {
+                let (i, f, g, o) = (sigmoid(a(0)), sigmoid(a(1)), a(2).tanh(), sigmoid(a(3)));
+                state[n_h + j] = f * state[n_h + j] + i * g;
+                state[j] = o * state[n_h + j].tanh();
+            }
         }
-        for k in 0..n_h {
-            z += layer.hh(j, k) * before[k];
-        }
-        state[j] = match layer.architecture.cell {
-            Cell::Tanh => z.tanh(),
-            Cell::Relu => z.max(T::zero()),
-        };
     }
 }
 
@@ -33,26 +68,65 @@ pub(super) fn backward<T: Scalar>(
     d: &mut [T],
     g: &mut Parameters<T>,
 ) -> Vec<T> {
-    let n_h = layer.architecture.hidden;
-    let mut h = before.to_vec();
-    forward(layer, x, &mut h);
-    let (mut dx, mut d_before) = (vec![T::zero(); x.len()], vec![T::zero(); n_h]);
+    let (n_h, one, cell) = (layer.architecture.hidden, T::one(), layer.architecture.cell);
+    let (from_x, from_h) = sums(layer, x, &before[..n_h]);
+    let slope = |s: T| s * (one - s);
+    // The gradients of the sums from the inputs and from the state, and what of `d` goes to the state before directly.
+    let (mut dx_sums, mut dh_sums) = (from_x.clone(), from_h.clone());
+    let mut d_before = vec![T::zero(); before.len()];
     for j in 0..n_h {
-        let slope = match layer.architecture.cell {
-            Cell::Tanh => T::one() - h[j] * h[j],
-            Cell::Relu if h[j] > T::zero() => T::one(),
-            Cell::Relu => T::zero(),
+        let a = |gate: usize| from_x[gate * n_h + j] + from_h[gate * n_h + j];
+        let mut set = |gate: usize, dx: T, dh: T| {
+            (dx_sums[gate * n_h + j], dh_sums[gate * n_h + j]) = (dx, dh);
         };
-        let dz = d[j] * slope;
+        match cell {
+            Cell::Tanh => {
+                let da = d[j] * (one - a(0).tanh() * a(0).tanh());
+                set(0, da, da);
+            }
+            Cell::Relu => {
+                let da = if a(0) > T::zero() { d[j] } else { T::zero() };
+                set(0, da, da);
+            }
+            Cell::Gru => {
+                let (r, z, q) = (sigmoid(a(0)), sigmoid(a(1)), from_h[2 * n_h + j]);
+                let n = (from_x[2 * n_h + j] + r * q).tanh();
+                let dn = d[j] * (one - z) * (one - n * n);
+                let (dr, dz) = (dn * q * slope(r), d[j] * (before[j] - n) * slope(z));
+                set(0, dr, dr);
+                set(1, dz, dz);
+                set(2, dn, dn * r);
+                d_before[j] = d[j] * z;
+            }
+            Cell::Lstm => {
+                let (i, f, g, o) = (sigmoid(a(0)), sigmoid(a(1)), a(2).tanh(), sigmoid(a(3)));
+                let s = (f * before[n_h + j] + i * g).tanh();
+                let dc = d[n_h + j] + d[j] * o * (one - s * s);
+                let gates = [
+                    dc * g * slope(i),
+                    dc * before[n_h + j] * slope(f),
+                    dc * i * (one - g * g),
+                    d[j] * s * slope(o),
+                ];
+                (0..4).for_each(|gate| set(gate, gates[gate], gates[gate]));
+                d_before[n_h + j] = dc * f;
+            }
+        }
+    }
+    let mut dx = vec![T::zero(); x.len()];
+    for row in 0..cell.gates() * n_h {
         for k in 0..x.len() {
-            layer.add_to_ih(g, j, k, dz * x[k]);
-            dx[k] += layer.ih(j, k) * dz;
+            layer.add_to_ih(g, row, k, dx_sums[row] * x[k]);
+            dx[k] += layer.ih(row, k) * dx_sums[row];
         }
         for k in 0..n_h {
-            g.matrix_mut(Which::WeightHh(layer.index))[[j, k]] += dz * before[k];
-            d_before[k] += layer.hh(j, k) * dz;
+            g.matrix_mut(Which::WeightHh(layer.index))[[row, k]] += dh_sums[row] * before[k];
+            d_before[k] += layer.hh(row, k) * dh_sums[row];
         }
-        g.get_mut(Which::Bias(layer.index))[j] += dz;
+        g.get_mut(Which::Bias(layer.index))[row] += dx_sums[row];
+        if cell == Cell::Gru && row >= 2 * n_h {
+            g.get_mut(Which::Bias(layer.index))[row + n_h] += dh_sums[row];
+        }
     }
     d.copy_from_slice(&d_before);
     dx

@@ -35,10 +35,10 @@ pub(crate) struct Borrowed<'a, T: Clone> {
 }
 
 impl<T: Scalar> Borrowed<'_, T> {
-    /// Whether all weights and moments are finite numbers.
+    /// Whether all weights, moments and states are finite numbers.
     pub fn all_finite(&self) -> bool {
         let mut all = [self.parameters, self.best].into_iter().chain(self.moments);
-        all.all(Parameters::all_finite)
+        all.all(Parameters::all_finite) && self.state.iter().all(|x| x.is_finite())
     }
 
     /// [`Checkpoint::write`] from wherever the parts are.

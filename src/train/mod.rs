@@ -168,7 +168,8 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// [`Error::Invalid`] if it is of another network, [`Error::Shape`] if of another optimiser; [`Error::Option`] if its position is not in the data.
     pub fn restore(&mut self, checkpoint: Checkpoint<T>, history: Vec<Report>) -> Result<()> {
-        for p in [&checkpoint.parameters, &checkpoint.best] {
+        let weights = [&checkpoint.parameters, &checkpoint.best].into_iter();
+        for p in weights.chain(&checkpoint.moments) {
             let (found, expected) = (p.architecture(), self.network.architecture());
             if found != expected {
                 return Err(Error::Invalid {
@@ -176,6 +177,17 @@ impl<T: Scalar> Trainer<T> {
                     problem: format!("it is of another network ({found}), expected {expected}"),
                 });
             }
+        }
+        let (found, width) = (
+            checkpoint.state.shape(),
+            self.network.architecture().state(),
+        );
+        if found[1] != width {
+            return Err(Error::Shape {
+                what: "state of the checkpoint",
+                found: found.to_vec(),
+                expected: format!("[streams, {width}]"),
+            });
         }
         self.optimizer = Optimizer::resume(
             self.optimizer.options(),
@@ -406,6 +418,9 @@ impl<T: Scalar> Trainer<T> {
                 .iter_mut()
                 .for_each(|moment| moment.as_mut_slice().fill(T::zero()));
             self.good.progress.optimizer_steps = 0;
+            if self.good.state.iter().any(|x| !x.is_finite()) {
+                self.good.state.fill(T::zero());
+            }
         }
         let history = std::mem::take(&mut self.history);
         self.restore(self.good.clone(), history)?;

@@ -319,7 +319,10 @@ fn configurations() {
     let mut more = good.clone();
     more["cells"] = "lstm".into();
     let mut fewer = good.clone();
-    fewer["optimizer"]["clip"].as_object_mut().unwrap().remove("value");
+    fewer["optimizer"]["clip"]
+        .as_object_mut()
+        .unwrap()
+        .remove("value");
     for (config, field) in [(more, "`cells`"), (fewer, "`optimizer.clip.value`")] {
         std::fs::write(&path, config.to_string()).unwrap();
         let words = ["run/config.json", field, "another version"];

@@ -1,6 +1,7 @@
 //! What the commands write and print when all is well: the contract that scripts rely on.
 
 use super::{Desk, LINE, read};
+use bptt::Cell;
 use ndarray::{Array2, Array3};
 use serde_json::Value;
 
@@ -276,6 +277,13 @@ fn inspect_names_what_there_is() {
     assert_eq!(json["config"]["batch"], 4);
     assert!(json["spectral_radius"].as_f64().unwrap() > 0.1);
     let text = desk.stdout("inspect run");
+    for cell in Cell::ALL.map(Cell::name) {
+        let flags = "--hidden 8 --steps 3 --layers 2";
+        desk.stdout(&format!("train text.txt {flags} --cell {cell} -o {cell}"));
+        let json = &desk.json(&format!("inspect {cell}"))[0];
+        assert_eq!((&json["cell"], &json["layers"]), (&cell.into(), &2.into()));
+        assert!(json["spectral_radius"].as_f64().unwrap() > 0.1);
+    }
     for word in [
         "16 tanh units",
         "rnn.weight_ih_l0",
