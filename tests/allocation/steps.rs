@@ -22,7 +22,7 @@ fn architectures() -> impl Iterator<Item = Architecture> {
             inputs.map(|input| Architecture {
                 cell,
                 layers,
-                ..Architecture::new(input, 70, Head::softmax(19))
+                ..Architecture::new(input, 45, Head::softmax(19))
             })
         })
     })
@@ -80,7 +80,7 @@ fn check(architecture: Architecture, dropout: Option<&Dropout>, lengths: bool) {
     let seen = steps(1, N, T);
     assert!(seen > 10, "the first step allocates: the counter counts");
     // Rayon's queue of work from outside its pool takes a block of some 32 entries at a time; a step is three hand-overs.
-    for (count, n, t) in [(60, N, T), (60, 7, 9), (60, N, T)] {
+    for (count, n, t) in [(48, N, T), (48, 7, 9), (48, N, T)] {
         let allowed = 3 * count as usize / 16;
         let seen = steps(count, n, t);
         assert!(

@@ -77,10 +77,10 @@ fn threads_do_not_change_a_bit_of_twenty_updates() {
         });
         assert!(with != without, "dropout does nothing");
     }
-    for (i, architecture) in architectures_of(11, 67, 23).enumerate() {
+    for (i, architecture) in architectures_of(11, 53, 23).enumerate() {
         for (j, algorithm) in ALGORITHMS.into_iter().enumerate() {
-            // Every optimiser with every second architecture, in one precision with some and in the other with others.
-            if (i + j) % 2 == 0 {
+            // Two optimisers with each architecture, in one precision with some and in the other with others.
+            if (i + j) % 3 != 0 {
                 continue;
             }
             let form = Form {

@@ -115,12 +115,16 @@ fn for_sizes_at_the_edges() {
         [5, 1, 2, 1, 3],
         [1, 9, 19, 33, 67],
         [13, 4, 5, 40, 16],
-        [300, 8, 3, 4, 2],
+        [260, 8, 3, 4, 2],
     ]
     .into_iter()
     .enumerate()
     {
         for (j, architecture) in architectures_of(n_x, n_h, n_y).enumerate() {
+            // Half of them where the plain loops take their time; their order alternates features and tokens.
+            if n * t * n_h > 300 && (i + j / 2) % 2 == 0 {
+                continue;
+            }
             let form = Form::ALL[(5 * i + j) % 16];
             let problem = Problem::random(form, architecture, (n, t), 7).tamed();
             check(
@@ -138,7 +142,7 @@ fn for_sizes_at_the_edges() {
 fn for_many_classes() {
     for (i, architecture) in architectures_of(3, 16, 1 << 14).enumerate() {
         // The plain loops are slow here.
-        if i % 3 == 0 {
+        if i % 5 == 0 {
             let problem = Problem::random(Form::ALL[i % 16], architecture, (3, 3), 3);
             check(
                 &mut engine(architecture, 2, 2),

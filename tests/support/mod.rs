@@ -25,7 +25,7 @@ pub const ALGORITHMS: [Algorithm; 6] = [
 
 /// Every kind of network, small: every dimension another number, so that no two can be mixed up.
 pub fn architectures() -> impl Iterator<Item = Architecture> {
-    architectures_of(3, 6, 5)
+    architectures_of(4, 5, 6)
 }
 
 /// Every kind of network of these sizes: each cell, one to three layers, features and tokens. A new cell is among them
