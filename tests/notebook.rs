@@ -727,7 +727,6 @@ fn misfits_are_named() {
         input: Input::Tokens(3),
         ..architecture(3, 9, 5)
     });
-    let empty = of(architecture(3, 0, 5));
     let mut stepped = p.clone();
     let matrix = Array2::<f64>::zeros;
     let errors = [
@@ -742,7 +741,6 @@ fn misfits_are_named() {
         ("parameters", forward(&x, &deep).err()),
         ("parameters", forward(&x, &relu).err()),
         ("parameters", forward(&x, &tokens).err()),
-        ("hidden", forward(&x, &empty).err()),
         ("inputs", forward(&y, &p).err()),
         ("inputs", forward(&x.slice(s![.., ..0, ..]), &p).err()),
         ("outputs", compute_cost(&y, &x).err()),
