@@ -124,7 +124,8 @@ fn segments_of_time_change_no_prediction() {
         let whole = run(None);
         // Without lengths, which predictions do not know.
         let full = problem.clone().with_lengths(&[T; N]);
-        for memory in budgets(&full, 2) {
+        let budgets = budgets(&full, 2).into_iter().zip(budgets(&problem, 2));
+        for memory in budgets.map(|(a, b)| a.max(b)) {
             let (y, state, metrics) = run(Some(memory));
             assert_near("predictions", y, whole.0.clone(), TOLERANCE);
             assert_near("states", state, whole.1.clone(), TOLERANCE);
