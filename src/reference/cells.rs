@@ -2,7 +2,7 @@
 //!
 //! Sums are rows of gates in PyTorch's order; `from_h[row]` is the part of a sum that comes from the state, with its bias.
 
-use super::Layer;
+use super::{Layer, rows_of_gates};
 use crate::architecture::Which;
 use crate::cells::Cell;
 use crate::{Parameters, Scalar};
@@ -12,20 +12,20 @@ fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
     let (n_h, cell) = (layer.architecture.hidden, layer.architecture.cell);
     let (mut from_x, mut from_h) = (Vec::new(), Vec::new());
     for row in 0..cell.gates() * n_h {
-        let mut sum = layer.bias(row);
+        let mut sum = layer.bias[row];
         for k in 0..x.len() {
-            sum += layer.ih(row, k) * x[k];
+            sum += layer.ih[[row, k]] * x[k];
         }
         from_x.push(sum);
         // The GRU's new gate has a bias of its own for the state.
         let apart = cell == Cell::Gru && row >= 2 * n_h;
         let mut sum = if apart {
-            layer.bias(row + n_h)
+            layer.bias[row + n_h]
         } else {
             T::zero()
         };
         for k in 0..n_h {
-            sum += layer.hh(row, k) * h[k];
+            sum += layer.hh[[row, k]] * h[k];
         }
         from_h.push(sum);
     }
@@ -113,19 +113,28 @@ pub(super) fn backward<T: Scalar>(
             }
         }
     }
+    let (rows, index) = (cell.gates() * n_h, layer.index);
     let mut dx = vec![T::zero(); x.len()];
-    for row in 0..cell.gates() * n_h {
+    let g_ih = g.matrix_mut(Which::WeightIh(index));
+    let mut g_ih = rows_of_gates(layer.architecture, index, g_ih);
+    for row in 0..rows {
         for k in 0..x.len() {
-            layer.add_to_ih(g, row, k, dx_sums[row] * x[k]);
-            dx[k] += layer.ih(row, k) * dx_sums[row];
+            g_ih[[row, k]] += dx_sums[row] * x[k];
+            dx[k] += layer.ih[[row, k]] * dx_sums[row];
         }
+    }
+    let mut g_hh = g.matrix_mut(Which::WeightHh(index));
+    for row in 0..rows {
         for k in 0..n_h {
-            g.matrix_mut(Which::WeightHh(layer.index))[[row, k]] += dh_sums[row] * before[k];
-            d_before[k] += layer.hh(row, k) * dh_sums[row];
+            g_hh[[row, k]] += dh_sums[row] * before[k];
+            d_before[k] += layer.hh[[row, k]] * dh_sums[row];
         }
-        g.get_mut(Which::Bias(layer.index))[row] += dx_sums[row];
+    }
+    let g_bias = g.get_mut(Which::Bias(index));
+    for row in 0..rows {
+        g_bias[row] += dx_sums[row];
         if cell == Cell::Gru && row >= 2 * n_h {
-            g.get_mut(Which::Bias(layer.index))[row + n_h] += dh_sums[row];
+            g_bias[row + n_h] += dh_sums[row];
         }
     }
     d.copy_from_slice(&d_before);

@@ -10,7 +10,7 @@ mod cells;
 
 use crate::architecture::{Architecture, Input, Which};
 use crate::{Parameters, Scalar};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array2, Array3, ArrayBase, ArrayView2, ArrayView3, Ix2, RawData};
 
 /// A problem: inputs `[N, T, n_x]` (of tokens, one-hot rows), initial states `[N, W]`, targets `[N, T, n_y]`, the steps that
 /// count `[N, T]`, and the steps of each sequence.
@@ -41,38 +41,36 @@ pub struct Forward<T> {
     pub state: Array2<T>,
 }
 
-/// One layer's weights as rows of gates.
+/// One layer's weights as rows of gates, looked up once.
 struct Layer<'a, T> {
     architecture: Architecture,
-    p: &'a Parameters<T>,
     index: usize,
+    ih: ArrayView2<'a, T>,
+    hh: ArrayView2<'a, T>,
+    bias: &'a [T],
 }
 
-impl<T: Scalar> Layer<'_, T> {
-    /// `weight_ih[row, column]`.
-    fn ih(&self, row: usize, column: usize) -> T {
-        let w = self.p.matrix(Which::WeightIh(self.index));
-        match self.architecture.input {
-            Input::Tokens(_) if self.index == 0 => w[[column, row]],
-            _ => w[[row, column]],
+impl<'a, T: Scalar> Layer<'a, T> {
+    fn new(p: &'a Parameters<T>, index: usize) -> Self {
+        Layer {
+            architecture: p.architecture(),
+            index,
+            ih: rows_of_gates(p.architecture(), index, p.matrix(Which::WeightIh(index))),
+            hh: p.matrix(Which::WeightHh(index)),
+            bias: p.get(Which::Bias(index)),
         }
     }
+}
 
-    fn add_to_ih(&self, g: &mut Parameters<T>, row: usize, column: usize, value: T) {
-        let mut w = g.matrix_mut(Which::WeightIh(self.index));
-        match self.architecture.input {
-            Input::Tokens(_) if self.index == 0 => w[[column, row]] += value,
-            _ => w[[row, column]] += value,
-        }
-    }
-
-    /// `weight_hh[row, column]`.
-    fn hh(&self, row: usize, column: usize) -> T {
-        self.p.matrix(Which::WeightHh(self.index))[[row, column]]
-    }
-
-    fn bias(&self, column: usize) -> T {
-        self.p.get(Which::Bias(self.index))[column]
+/// Input weights, or their gradients, as `[row, column]`: those of tokens lie transposed.
+fn rows_of_gates<S: RawData>(
+    architecture: Architecture,
+    layer: usize,
+    w: ArrayBase<S, Ix2>,
+) -> ArrayBase<S, Ix2> {
+    match architecture.input {
+        Input::Tokens(_) if layer == 0 => w.reversed_axes(),
+        _ => w,
     }
 }
 
@@ -87,15 +85,12 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
         y: Array3::zeros((n, t, n_y)),
         state: problem.state.to_owned(),
     };
+    let (decoder, bias) = (p.matrix(Which::Decoder), p.get(Which::DecoderBias));
     for i in 0..n {
         for s in 0..problem.lengths[i] {
             let mut x = problem.x.slice(ndarray::s![i, s, ..]).to_vec();
             for index in 0..a.layers {
-                let layer = Layer {
-                    architecture: a,
-                    p,
-                    index,
-                };
+                let layer = Layer::new(p, index);
                 let mut state = f.state.row_mut(i);
                 let state = &mut state.as_slice_mut().expect("rows are contiguous")
                     [index * of_layer..][..of_layer];
@@ -107,9 +102,9 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
             }
             let mut max = T::neg_infinity();
             for j in 0..n_y {
-                let mut u = p.get(Which::DecoderBias)[j];
+                let mut u = bias[j];
                 for k in 0..n_h {
-                    u += p.matrix(Which::Decoder)[[j, k]] * x[k];
+                    u += decoder[[j, k]] * x[k];
                 }
                 f.u[[i, s, j]] = u;
                 max = max.max(u);
@@ -159,11 +154,7 @@ pub fn backward<T: Scalar>(
             let mut x = problem.x.slice(ndarray::s![i, s, ..]).to_vec();
             let mut state = states[s].clone();
             for index in 0..a.layers {
-                let layer = Layer {
-                    architecture: a,
-                    p,
-                    index,
-                };
+                let layer = Layer::new(p, index);
                 let state = &mut state[index * of_layer..][..of_layer];
                 cells::forward(&layer, &x, state);
                 x = state[..n_h].to_vec();
@@ -177,21 +168,19 @@ pub fn backward<T: Scalar>(
             if problem.mask[[i, s]] {
                 let target = problem.targets.slice(ndarray::s![i, s, ..]);
                 let mass = target.sum();
+                let decoder = p.matrix(Which::Decoder);
                 for j in 0..n_y {
                     let du = (f.y[[i, s, j]] * mass - target[j]) / counted;
+                    let mut g_decoder = g.matrix_mut(Which::Decoder);
                     for k in 0..n_h {
-                        g.matrix_mut(Which::Decoder)[[j, k]] += du * f.h[a.layers - 1][[i, s, k]];
-                        above[k] += p.matrix(Which::Decoder)[[j, k]] * du;
+                        g_decoder[[j, k]] += du * f.h[a.layers - 1][[i, s, k]];
+                        above[k] += decoder[[j, k]] * du;
                     }
                     g.get_mut(Which::DecoderBias)[j] += du;
                 }
             }
             for index in (0..a.layers).rev() {
-                let layer = Layer {
-                    architecture: a,
-                    p,
-                    index,
-                };
+                let layer = Layer::new(p, index);
                 let x = match index {
                     0 => problem.x.slice(ndarray::s![i, s, ..]).to_vec(),
                     _ => f.h[index - 1].slice(ndarray::s![i, s, ..]).to_vec(),
