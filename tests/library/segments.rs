@@ -124,16 +124,10 @@ fn segments_of_time_change_no_prediction() {
         let whole = run(None);
         // Without lengths, which predictions do not know.
         let full = problem.clone().with_lengths(&[T; N]);
-<<<<<<< HEAD
         // Rows that end before others take room of their own, which evaluation needs too.
         let least = budgets(&problem, 2)[3];
         for memory in budgets(&full, 2) {
             let (y, state, metrics) = run(Some(memory.max(least)));
-=======
-        let budgets = budgets(&full, 2).into_iter().zip(budgets(&problem, 2));
-        for memory in budgets.map(|(a, b)| a.max(b)) {
-            let (y, state, metrics) = run(Some(memory));
->>>>>>> tests
             assert_near("predictions", y, whole.0.clone(), TOLERANCE);
             assert_near("states", state, whole.1.clone(), TOLERANCE);
             assert!((metrics.loss / whole.2.loss - 1.0).abs() <= TOLERANCE);

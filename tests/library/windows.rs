@@ -41,15 +41,9 @@ fn of_training_add_up_to_the_whole() {
     for (i, architecture) in architectures().enumerate() {
         for form in Form::some(i, 2) {
             let mut problem = Problem::<f64>::random(form, architecture, (N, T), 6).tamed();
-<<<<<<< HEAD
             // Something counts in every window.
             problem.lengths[0] = T;
             problem.mask.row_mut(0).fill(true);
-=======
-            // One counts to the end, so that something does in every window.
-            problem.mask.row_mut(0).fill(true);
-            problem.lengths[0] = T;
->>>>>>> tests
             let mut engine = engine(architecture, 2, 3);
             let whole = gradient(&mut engine, &problem, None);
             let (mut state, mut evaluated) = (problem.state.clone(), problem.state.clone());
