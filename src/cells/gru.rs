@@ -13,7 +13,7 @@
 //! The sums `[r z n q]` become `r`, `z` and `n` beside `q`, and these the gradients of the sums, in place: the first three
 //! columns are those of the inputs, `r`, `z` and `q` those of the states.
 
-use super::{Backward, CellMath, Form, Forward, Sum};
+use super::{Backward, CellMath, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
 use crate::kernels::simd::{load, store};
@@ -66,9 +66,7 @@ fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
         .chunks_exact(n_h)
         .zip(rows.after.h.chunks_exact_mut(n_h));
     for (a, (h0, h)) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
-        let (r, a) = a.split_at_mut(n_h);
-        let (z, a) = a.split_at_mut(n_h);
-        let (n, q) = a.split_at_mut(n_h);
+        let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
             let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
@@ -94,9 +92,7 @@ fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
         .zip(rows.carry.h.chunks_exact_mut(n_h));
     let states = rows.before.h.chunks_exact(n_h).zip(gradients);
     for (a, (h0, (dh, carry))) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
-        let (r, a) = a.split_at_mut(n_h);
-        let (z, a) = a.split_at_mut(n_h);
-        let (n, q) = a.split_at_mut(n_h);
+        let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
             let at = |x: &[T]| load::<T, S>(simd, x, T::zero());

@@ -12,7 +12,7 @@
 //!
 //! The sums `[i f g o]` become the activations, and these the gradients of the sums, in place.
 
-use super::{Backward, CellMath, Form, Forward, Sum};
+use super::{Backward, CellMath, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
 use crate::kernels::simd::{load, store};
@@ -53,9 +53,7 @@ fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
         .zip(c.chunks_exact_mut(n_h))
         .zip(h.chunks_exact_mut(n_h));
     for (a, ((c0, c), h)) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
-        let (i, a) = a.split_at_mut(n_h);
-        let (f, a) = a.split_at_mut(n_h);
-        let (g, o) = a.split_at_mut(n_h);
+        let [i, f, g, o] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
             let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
@@ -91,9 +89,7 @@ fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
         .chunks_exact_mut(4 * n_h)
         .zip(states.zip(gradients));
     for (a, ((c0, c), (dh, dc))) in rows {
-        let (i, a) = a.split_at_mut(n_h);
-        let (f, a) = a.split_at_mut(n_h);
-        let (g, o) = a.split_at_mut(n_h);
+        let [i, f, g, o] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
             let at = |x: &[T]| load::<T, S>(simd, x, T::zero());

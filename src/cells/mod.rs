@@ -123,6 +123,15 @@ pub struct Backward<'a, T> {
     pub carry: State<&'a mut [T]>,
 }
 
+/// The four columns of a row of sums, `n_h` elements each.
+#[inline(always)]
+fn quarters<T>(sums: &mut [T], n_h: usize) -> [&mut [T]; 4] {
+    let (first, rest) = sums.split_at_mut(n_h);
+    let (second, rest) = rest.split_at_mut(n_h);
+    let (third, fourth) = rest.split_at_mut(n_h);
+    [first, second, third, fourth]
+}
+
 /// The two functions of a cell.
 pub trait CellMath<T>: Sync {
     fn forward(&self, level: Level, n_h: usize, rows: Forward<'_, T>);
