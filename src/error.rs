@@ -142,6 +142,16 @@ impl Error {
         }
     }
 
+    /// An [`Error::Option`].
+    pub(crate) fn option(name: &'static str, value: impl ToString, expected: &'static str) -> Self {
+        let value = value.to_string();
+        Error::Option {
+            name,
+            value,
+            expected,
+        }
+    }
+
     /// An [`Error::Invalid`].
     pub(crate) fn invalid(what: &'static str, problem: impl Into<String>) -> Self {
         let problem = problem.into();

@@ -84,7 +84,10 @@ pub enum Command {
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
     /// What is in a model file.
-    Inspect(InspectArgs),
+    Inspect {
+        /// A .safetensors file or a run folder
+        model: PathBuf,
+    },
 }
 
 /// The precision of all numbers.
@@ -211,10 +214,4 @@ pub struct BenchArgs {
     /// Also other batches (a quarter of N to four times N), then other numbers of shards, and which of them to take
     #[arg(long)]
     pub sweep: bool,
-}
-
-#[derive(Args)]
-pub struct InspectArgs {
-    /// A .safetensors file or a run folder
-    pub model: PathBuf,
 }

@@ -109,12 +109,9 @@ impl<T: Scalar> Dataset<T> {
             let vocabulary = Vocabulary::of_chars(&text);
             let [corpus, held] = [train, valid].map(|part| Corpus::from_text(part, &vocabulary));
             let name = format!("{REBER_STRINGS} strings of the Reber grammar");
-            let data = Self::text(settings, (corpus?, held?), &name, ranks)?;
-            return Ok(Dataset {
-                best_loss: best_loss(valid),
-                valid_fraction: Some(fraction),
-                ..data
-            });
+            let mut data = Self::text(settings, (corpus?, held?), &name, ranks)?;
+            (data.best_loss, data.valid_fraction) = (best_loss(valid), Some(fraction));
+            return Ok(data);
         }
         let limits = WordLimits {
             min_count: settings.min_count,
@@ -126,20 +123,15 @@ impl<T: Scalar> Dataset<T> {
             1 => settings.data[0].display().to_string(),
             n => format!("{n} files"),
         };
+        if !settings.valid.is_empty() {
+            let (valid, _) = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
+            return Self::text(settings, (corpus, valid), &name, ranks);
+        }
         let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
         let fraction = fraction.unwrap_or(VALID_FRACTION.min(most));
-        let (parts, valid_fraction) = match &settings.valid[..] {
-            [] => (corpus.split(fraction)?, Some(fraction)),
-            valid => {
-                let (valid, _) = Corpus::read_part_with(valid, corpus.vocabulary(), ranks)?;
-                ((corpus, valid), None)
-            }
-        };
-        let data = Self::text(settings, parts, &name, ranks)?;
-        Ok(Dataset {
-            valid_fraction,
-            ..data
-        })
+        let mut data = Self::text(settings, corpus.split(fraction)?, &name, ranks)?;
+        data.valid_fraction = Some(fraction);
+        Ok(data)
     }
 
     fn text(
@@ -177,15 +169,12 @@ impl<T: Scalar> Dataset<T> {
                  --valid-fraction 0"
             );
         }
-        let valid = match valid_tokens {
-            0 => None,
-            _ => Some(Loader::evaluation_text(valid)?),
-        };
+        let valid = (valid_tokens > 0).then(|| Loader::evaluation_text(valid));
         let (rows, steps) = train.shape();
         Ok(Dataset {
             report_every: report_every(train.windows_per_epoch(), rows * steps, valid_tokens),
             train,
-            valid,
+            valid: valid.transpose()?,
             input: Input::Tokens(vocabulary.len()),
             head: Head::softmax(vocabulary.len()),
             vocabulary: Some(vocabulary),
@@ -228,11 +217,7 @@ impl<T: Scalar> Dataset<T> {
             HumanCount(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
-            if input.is_tokens() {
-                "tokens"
-            } else {
-                "features"
-            },
+            ["features", "tokens"][usize::from(input.is_tokens())],
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
         let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;

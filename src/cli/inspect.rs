@@ -1,7 +1,6 @@
 //! `bptt inspect`: what is in a model file.
 
 use super::Done;
-use super::args::InspectArgs;
 use super::dataset::kind_name;
 use super::model::with_model;
 use super::output::Output;
@@ -13,12 +12,13 @@ use indicatif::HumanCount;
 use ndarray::Axis;
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
+use std::path::Path;
 
-pub fn run(args: &InspectArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| inspect(args, &model, output))
+pub fn run(path: &Path, output: Output) -> Result<Done> {
+    with_model!(path, |model| inspect(path, &model, output))
 }
 
-fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> Result<Done> {
+fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<Done> {
     let p = model.network.parameters().cast::<f64>();
     let network = p.architecture();
     let vocabulary = model.about.vocabulary.as_ref();
@@ -44,7 +44,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     output.event(
         "inspect",
         &json!({
-            "model": args.model.to_string_lossy(),
+            "model": path.to_string_lossy(),
             "n_x": network.input.size(),
             "n_h": network.hidden,
             "n_y": network.head.outputs,

@@ -145,38 +145,3 @@ fn render(title: &str, curves: &[Curve]) -> Result<String> {
 
 /// Blue and orange: apart for most kinds of colour vision (Okabe and Ito 2008).
 const COLOURS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_the_losses_are_they_can_be_drawn() {
-        for points in [
-            vec![(1.0, 0.0)],
-            vec![(1.0, 1e-300), (2.0, 1e300)],
-            vec![(1.0, -1e300), (1e18, 1e300)],
-        ] {
-            let svg = render("", &[("training", points)]).unwrap();
-            assert!(!svg.contains("NaN"));
-        }
-    }
-
-    #[test]
-    fn a_curve_is_short_and_loses_no_end_and_no_peak() {
-        for n in [1, 512, 513, 5000] {
-            let all: Vec<_> = (0..n)
-                .map(|i| (i as f64, (i * 7919 % 1009) as f64))
-                .collect();
-            let points = thin(all.clone());
-            assert!(points.is_sorted_by(|a, b| a.0 < b.0), "{n}");
-            assert!(
-                points.len() <= MOST_POINTS + 2 && (n > MOST_POINTS || points == all),
-                "{n}"
-            );
-            assert_eq!((points[0], points.last()), (all[0], all.last()));
-            let most = |points: &[(f64, f64)]| points.iter().map(|p| p.1).fold(0.0, f64::max);
-            assert_eq!(most(&points), most(&all));
-        }
-    }
-}

@@ -56,27 +56,23 @@ impl<T: Scalar> Run<T> {
             checkpoints = checkpoints.every(steps);
         }
         if plan.resumes {
-            let settings = &config.settings;
-            restore(
-                &mut trainer,
-                folder.as_ref(),
-                &checkpoints,
-                settings,
-                processes,
-            )?;
+            let (settings, folder) = (&config.settings, folder.as_ref());
+            restore(&mut trainer, folder, &checkpoints, settings, processes)?;
         }
         plan.interrupt.now_ask_first();
-        let mut events = None;
-        if let Some(folder) = &folder {
+        let steps = (trainer.progress().step, trainer.options().steps);
+        let mut watch = Watch::new(checkpoints, plan.interrupt, output, steps);
+        if let Some(folder) = folder {
             folder.write_config(&config)?;
             if config.tensorboard {
-                events = Some(EventFile::open(&folder.path, trainer.history())?);
+                watch.events = Some(EventFile::open(&folder.path, trainer.history())?);
             }
+            watch.folder = Some(folder);
         }
         Ok(Run {
             trainer,
             config,
-            watch: Watch::new(folder, events, checkpoints, plan.interrupt, output),
+            watch,
             summary,
             best_loss,
         })

@@ -80,7 +80,6 @@ impl<T: Scalar> Run<T> {
     fn train(mut self) -> Result<Done> {
         messages::start(&self)?;
         let Run { trainer, watch, .. } = &mut self;
-        watch.begin(trainer.progress().step, trainer.options().steps);
         let (started, before) = (Instant::now(), trainer.progress().tokens);
         let ran = trainer.run(watch);
         watch.bar.finish_and_clear();

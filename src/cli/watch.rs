@@ -42,34 +42,28 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Of a run that begins, or goes on, at step `done` of `steps`, without a folder and events so far.
     pub fn new(
-        folder: Option<RunFolder>,
-        events: Option<EventFile>,
         checkpoints: Checkpoints,
         interrupt: Interrupt,
         output: Output,
+        (done, steps): (u64, u64),
     ) -> Self {
+        let bar = "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left";
+        let bar = output.bar(steps, bar).with_position(done);
+        bar.reset_eta();
         Watch {
-            folder,
-            events,
+            folder: None,
+            events: None,
             checkpoints,
             interrupt,
             output,
-            bar: ProgressBar::hidden(),
+            bar,
             drawn: None,
             shown: Instant::now(),
             tokens: 0,
             loss: f64::NAN,
         }
-    }
-
-    /// The run begins, or goes on, at step `done` of `steps`.
-    pub fn begin(&mut self, done: u64, steps: u64) {
-        let template = "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left";
-        self.bar = self.output.bar(steps, template);
-        self.bar.set_position(done);
-        self.bar.reset_eta();
-        self.shown = Instant::now();
     }
 
     /// Writes the checkpoint.

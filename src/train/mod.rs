@@ -62,13 +62,6 @@ pub enum StopReason {
     Diverged,
 }
 
-/// What came of an attempt to take a step.
-enum Step {
-    Taken(StepReport),
-    /// Something was not finite, as the error says.
-    Dropped(Error),
-}
-
 /// A training run.
 ///
 /// ```
@@ -163,28 +156,17 @@ impl<T: Scalar> Trainer<T> {
     /// Goes to where `checkpoint` was taken, with the reports up to there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is of another network, [`Error::Shape`] if of another optimiser; [`Error::Option`] if its position is not in the data.
+    /// [`Error::Invalid`] if it is of another network, [`Error::Shape`] if of another optimiser; [`Error::Option`] if its
+    /// position is not in the data.
     pub fn restore(&mut self, checkpoint: Checkpoint<T>, history: Vec<Report>) -> Result<()> {
-        let weights = [&checkpoint.parameters, &checkpoint.best].into_iter();
-        for p in weights.chain(&checkpoint.moments) {
-            let (found, expected) = (p.architecture(), self.network.architecture());
-            if found != expected {
-                return Err(Error::Invalid {
-                    what: "checkpoint",
-                    problem: format!("it is of another network ({found}), expected {expected}"),
-                });
-            }
-        }
-        let (found, width) = (
-            checkpoint.state.shape(),
-            self.network.architecture().state(),
-        );
-        if found[1] != width {
-            return Err(Error::Shape {
-                what: "state of the checkpoint",
-                found: found.to_vec(),
-                expected: format!("[streams, {width}]"),
-            });
+        let expected = self.network.architecture();
+        let weights = [&checkpoint.parameters, &checkpoint.best];
+        let mut all = weights.iter().copied().chain(&checkpoint.moments);
+        let other = all.find(|p| p.architecture() != expected);
+        if other.is_some() || checkpoint.state.ncols() != expected.state() {
+            let found = other.map_or("its state".into(), |p| p.architecture().to_string());
+            let problem = format!("it is of another network ({found}), expected {expected}");
+            return Err(Error::invalid("checkpoint", problem));
         }
         self.optimizer = Optimizer::resume(
             self.optimizer.options(),
@@ -274,8 +256,8 @@ impl<T: Scalar> Trainer<T> {
                 return Ok(StopReason::NoImprovement);
             }
             let step = match self.step()? {
-                Step::Taken(step) => step,
-                Step::Dropped(what) => {
+                Ok(step) => step,
+                Err(what) => {
                     if self.progress.divergences >= DIVERGENCES {
                         return Ok(StopReason::Diverged);
                     }
@@ -322,12 +304,13 @@ impl<T: Scalar> Trainer<T> {
         impatient || plateau
     }
 
-    /// One update, unless something is not finite: then the run is where it was at its last report, at half the rate.
-    fn step(&mut self) -> Result<Step> {
+    /// One update, unless something is not finite, as the inner error says: then the run is where it was at its last report,
+    /// at half the rate.
+    fn step(&mut self) -> Result<Result<StepReport>> {
         self.engine.step_pool().run(|| self.step_here())
     }
 
-    fn step_here(&mut self) -> Result<Step> {
+    fn step_here(&mut self) -> Result<Result<StepReport>> {
         let begin = Instant::now();
         let (metrics, norm, ends) = loop {
             let window = self.loader.next()?;
@@ -354,7 +337,7 @@ impl<T: Scalar> Trainer<T> {
         let next = self.progress.step + 1;
         for (what, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
-                return self.back_off(next, what, value).map(Step::Dropped);
+                return self.back_off(next, what, value).map(Err);
             }
         }
         let lr = self.lr(next);
@@ -363,7 +346,7 @@ impl<T: Scalar> Trainer<T> {
         // Weights that have left the numbers show in the next loss, unless somebody looks at them before.
         let seen = next.is_multiple_of(self.options.report_every) || next == self.options.steps;
         if seen && !self.network.parameters().all_finite() {
-            return self.back_off(next, "weight", f64::NAN).map(Step::Dropped);
+            return self.back_off(next, "weight", f64::NAN).map(Err);
         }
 
         let progress = &mut self.progress;
@@ -375,7 +358,7 @@ impl<T: Scalar> Trainer<T> {
         progress.pending.add(&metrics, norm);
         self.clock += begin.elapsed();
         self.counted_since += metrics.counted;
-        Ok(Step::Taken(StepReport {
+        Ok(Ok(StepReport {
             step: next,
             epoch: self.epoch(),
             loss,
