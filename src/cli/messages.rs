@@ -17,7 +17,7 @@ use serde_json::json;
 pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
     let (output, trainer, config) = (run.watch.output, &run.trainer, &run.config);
     let (engine, network) = (trainer.engine(), trainer.network().architecture());
-    let folder = run.watch.checkpoints.folder().to_string_lossy();
+    let folder = run.watch.checkpoints.folder.to_string_lossy();
     output.event("start", &json!({ "folder": folder, "config": config }))?;
     output.remark(&run.summary);
     output.remark(format_args!(
@@ -88,7 +88,7 @@ pub fn finish<T: Scalar>(
         StopReason::Interrupted => output.remark(format_args!(
             "interrupted at step {}; go on with: bptt train --resume {}",
             HumanCount(progress.step),
-            checkpoints.folder().display()
+            checkpoints.folder.display()
         )),
         StopReason::Diverged => output.remark(format_args!(
             "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
@@ -118,7 +118,7 @@ pub fn finish<T: Scalar>(
     if let Some(loss) = run.best_loss {
         output.text(format_args!("best possible   {loss:.4}"))?;
     }
-    if let (Some(vocabulary), Some(_)) = (&checkpoints.about().vocabulary, last) {
+    if let (Some(vocabulary), Some(_)) = (&checkpoints.about.vocabulary, last) {
         output.text("\nsample:")?;
         let best = Network::from_parameters(trainer.best().clone());
         for line in sample(&best, vocabulary)?.lines() {
@@ -128,7 +128,7 @@ pub fn finish<T: Scalar>(
     let model = checkpoints.model();
     output.text(format_args!("\nmodel  {}", model.display()))?;
     if last.is_some() {
-        let plot = checkpoints.folder().join(run_folder::PLOT);
+        let plot = checkpoints.folder.join(run_folder::PLOT);
         output.text(format_args!("plot   {}", plot.display()))?;
     }
     Ok(())

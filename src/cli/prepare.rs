@@ -51,10 +51,10 @@ impl<T: Scalar> Run<T> {
         }
         let folder = plan.folder;
         let path = folder.as_ref().map(|folder| folder.path.clone());
-        let mut checkpoints = Checkpoints::new(path.unwrap_or_default(), about);
-        if let Some(steps) = config.checkpoint_every {
-            checkpoints = checkpoints.every(steps);
-        }
+        let checkpoints = Checkpoints {
+            every: config.checkpoint_every,
+            ..Checkpoints::new(path.unwrap_or_default(), about)
+        };
         if plan.resumes {
             let (settings, folder) = (&config.settings, folder.as_ref());
             restore(&mut trainer, folder, &checkpoints, settings, processes)?;

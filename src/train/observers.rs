@@ -3,7 +3,7 @@
 use super::{Checkpoint, Trainer};
 use crate::model::{self, About};
 use crate::{Error, Parameters, Result, Scalar};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One update, as an observer sees it.
 #[derive(Clone, Copy, Debug)]
@@ -128,39 +128,22 @@ impl<T: Scalar> Observer<T> for () {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    folder: PathBuf,
-    about: About,
-    every: Option<u64>,
+    /// Where the files are; it must be there.
+    pub folder: PathBuf,
+    /// What there is to know about the model: a part of both files.
+    pub about: About,
+    /// A checkpoint after every so many updates, not at reports.
+    pub every: Option<u64>,
 }
 
 impl Checkpoints {
-    /// Into `folder`, which must be there; `about` becomes part of both files.
+    /// Into `folder`, with a checkpoint at every report.
     pub fn new(folder: impl Into<PathBuf>, about: About) -> Self {
         Checkpoints {
             folder: folder.into(),
             about,
             every: None,
         }
-    }
-
-    /// A checkpoint after every `steps` updates, not at reports.
-    ///
-    /// # Panics
-    /// If `steps` is zero.
-    pub fn every(mut self, steps: u64) -> Self {
-        assert!(steps > 0, "a checkpoint after every 0 updates");
-        self.every = Some(steps);
-        self
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// What there is to know about the model.
-    pub fn about(&self) -> &About {
-        &self.about
     }
 
     /// The file of the best weights.
