@@ -30,7 +30,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         .iter()
         .map(|(tensor, values)| {
             json!({
-                "name": tensor.which.to_string(),
+                "name": network.name(tensor.which),
                 "shape": tensor.shape(),
                 "values": values.len(),
                 "norm": norm(values),
@@ -90,7 +90,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
             .collect::<Vec<_>>();
         output.text(format_args!(
             "{:<18}{:>16}{:>14}{:>12.4}{:>12.4}",
-            tensor.which.to_string(),
+            network.name(tensor.which),
             shape.join(" x "),
             group(values.len() as u64),
             norm(values),
@@ -98,8 +98,8 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         ))?;
     }
     output.text("")?;
-    for (layer, radius) in radii.iter().enumerate() {
-        let name = Which::WeightHh(layer);
+    for (i, radius) in radii.iter().enumerate() {
+        let name = network.name(Which::WeightHh(i));
         output.text(format_args!("spectral radius of {name}  {radius:.4}"))?;
     }
     let settings = match &model.about.config {
@@ -122,11 +122,11 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
 /// The largest size of an eigenvalue of each layer's recurrent weights, of any gate: above 1, states may grow from step to
 /// step.
 fn spectral_radii(p: &Parameters<f64>) -> Result<Vec<f64>> {
-    let layers = 0..p.architecture().layers;
-    layers
-        .map(|layer| {
+    let recurrences = 0..p.architecture().recurrences();
+    recurrences
+        .map(|i| {
             let mut radius = 0.0f64;
-            let weights = p.matrix(Which::WeightHh(layer));
+            let weights = p.matrix(Which::WeightHh(i));
             for gate in weights.axis_chunks_iter(Axis(0), p.architecture().hidden) {
                 let eigenvalues = gate.to_owned().eigvals()?;
                 radius = eigenvalues.iter().fold(radius, |max, z| max.max(z.norm()));

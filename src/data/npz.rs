@@ -154,7 +154,7 @@ pub(super) fn assembled<T: Scalar>(arrays: &mut impl Arrays) -> Result<Sequences
         }
         [n, t, n_y] if targets.is_float() => {
             let weights = targets.into_floats();
-            OwnedTargets::Distributions(shaped((n, t, n_y), weights))
+            OwnedTargets::Values(shaped((n, t, n_y), weights))
         }
         _ => {
             return Err(arrays.error(format!(

@@ -83,7 +83,7 @@ impl<T: Scalar> Sequences<T> {
             OwnedInputs::Tokens(ids) => SetArray::ids(ids),
         };
         let targets = match targets {
-            OwnedTargets::Distributions(y) => SetArray::floats(y),
+            OwnedTargets::Values(y) => SetArray::floats(y),
             OwnedTargets::Classes(ids) => SetArray::ids(ids),
         };
         Ok(Self::assembled(inputs, targets, shape, padding))
@@ -134,7 +134,9 @@ impl<T: Scalar> Sequences<T> {
     pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
         if input.is_tokens() != self.reads_tokens() {
             let (reads, holds) = match input {
-                Input::Tokens(n) => (format!("one of {n} tokens a step"), "features"),
+                Input::Tokens(n) | Input::Embedding { tokens: n, .. } => {
+                    (format!("one of {n} tokens a step"), "features")
+                }
                 Input::Features(n) => (format!("{n} features a step"), "token ids"),
             };
             let problem = format!("they are {holds}, and the network reads {reads}");

@@ -167,7 +167,7 @@ impl<T: Scalar> SetArray<T> {
         ids: &'a [u32],
     ) -> Targets<'a, T> {
         match *self {
-            SetArray::Floats { width, .. } => Targets::Distributions(cube(shape, width, floats)),
+            SetArray::Floats { width, .. } => Targets::Values(cube(shape, width, floats)),
             SetArray::Ids { .. } => Targets::Classes(matrix(shape, ids)),
         }
     }

@@ -135,7 +135,7 @@ impl ModelFile {
     /// # Errors
     /// As [`Model::read`].
     pub fn precision(&self) -> Result<&'static str> {
-        File::parse(&self.path, &self.bytes)?.precision(&Which::WeightIh(0).to_string())
+        File::parse(&self.path, &self.bytes)?.precision("rnn.weight_ih_l0")
     }
 
     /// The model, in this precision whatever the file's is.

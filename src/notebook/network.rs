@@ -142,7 +142,7 @@ pub fn train<T: Scalar>(
     let mut engine = Engine::new(trained.architecture(), ONE_SHARD)?;
     let (inputs, answers) = (
         Inputs::Dense(inputs.view()),
-        Targets::Distributions(targets.view()),
+        Targets::Values(targets.view()),
     );
     let batch = Batch::new(inputs, answers);
     let mut losses = Losses::default();

@@ -148,7 +148,7 @@ pub fn forward<T: Scalar>(
     // The states before each step.
     let mut before = Array3::zeros((n, t, n_h));
     let network = Network::from_parameters(parameters.clone());
-    let mut stream = Stream::new(&network, n);
+    let mut stream = Stream::new(&network, n)?;
     for step in 0..t {
         before.slice_mut(s![.., step, ..]).assign(&stream.state());
         let x_t = Inputs::Dense(inputs.slice(s![.., step..=step, ..]));
@@ -267,7 +267,7 @@ pub fn backward<T: Scalar>(
 ) -> Result<Parameters<T>> {
     check(parameters)?;
     let mut engine = Engine::new(parameters.architecture(), ONE_SHARD)?;
-    let batch = Batch::new(&caches.inputs, Targets::Distributions(y.view()));
+    let batch = Batch::new(&caches.inputs, Targets::Values(y.view()));
     engine.gradient(&Network::from_parameters(parameters.clone()), &batch)?;
     Ok(engine.gradients().clone())
 }

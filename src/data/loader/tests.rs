@@ -27,7 +27,7 @@ fn padded(n: usize, t: usize, padding: Padding) -> Sequences<f64> {
 fn classes<T>(window: &Window<'_, T>) -> Array2<u32> {
     match window.batch.answers.targets {
         Targets::Classes(ids) => ids.to_owned(),
-        Targets::Distributions(_) => unreachable!(),
+        Targets::Values(_) => unreachable!(),
     }
 }
 

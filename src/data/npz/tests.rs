@@ -81,7 +81,7 @@ fn inputs(set: &Sequences<f32>) -> OwnedInputs<f32> {
 /// The targets of a set in memory.
 fn targets(set: &Sequences<f32>) -> OwnedTargets<f32> {
     match set.targets().unwrap() {
-        Targets::Distributions(y) => OwnedTargets::Distributions(y.to_owned()),
+        Targets::Values(y) => OwnedTargets::Values(y.to_owned()),
         Targets::Classes(ids) => OwnedTargets::Classes(ids.to_owned()),
     }
 }
@@ -189,7 +189,7 @@ fn padding_beyond_the_lengths_may_be_anything() {
         .unwrap();
     assert_eq!(inputs(&set), OwnedInputs::Tokens(array![[5, 0]]));
     let expected = array![[[0.5f32, 0.5], [0.0, 0.0]]];
-    assert_eq!(targets(&set), OwnedTargets::Distributions(expected));
+    assert_eq!(targets(&set), OwnedTargets::Values(expected));
 }
 
 #[test]

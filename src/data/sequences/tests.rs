@@ -22,10 +22,10 @@ fn numbered(n: usize, t: usize) -> Sequences<f64> {
 #[test]
 fn targets_that_do_not_count_are_zero_and_unchecked() {
     let inputs = OwnedInputs::Dense(Array3::<f64>::zeros((1, 2, 3)));
-    let targets = OwnedTargets::Distributions(array![[[0.5, 0.5], [f64::NAN, -7.0]]]);
+    let targets = OwnedTargets::Values(array![[[0.5, 0.5], [f64::NAN, -7.0]]]);
     assert!(Sequences::new(inputs.clone(), targets.clone(), Padding::default()).is_err());
     let set = Sequences::new(inputs, targets, masked(array![[true, false]])).unwrap();
-    let Some(Targets::Distributions(found)) = set.targets() else {
+    let Some(Targets::Values(found)) = set.targets() else {
         panic!("in memory")
     };
     assert_eq!(found, array![[[0.5, 0.5], [0.0, 0.0]]]);
@@ -47,7 +47,7 @@ fn what_does_not_fit_is_refused() {
     };
     let classes = |ids| OwnedTargets::Classes(ids);
     let two = || classes(array![[0, 0]]);
-    let weights = |[a, b]: [f64; 2]| OwnedTargets::Distributions(array![[[1.0, 0.0], [a, b]]]);
+    let weights = |[a, b]: [f64; 2]| OwnedTargets::Values(array![[[1.0, 0.0], [a, b]]]);
     refused(
         tokens(),
         classes(array![[0]]),
