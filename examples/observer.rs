@@ -5,11 +5,10 @@
 //! ```
 //!
 //! This one collects the losses and ends the run as soon as a report's is low enough. Beside it, in a pair that is an
-//! observer too, the library's own save the run and write what TensorBoard shows.
+//! observer too, the library's own saves the run.
 
 use bptt::data::{Corpus, Loader, Vocabulary};
 use bptt::model::About;
-use bptt::train::tensorboard::TensorBoard;
 use bptt::train::{
     Checkpoints, Control, Observer, Report, StepReport, StopReason, TrainOptions, Trainer,
 };
@@ -94,8 +93,7 @@ pub fn train(folder: &Path) -> Result<(GoodEnough, StopReason)> {
         ..About::default()
     };
     let saved = Checkpoints::new(folder, about); // `saved.restore(&mut run)?` would go on from it
-    let events = TensorBoard::open(folder, run.history())?;
-    let mut observers = (mine, (saved, events));
+    let mut observers = (mine, saved);
     let reason = run.run(&mut observers)?;
     Ok((observers.0, reason))
 }

@@ -1,11 +1,11 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
-use super::flags::{BOOKKEEPING, FLAGS, FROM_ZERO, Flag, Given, POSITIVE, within};
+use super::settings::{BOOKKEEPING, Config, FROM_ZERO, POSITIVE, named, positive, up_to, within};
 use bptt::Cell;
 use bptt::internal::measure::Shape;
 use bptt::ranks::Reduction;
-use clap::builder::RangedU64ValueParser;
-use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -23,16 +23,41 @@ pub struct Cli {
     pub output: OutputArgs,
 }
 
+/// The command line as clap knows it.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        })
+    })
+}
+
+/// What the command line says; ends the program where that is nonsense.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let (Command::Train(args), Some((_, train))) = (&mut cli.command, matches.subcommand()) {
+        let given =
+            |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let settings = Config::augment_args(clap::Command::new("settings"));
+        let ids = settings.get_arguments().map(clap::Arg::get_id);
+        args.given = ids.filter(given).map(ToString::to_string).collect();
+    }
+    cli
+}
+
+/// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.
+pub fn is_flag(setting: &str) -> bool {
+    let settings = Config::augment_args(clap::Command::new("settings"));
+    let mut flags = settings.get_arguments().filter(|arg| !arg.is_positional());
+    flags.any(|flag| flag.get_id() == setting)
+}
+
 #[derive(Args, Clone, Copy)]
 pub struct OutputArgs {
     /// What standard output holds: text to read, or one JSON object a line and nothing else.
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "human",
-        value_name = "FORM"
-    )]
+    #[arg(long, global = true, value_enum, default_value_t = Log::Human, value_name = "FORM")]
     pub log: Log,
 
     /// No progress and no remarks on standard error; results and errors only.
@@ -62,86 +87,40 @@ pub enum Command {
     Inspect(InspectArgs),
 }
 
-/// A number of at least 1.
-fn positive() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
-}
-
 /// The precision of all numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     F32,
     F64,
 }
 
-/// Names on the command line are the names in `config.json`.
-fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|e| {
-        let known = e.to_string();
-        let known = known.split_once("expected ").map_or("", |(_, rest)| rest);
-        format!("expected {known}")
-    })
-}
-
-/// What `bptt train` is asked for: the settings of [`FLAGS`], and where.
+/// What `bptt train` is asked for: the settings of a run, and where.
 #[derive(Args)]
 #[command(after_help = "\
-DATA is text (files, or folders read recursively; each file is a document and starts from a zero state), or one .npz
-with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or distributions [N, T, n_y]) and perhaps
-`lengths` [N], where each sequence ends, and `mask` [N, T], which steps count in the loss. Without DATA a network learns
-the Reber grammar, whose best possible loss is known.
+DATA is text (files, or folders read recursively; each file is a document and starts from a zero
+state), or one .npz with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or
+distributions [N, T, n_y]) and perhaps `lengths` [N], where each sequence ends, and `mask` [N, T],
+which steps count in the loss. Without DATA a network learns the Reber grammar, whose best possible
+loss is known.
 
   bptt train book.txt                          a character model with good defaults
   bptt train src --tokens byte --hidden 512    any folder of text
   bptt train set.npz --optimizer gd --lr 0.1   sequences of numbers
   bptt train --resume runs/book                goes on where a run stopped
-  mpirun -n 4 bptt train book.txt              four processes, on one machine or many (a build with --features mpi)")]
+  mpirun -n 4 bptt train book.txt              four processes (a build with --features mpi)")]
 pub struct TrainArgs {
     #[command(flatten)]
-    pub settings: SettingsArgs,
+    pub config: Config,
+    /// The names of the settings that were given.
+    #[arg(skip)]
+    pub given: Vec<String>,
     /// The run folder, which must not hold a run yet [default: a new one, runs/NAME after DATA]
     #[arg(short, long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0, conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder, with its settings; --steps and --epochs may be raised
     #[arg(long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0)]
     pub resume: Option<PathBuf>,
-}
-
-/// The settings of a run that were given.
-pub struct SettingsArgs {
-    pub given: Given,
-    /// The first path of the data that is not Unicode, if there is one: no `config.json` could hold it.
-    pub not_unicode: Option<PathBuf>,
-}
-
-impl Args for SettingsArgs {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        let command = command.args(FLAGS.iter().map(Flag::arg));
-        command.mut_arg("valid", |arg| arg.conflicts_with("valid-fraction"))
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for SettingsArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let (mut given, mut not_unicode) = (Given::new(), None);
-        for flag in FLAGS {
-            match flag.given(matches) {
-                Ok(value) => given.extend(value.map(|value| (flag.name, value))),
-                Err(path) => not_unicode = Some(path),
-            }
-        }
-        Ok(SettingsArgs { given, not_unicode })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
 }
 
 #[derive(Args)]
@@ -152,7 +131,7 @@ pub struct EvalArgs {
     #[arg(required = true)]
     pub data: Vec<PathBuf>,
     /// Threads; no part of the result [default: all cores]
-    #[arg(long, value_parser = positive(), value_name = "N")]
+    #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
 }
 
@@ -167,10 +146,10 @@ pub struct SampleArgs {
     #[arg(long, default_value_t = 500, value_name = "TOKENS")]
     pub length: usize,
     /// 1 as the network says, less to play safe, 0 for always the likeliest
-    #[arg(long, value_parser = within(FROM_ZERO), allow_negative_numbers = true, default_value_t = 1.0)]
+    #[arg(long, value_parser = within(FROM_ZERO), default_value_t = 1.0)]
     pub temperature: f64,
     /// Choose from so many of the likeliest tokens only [default: all]
-    #[arg(long, value_parser = positive(), value_name = "K")]
+    #[arg(long, value_parser = positive::<usize>(), value_name = "K")]
     pub top_k: Option<usize>,
     /// The same seed gives the same text
     #[arg(long, default_value_t = 0)]
@@ -188,49 +167,43 @@ pub struct PredictArgs {
     #[arg(short, long, value_name = "OUT.npz")]
     pub out: Option<PathBuf>,
     /// Threads; no part of the result [default: all cores]
-    #[arg(long, value_parser = positive(), value_name = "N")]
+    #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
 }
 
 #[derive(Args)]
 #[command(after_help = "\
-Times whole training steps (forward, loss, backpropagation, reduction, gradient-descent update) on random data, in turn
-with the roof: a 2048^3 product with one BLAS thread on each of THREADS cores at once. Medians; what else runs on the
-machine slows both alike.
+Times whole training steps (forward, loss, backpropagation, reduction, gradient-descent update) on
+random data, in turn with the roof: a 2048^3 product with one BLAS thread on each of THREADS cores
+at once. Medians; what else runs on the machine slows both alike.
 
-  bptt bench                                        seven shapes, half a minute
-  bptt bench --shape charlm                         one of them
-  bptt bench --shape 32,64,90,256,90 --tokens --sweep   a shape of your own: which --batch and --shards suit it?")]
+  bptt bench                                            seven shapes, half a minute
+  bptt bench --shape charlm                             one of them
+  bptt bench --shape 32,64,90,256,90 --tokens --sweep   which --batch and --shards suit it?")]
 pub struct BenchArgs {
     /// notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y; again for more [default: those seven]
     #[arg(long, value_name = "SHAPE")]
     pub shape: Vec<Shape>,
     /// The precision of all numbers
-    #[arg(
-        long,
-        value_enum,
-        default_value = "f32",
-        hide_possible_values = true,
-        value_name = "f32|f64"
-    )]
+    #[arg(long, value_parser = named::<Dtype>, default_value = "f32", value_name = "f32|f64")]
     pub dtype: Dtype,
     /// Threads [default: all cores]
-    #[arg(long, value_parser = positive(), value_name = "N")]
+    #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
     /// Parts a batch is cut into [default: as many as threads]
-    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536), value_name = "N")]
+    #[arg(long, value_parser = up_to(1 << 16), value_name = "N")]
     pub shards: Option<usize>,
     /// Of several processes (mpirun): how they add their gradients
     #[arg(long, value_parser = named::<Reduction>, default_value = "ordered", value_name = "ordered|fast")]
     pub reduction: Reduction,
     /// Time for each shape; at least three rounds are taken
-    #[arg(long, value_parser = within(POSITIVE), allow_negative_numbers = true, default_value_t = 3.0)]
+    #[arg(long, value_parser = within(POSITIVE), default_value_t = 3.0)]
     pub seconds: f64,
     /// What the layers are made of
     #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu|gru|lstm")]
     pub cell: Cell,
     /// Layers, one on the other
-    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256), default_value_t = 1, value_name = "L")]
+    #[arg(long, value_parser = up_to(256), default_value_t = 1, value_name = "L")]
     pub layers: usize,
     /// Token ids as inputs, in place of features
     #[arg(long)]

@@ -2,7 +2,6 @@
 
 use super::Done;
 use super::args::{BenchArgs, Dtype};
-use super::format::group;
 use super::memory;
 use super::output::Output;
 use super::processes::Processes;
@@ -11,8 +10,8 @@ use bptt::internal::measure::{
     Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident,
 };
 use bptt::internal::{blas, simd};
-use bptt::ranks::Reduction;
-use bptt::{Cell, Engine, EngineOptions, Scalar};
+use bptt::{Engine, EngineOptions, Scalar};
+use indicatif::HumanCount;
 use serde_json::json;
 use std::time::Duration;
 
@@ -36,13 +35,9 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
     let threads = args.threads.unwrap_or(processes.cores);
     processes.make_room(threads);
     let bench = Bench {
+        args,
         processes,
         threads: threads.min(blas::library().max_workers),
-        cell: args.cell,
-        layers: args.layers,
-        tokens: args.tokens,
-        reduction: args.reduction,
-        time: Duration::from_secs_f64(args.seconds),
         output,
     };
     let shards = args.shards.unwrap_or(bench.threads) * processes.size();
@@ -50,18 +45,17 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         1 => String::new(),
         n => format!(" on each of {n} ranks"),
     };
+    let layers = match args.layers {
+        1 => args.cell.name().to_string(),
+        layers => format!("{layers} layers of {}", args.cell.name()),
+    };
     output.text(format_args!(
-        "{}, {}, {}, {} threads{ranks}, {shards} shards, {}{}\n\n{}",
+        "{}, {}, {}, {} threads{ranks}, {shards} shards, {layers}{}\n\n{HEAD}",
         blas::library(),
         simd::name(simd::level()),
         T::NAME,
         bench.threads,
-        match args.layers {
-            1 => args.cell.name().to_string(),
-            layers => format!("{layers} layers of {}", args.cell.name()),
-        },
         if args.tokens { ", token inputs" } else { "" },
-        Row::HEAD,
     ))?;
     let shapes = match &args.shape[..] {
         [] => Shape::all_named().collect(),
@@ -71,7 +65,7 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         let shape = shape.of(args.cell, args.layers, args.tokens)?;
         let row = bench.measure::<T>("bench", shape, shards)?;
         if args.sweep {
-            sweep::<T>(&bench, row, args.shards)?;
+            sweep::<T>(&bench, row)?;
         }
     }
     output.text(format_args!(
@@ -87,7 +81,7 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
 ///
 /// What is compared is the fraction of the roof: operations for each token are the same, and a machine that has become
 /// slower in between does not count.
-fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row, shards: Option<usize>) -> Result<()> {
+fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
     let at = |n| Shape { n, ..start.shape };
     let mut rows = vec![start];
     for (times, part) in BATCHES {
@@ -97,7 +91,7 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row, shards: Option<usize>) -> Res
         }
     }
     let mut choice = choose(&rows);
-    if shards.is_none() {
+    if bench.args.shards.is_none() {
         for times in SHARDS {
             let shards = times * bench.threads * bench.processes.size();
             if shards <= choice.shape.n && shards != choice.shards {
@@ -117,14 +111,13 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row, shards: Option<usize>) -> Res
             "tokens_per_second": tokens,
         }),
     )?;
-    bench.output.text(format_args!(
+    Ok(bench.output.text(format_args!(
         "  take --batch {} --shards {}: {} tokens/s, {:.0} % of the roof\n",
         choice.shape.n,
         choice.shards,
-        group(tokens as u64),
+        HumanCount(tokens as u64),
         100.0 * fraction
-    ))?;
-    Ok(())
+    ))?)
 }
 
 /// The smallest batch, and of those the fewest shards, that come near the fastest of these rows.
@@ -143,13 +136,9 @@ fn choose(rows: &[Row]) -> Row {
 
 /// What all measurements of a run share.
 struct Bench<'a> {
+    args: &'a BenchArgs,
     processes: &'a Processes,
-    reduction: Reduction,
     threads: usize,
-    cell: Cell,
-    layers: usize,
-    tokens: bool,
-    time: Duration,
     output: Output,
 }
 
@@ -174,15 +163,16 @@ impl Bench<'_> {
         // Before the roof's matrices are there: what is held now is what training holds.
         let forgotten = forget_peak_resident();
         let mut workload = Workload::<T>::new(shape, options, 0)?;
-        if let Some(ranks) = self.processes.ranks() {
-            workload = workload.join(ranks, self.reduction)?;
+        if let Some(ranks) = self.processes.ranks.clone() {
+            workload = workload.join(ranks, self.args.reduction)?;
         }
         workload.step()?;
         let resident_bytes = peak_resident().filter(|_| forgotten);
         let bar = self.output.bar(1000, "{msg} {bar:30.cyan/blue} {percent}%");
         bar.set_message(shape.to_string());
         let mut roof = Roof::new(self.threads)?;
-        let speed = compare(&mut workload, &mut roof, self.time, |part| {
+        let time = Duration::from_secs_f64(self.args.seconds);
+        let speed = compare(&mut workload, &mut roof, time, |part| {
             bar.set_position((1000.0 * part) as u64);
         });
         bar.finish_and_clear();
@@ -208,9 +198,9 @@ impl Bench<'_> {
             "n_h": n_h,
             "n_y": n_y,
             "dtype": T::NAME,
-            "cell": self.cell,
-            "layers": self.layers,
-            "tokens": self.tokens,
+            "cell": self.args.cell,
+            "layers": self.args.layers,
+            "tokens": self.args.tokens,
             "threads": self.threads,
             "ranks": self.processes.size(),
             "shards": shards,
@@ -245,9 +235,7 @@ struct Row {
     resident_bytes: Option<u64>,
 }
 
-impl Row {
-    const HEAD: &'static str = "          N, T, n_x, n_h, n_y         step ms  GFLOP/s   roof  of the roof               tokens/s   MiB   held";
-}
+const HEAD: &str = "          N, T, n_x, n_h, n_y         step ms  GFLOP/s   roof  of the roof               tokens/s   MiB   held";
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -260,64 +248,11 @@ impl std::fmt::Display for Row {
             format!("{:.3}", 1e3 * self.speed.step),
             self.speed.flops() / 1e9,
             self.speed.roof / 1e9,
-            bar(self.speed.fraction),
+            "█".repeat((self.speed.fraction.clamp(0.0, 1.0) * BAR as f64).round() as usize),
             100.0 * self.speed.fraction,
-            group(self.speed.tokens_per_second() as u64),
+            HumanCount(self.speed.tokens_per_second() as u64).to_string(),
             mebibytes(self.memory_bytes as u64),
             self.resident_bytes.map_or("?".into(), mebibytes),
         )
-    }
-}
-
-/// A part of [`BAR`] characters, to an eighth of one.
-fn bar(fraction: f64) -> String {
-    let eighths = (fraction.clamp(0.0, 1.0) * 8.0 * BAR as f64).round() as usize;
-    let mut bar = "█".repeat(eighths / 8);
-    bar.extend(" ▏▎▍▌▋▊▉".chars().nth(eighths % 8).filter(|&c| c != ' '));
-    bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_are_as_long_as_they_say() {
-        assert_eq!(bar(0.0), "");
-        assert_eq!(bar(1.0), "█".repeat(BAR));
-        assert_eq!(bar(1.3), "█".repeat(BAR));
-        assert_eq!(bar(1.5 / BAR as f64), "█▌");
-    }
-
-    #[test]
-    fn the_smallest_batch_near_the_fastest_is_chosen() {
-        let row = |n, shards, step: f64| {
-            let shape = Shape::new([n, 1, 1, 1, 1]).unwrap();
-            Row {
-                shape,
-                shards,
-                speed: Speed {
-                    shape,
-                    step: step * n as f64,
-                    roof: 1e9,
-                    fraction: 1.0 / step,
-                    steps: 1,
-                    rounds: 1,
-                    communication: 0.0,
-                },
-                memory_bytes: 0,
-                resident_bytes: None,
-            }
-        };
-        let rows = [
-            row(64, 2, 1.0),
-            row(16, 2, 1.2),
-            row(32, 2, 1.08),
-            row(128, 2, 0.99),
-        ];
-        let choice = choose(&rows);
-        assert_eq!((choice.shape.n, choice.shards), (64, 2));
-        let choice = choose(&[row(64, 2, 1.0), row(64, 8, 0.98), row(64, 4, 0.9)]);
-        assert_eq!(choice.shards, 4);
     }
 }

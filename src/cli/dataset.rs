@@ -1,16 +1,16 @@
 //! What DATA on the command line means: text, one .npz, or the Reber grammar.
 
-use super::format::{group, plural};
 use super::memory;
-use super::output::Output;
+use super::output::{Output, plural};
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
 use bptt::data::{
-    Corpus, Loader, Sequences, TokenKind, Vocabulary, WordLimits, best_loss, file_fingerprint,
-    reber,
+    Corpus, Loader, Reading, Sequences, TokenKind, Vocabulary, WordLimits, best_loss,
+    file_fingerprint, reber,
 };
 use bptt::ranks::Ranks;
 use bptt::{Head, Input, Scalar};
+use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -39,24 +39,23 @@ pub struct Dataset<T> {
     /// A line about it.
     pub summary: String,
     pub digest: String,
-    /// The part of it that was kept for validation.
-    pub valid_fraction: f64,
+    /// The part of it that was kept for validation, if there is no other data to validate with.
+    pub valid_fraction: Option<f64>,
     /// Updates from report to report that suit it.
     pub report_every: u64,
 }
 
-/// Whether DATA is one .npz.
-pub fn is_npz(data: &[PathBuf]) -> Result<bool> {
-    let npz = |path: &PathBuf| {
+/// DATA, if it is one .npz.
+pub fn npz(data: &[PathBuf]) -> Result<Option<&Path>> {
+    let is_npz = |path: &&PathBuf| {
         path.extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("npz"))
     };
-    match data {
-        [one] => Ok(npz(one)),
-        many if many.iter().any(npz) => {
-            bail!("an .npz must be the only DATA, found {} paths", many.len())
+    match data.iter().find(is_npz) {
+        Some(_) if data.len() > 1 => {
+            bail!("an .npz must be the only DATA, found {} paths", data.len())
         }
-        _ => Ok(false),
+        npz => Ok(npz.map(PathBuf::as_path)),
     }
 }
 
@@ -66,10 +65,11 @@ pub fn read_set<T: Scalar>(
     ranks: Option<&dyn Ranks>,
     output: Output,
 ) -> Result<Sequences<T>> {
-    if ranks.is_none() && memory::check_npz::<T>(path, true).is_ok() {
+    let has_room = |bytes| memory::check_reading(path, bytes, "use fewer or shorter sequences");
+    if ranks.is_none() && has_room(Sequences::<T>::npz_memory(path, true)?).is_ok() {
         return Ok(Sequences::read_npz(path)?);
     }
-    memory::check_open_npz::<T>(path)?;
+    has_room(Sequences::<T>::open_npz_memory(path)?)?;
     let set = Sequences::open_npz(path, ranks)?;
     match (set.stays_in_file(), ranks) {
         (true, None) => output.remark(format_args!(
@@ -86,72 +86,74 @@ pub fn read_set<T: Scalar>(
     Ok(set)
 }
 
+/// Says how many files were passed over.
+pub fn say_skipped(reading: &Reading, output: Output) {
+    if reading.skipped > 0 {
+        let files = reading.skipped;
+        output.remark(format_args!(
+            "{files} files are not UTF-8 text and were skipped"
+        ));
+    }
+}
+
 impl<T: Scalar> Dataset<T> {
     pub fn read(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
-        if is_npz(&settings.data)? {
-            return Self::sequences(settings, output, ranks);
+        if let Some(path) = npz(&settings.data)? {
+            return Self::sequences(path, settings, output, ranks);
         }
-        let (mut best, mut fraction) = (None, 0.0);
-        let (corpus, valid, summary) = if settings.data.is_empty() {
+        let fraction = settings.valid_fraction;
+        if settings.data.is_empty() {
             let text = reber(REBER_STRINGS, settings.seed);
-            fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION);
-            let cut = reber_cut(&text, fraction);
-            best = best_loss(&text[cut..]);
-            let whole = Vocabulary::of_chars(&text);
-            let corpus = Corpus::from_text(&text[..cut], &whole)?;
-            let valid = Corpus::from_text(&text[cut..], &whole)?;
-            (
-                corpus,
-                valid,
-                format!("{REBER_STRINGS} strings of the Reber grammar"),
-            )
-        } else {
-            let limits = WordLimits {
-                min_count: settings.min_count,
-                vocab_size: settings.vocab_size,
-            };
-            let (corpus, reading) =
-                Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
-            if reading.skipped > 0 {
-                output.remark(format_args!(
-                    "{} files are not UTF-8 text and were skipped",
-                    reading.skipped
-                ));
-            }
-            let summary = match reading.files {
-                1 => format!("{}", settings.data[0].display()),
-                n => format!("{n} files"),
-            };
-            if settings.valid.is_empty() {
-                let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
-                fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION.min(most));
-                let (corpus, valid) = corpus.split(fraction)?;
-                (corpus, valid, summary)
-            } else {
-                let (valid, _) =
-                    Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
-                (corpus, valid, summary)
+            let fraction = fraction.unwrap_or(VALID_FRACTION);
+            let (train, valid) = text.split_at(reber_cut(&text, fraction));
+            let vocabulary = Vocabulary::of_chars(&text);
+            let [corpus, held] = [train, valid].map(|part| Corpus::from_text(part, &vocabulary));
+            let name = format!("{REBER_STRINGS} strings of the Reber grammar");
+            let data = Self::text(settings, (corpus?, held?), &name, ranks)?;
+            return Ok(Dataset {
+                best_loss: best_loss(valid),
+                valid_fraction: Some(fraction),
+                ..data
+            });
+        }
+        let limits = WordLimits {
+            min_count: settings.min_count,
+            vocab_size: settings.vocab_size,
+        };
+        let (corpus, reading) = Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
+        say_skipped(&reading, output);
+        let name = match reading.files {
+            1 => settings.data[0].display().to_string(),
+            n => format!("{n} files"),
+        };
+        let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
+        let fraction = fraction.unwrap_or(VALID_FRACTION.min(most));
+        let (parts, valid_fraction) = match &settings.valid[..] {
+            [] => (corpus.split(fraction)?, Some(fraction)),
+            valid => {
+                let (valid, _) = Corpus::read_part_with(valid, corpus.vocabulary(), ranks)?;
+                ((corpus, valid), None)
             }
         };
-        let mut data = Self::text(settings, corpus, valid, best, &summary, ranks)?;
-        data.valid_fraction = fraction;
-        Ok(data)
+        let data = Self::text(settings, parts, &name, ranks)?;
+        Ok(Dataset {
+            valid_fraction,
+            ..data
+        })
     }
 
     fn text(
         settings: &Settings,
-        corpus: Corpus,
-        valid: Corpus,
-        best_loss: Option<f64>,
+        (corpus, valid): (Corpus, Corpus),
         name: &str,
         ranks: Option<&dyn Ranks>,
     ) -> Result<Self> {
         let vocabulary = corpus.vocabulary().clone();
         let summary = format!(
             "{name}: {} {}s to train on, {} to validate with, {} different",
-            group(corpus.len() as u64),
+            HumanCount(corpus.len() as u64),
             kind_name(vocabulary.kind()),
-            group(valid.len() as u64),
+            HumanCount(valid.len() as u64),
             vocabulary.len()
         );
         let mut digest = Xxh3::new();
@@ -187,23 +189,24 @@ impl<T: Scalar> Dataset<T> {
             input: Input::Tokens(vocabulary.len()),
             head: Head::softmax(vocabulary.len()),
             vocabulary: Some(vocabulary),
-            best_loss,
+            best_loss: None,
             summary,
-            valid_fraction: 0.0,
+            valid_fraction: None,
             digest: format!("{:032x}", digest.digest128()),
         })
     }
 
-    fn sequences(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
-        let path = &settings.data[0];
+    fn sequences(
+        path: &Path,
+        settings: &Settings,
+        output: Output,
+        ranks: Option<&dyn Ranks>,
+    ) -> Result<Self> {
         let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();
         digest.update(&file_fingerprint(path, ranks)?.to_le_bytes());
         let (n_x, n_y) = set.dims();
-        let fraction = match settings.valid.is_empty() {
-            true => settings.valid_fraction.unwrap_or(VALID_FRACTION),
-            false => 0.0,
-        };
+        let fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION);
         let (train, valid) = match &settings.valid[..] {
             [] if fraction == 0.0 => (set, None),
             [] => {
@@ -222,7 +225,7 @@ impl<T: Scalar> Dataset<T> {
         let summary = format!(
             "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} classes",
             path.display(),
-            group(train.len() as u64),
+            HumanCount(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
             if input.is_tokens() {
@@ -243,7 +246,7 @@ impl<T: Scalar> Dataset<T> {
             vocabulary: None,
             best_loss: None,
             summary,
-            valid_fraction: fraction,
+            valid_fraction: settings.valid.is_empty().then_some(fraction),
             digest: format!("{:032x}", digest.digest128()),
         })
     }
@@ -267,17 +270,5 @@ pub fn kind_name(kind: TokenKind) -> &'static str {
         TokenKind::Char => "character",
         TokenKind::Byte => "byte",
         TokenKind::Word => "word",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reports_are_as_far_apart_as_validation_costs() {
-        assert_eq!(report_every(490, 2048, 111_540), 218);
-        assert_eq!(report_every(1000, 2048, 0), 200);
-        assert_eq!(report_every(3, 2048, 100), 10);
     }
 }

@@ -1,16 +1,15 @@
 //! `bptt eval`: how well a saved model predicts.
 
-use super::Done;
 use super::args::EvalArgs;
-use super::dataset::{is_npz, read_set};
-use super::format::group;
-use super::memory::{self, WindowSize};
-use super::model::with_model;
-use super::output::Output;
+use super::dataset::{npz, read_set, say_skipped};
+use super::model::{engine, with_model};
+use super::output::{BAR, Output};
+use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::{Corpus, Loader};
 use bptt::model::Model;
-use bptt::{Engine, EngineOptions, Scalar, train};
+use bptt::{Scalar, train};
+use indicatif::HumanCount;
 use serde_json::json;
 
 pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
@@ -18,50 +17,34 @@ pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
 }
 
 fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
-    let mut data = if is_npz(&args.data)? {
-        let path = &args.data[0];
+    let name = args.model.display();
+    let mut data = if let Some(path) = npz(&args.data)? {
         let set = read_set::<T>(path, None, output)?;
         model = model.reading(set.reads_tokens());
         let network = model.network.architecture();
         set.check(network.input, network.head.outputs)
-            .with_context(|| format!("{} does not fit {}", path.display(), args.model.display()))?;
+            .with_context(|| format!("{} does not fit {name}", path.display()))?;
         Loader::evaluation_sequences(set)?
     } else {
         let Some(vocabulary) = &model.about.vocabulary else {
-            bail!(
-                "{} is no model of text: give it one .npz",
-                args.model.display()
-            );
+            bail!("{name} is no model of text: give it one .npz");
         };
         let (corpus, reading) = Corpus::read_with(&args.data, vocabulary)?;
-        if reading.skipped > 0 {
-            output.remark(format_args!(
-                "{} files are not UTF-8 and were skipped",
-                reading.skipped
-            ));
-        }
+        say_skipped(&reading, output);
         Loader::evaluation_text(corpus)?
     };
-    // The result depends on the data alone: shards here are no more than a way to use the cores.
-    let options = EngineOptions {
-        threads: args.threads.unwrap_or(0),
-        shards: 0,
-        ..EngineOptions::default()
-    };
-    let mut engine = Engine::new(model.network.architecture(), options)?;
+    let mut engine = engine(&model.network, args.threads)?;
     let (rows, window) = data.shape();
+    let (largest, arrays) = memory::largest_window(&data);
     memory::check(
-        WindowSize::of(&data).bytes(&engine)? as f64,
+        memory::of_window(&largest, arrays, &engine)?,
         engine.threads(),
         &format!("evaluating {rows} sequences of {window} steps"),
         "use a smaller model",
     )?;
-    let bar = output.bar(
-        data.counted_per_epoch(),
-        "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
-    );
-    let network = &model.network;
-    let metrics = train::evaluate(&mut engine, network, &mut data, |tokens| bar.inc(tokens))?;
+    let bar = output.bar(data.counted_per_epoch(), BAR);
+    let seen = |tokens| bar.inc(tokens);
+    let metrics = train::evaluate(&mut engine, &model.network, &mut data, seen)?;
     bar.finish_and_clear();
     let (loss, accuracy) = (metrics.mean_loss(), metrics.accuracy());
     let bits = loss / std::f64::consts::LN_2;
@@ -80,7 +63,7 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
          accuracy        {:.2} %\ntokens          {}",
         loss.exp(),
         100.0 * accuracy,
-        group(metrics.counted)
+        HumanCount(metrics.counted)
     ))?;
     Ok(Done::Finished)
 }

@@ -3,14 +3,13 @@
 use super::Done;
 use super::args::InspectArgs;
 use super::dataset::kind_name;
-use super::format::group;
 use super::model::with_model;
 use super::output::Output;
-use super::settings::flatten;
 use anyhow::Result;
+use bptt::Scalar;
 use bptt::architecture::Which;
 use bptt::model::Model;
-use bptt::{Parameters, Scalar};
+use indicatif::HumanCount;
 use ndarray::Axis;
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
@@ -22,22 +21,26 @@ pub fn run(args: &InspectArgs, output: Output) -> Result<Done> {
 fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> Result<Done> {
     let p = model.network.parameters().cast::<f64>();
     let network = p.architecture();
-    let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let largest = |values: &[f64]| values.iter().fold(0.0f64, |max, x| max.max(x.abs()));
-    let radii = spectral_radii(&p)?;
     let vocabulary = model.about.vocabulary.as_ref();
-    let tensors: Vec<Value> = p
-        .iter()
-        .map(|(tensor, values)| {
-            json!({
-                "name": network.name(tensor.which),
-                "shape": tensor.shape(),
-                "values": values.len(),
-                "norm": norm(values),
-                "largest": largest(values),
-            })
-        })
-        .collect();
+    let radii: Vec<f64> = (0..network.recurrences())
+        .map(|i| spectral_radius(p.matrix(Which::WeightHh(i)), network.hidden))
+        .collect::<Result<_>>()?;
+    let (mut table, mut tensors) = (String::new(), Vec::new());
+    for (tensor, values) in p.iter() {
+        let name = network.name(tensor.which);
+        let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let largest = values.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+        let shape = tensor.shape();
+        let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
+        table += &format!(
+            "\n{name:<18}{:>16}{:>14}{norm:>12.4}{largest:>12.4}",
+            sizes.join(" x "),
+            HumanCount(values.len() as u64).to_string()
+        );
+        tensors.push(json!({
+            "name": name, "shape": shape, "values": values.len(), "norm": norm, "largest": largest,
+        }));
+    }
     output.event(
         "inspect",
         &json!({
@@ -57,12 +60,9 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
             "config": model.about.config,
         }),
     )?;
-    if !output.is_human() {
-        return Ok(Done::Finished);
-    }
+    let parameters = HumanCount(network.len() as u64);
     output.text(format_args!(
-        "{network}: {} parameters in {}",
-        group(network.len() as u64),
+        "{network}: {parameters} parameters in {}",
         T::NAME
     ))?;
     if model.about.foreign {
@@ -72,44 +72,22 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         )?;
     }
     if let Some(vocabulary) = vocabulary {
-        output.text(format_args!(
-            "text in {} tokens: {}s",
-            vocabulary.len(),
-            kind_name(vocabulary.kind())
-        ))?;
+        let (n, kind) = (vocabulary.len(), kind_name(vocabulary.kind()));
+        output.text(format_args!("text in {n} tokens: {kind}s"))?;
     }
     output.text(format_args!(
-        "\n{:<18}{:>16}{:>14}{:>12}{:>12}",
+        "\n{:<18}{:>16}{:>14}{:>12}{:>12}{table}\n",
         "", "shape", "values", "norm", "largest"
     ))?;
-    for (tensor, values) in p.iter() {
-        let shape = tensor
-            .shape()
-            .iter()
-            .map(usize::to_string)
-            .collect::<Vec<_>>();
-        output.text(format_args!(
-            "{:<18}{:>16}{:>14}{:>12.4}{:>12.4}",
-            network.name(tensor.which),
-            shape.join(" x "),
-            group(values.len() as u64),
-            norm(values),
-            largest(values)
-        ))?;
-    }
-    output.text("")?;
-    for (i, radius) in radii.iter().enumerate() {
-        let name = network.name(Which::WeightHh(i));
+    for (layer, radius) in radii.iter().enumerate() {
+        let name = network.name(Which::WeightHh(layer));
         output.text(format_args!("spectral radius of {name}  {radius:.4}"))?;
     }
-    let settings = match &model.about.config {
-        Value::Null => Default::default(),
-        config => flatten(config),
+    let Some(settings) = model.about.config.as_object() else {
+        output.text("\nThe file does not say how it was trained.")?;
+        return Ok(Done::Finished);
     };
-    match settings.is_empty() {
-        true => output.text("\nThe file does not say how it was trained.")?,
-        false => output.text("\ntrained with")?,
-    }
+    output.text("\ntrained with")?;
     let width = settings.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in settings {
         // A file may come from anywhere: no control characters to the terminal.
@@ -119,21 +97,15 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     Ok(Done::Finished)
 }
 
-/// The largest size of an eigenvalue of each layer's recurrent weights, of any gate: above 1, states may grow from step to
+/// The largest size of an eigenvalue of a layer's recurrent weights, of any gate: above 1, states may grow from step to
 /// step.
-fn spectral_radii(p: &Parameters<f64>) -> Result<Vec<f64>> {
-    let recurrences = 0..p.architecture().recurrences();
-    recurrences
-        .map(|i| {
-            let mut radius = 0.0f64;
-            let weights = p.matrix(Which::WeightHh(i));
-            for gate in weights.axis_chunks_iter(Axis(0), p.architecture().hidden) {
-                let eigenvalues = gate.to_owned().eigvals()?;
-                radius = eigenvalues.iter().fold(radius, |max, z| max.max(z.norm()));
-            }
-            Ok(radius)
-        })
-        .collect()
+fn spectral_radius(weights: ndarray::ArrayView2<'_, f64>, hidden: usize) -> Result<f64> {
+    let mut radius = 0.0f64;
+    for gate in weights.axis_chunks_iter(Axis(0), hidden) {
+        let eigenvalues = gate.to_owned().eigvals()?;
+        radius = eigenvalues.iter().fold(radius, |max, z| max.max(z.norm()));
+    }
+    Ok(radius)
 }
 
 /// A setting as a reader wants it; `-` for one that was not given.

@@ -4,15 +4,12 @@
 //! it ignore (`nohup`, a shell's background jobs) stays ignored.
 
 use anyhow::{Context, Result};
-use bptt::Scalar;
-use bptt::train::{Control, Observer, StepReport, Trainer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether somebody wants the run to end.
-#[derive(Clone)]
 pub struct Interrupt {
     wanted: Arc<AtomicBool>,
     /// Whether the next signal ends the program.
@@ -51,15 +48,9 @@ impl Interrupt {
     pub fn now_ask_first(&self) {
         self.at_once.store(false, Ordering::SeqCst);
     }
-}
 
-/// Ends a run where somebody wants it to.
-impl<T: Scalar> Observer<T> for Interrupt {
-    fn step(&mut self, _: &Trainer<T>, _: &StepReport) -> bptt::Result<Control> {
-        Ok(match self.wanted.load(Ordering::Relaxed) {
-            true => Control::Stop,
-            false => Control::Continue,
-        })
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 }
 

@@ -2,10 +2,13 @@
 //! by name before the system ends the program for it.
 
 use anyhow::{Result, bail};
-use bptt::data::{Loader, Sequences};
+use bptt::data::Loader;
 use bptt::internal::blas;
 use bptt::optim::Algorithm;
 use bptt::{Architecture, Engine, Scalar};
+use indicatif::DecimalBytes;
+use rustix::process::{Resource, getrlimit};
+use std::fs::read_to_string;
 use std::path::Path;
 
 /// Bytes of address space that OpenBLAS takes for each thread that calls it, and for each of its own.
@@ -35,9 +38,22 @@ pub fn check_program() -> Result<()> {
     check_limits(PROGRAM, 1, "bptt", "start it without such limits")
 }
 
+/// Refuses to read a file that takes so many bytes of memory.
+pub fn check_reading(path: &Path, bytes: f64, cure: &str) -> Result<()> {
+    check(bytes, 1, &format!("reading {}", path.display()), cure)
+}
+
 /// Refuses what does not fit into the limits of this process. Where a buffer is refused, OpenBLAS asks for it again, for ever.
 fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
-    let Some(room) = room_within_limits() else {
+    let taken = read_to_string("/proc/self/statm").unwrap_or_default();
+    // Bytes that may still be taken within a limit, of what stands in this field.
+    let room = |(resource, field): (Resource, usize)| -> Option<f64> {
+        let pages: u64 = taken.split_whitespace().nth(field)?.parse().ok()?;
+        let taken = pages * rustix::param::page_size() as u64;
+        Some(getrlimit(resource).current?.saturating_sub(taken) as f64)
+    };
+    let limits = [(Resource::As, 0), (Resource::Data, 5)];
+    let Some(room) = limits.into_iter().filter_map(room).reduce(f64::min) else {
         return Ok(());
     };
     // Its own threads may have their buffers already, or not.
@@ -59,23 +75,6 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
     Ok(())
 }
 
-/// Bytes that this process may still take within the limits that it was started with; `None` where there are none.
-fn room_within_limits() -> Option<f64> {
-    use rustix::param::page_size;
-    use rustix::process::{Resource, getrlimit};
-    let taken = |field: usize| -> Option<u64> {
-        let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
-        let pages: u64 = pages.split_whitespace().nth(field)?.parse().ok()?;
-        Some(pages * page_size() as u64)
-    };
-    let room = |resource, field| {
-        let limit = getrlimit(resource).current?;
-        Some(limit.saturating_sub(taken(field)?) as f64)
-    };
-    let rooms = [room(Resource::As, 0), room(Resource::Data, 5)];
-    rooms.into_iter().flatten().reduce(f64::min)
-}
-
 /// What weights of these sizes take in training: the present ones, their sum of gradients, the best, the last good ones
 /// and those of each shard, with what the optimiser remembers. Without the activations.
 pub fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
@@ -83,53 +82,22 @@ pub fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shard
     network.parameters() * copies as f64 * size_of::<T>() as f64
 }
 
-/// What the largest window of a loader asks for.
-pub struct WindowSize {
-    /// The steps of its rows.
-    lengths: Vec<usize>,
-    /// The bytes of its arrays.
-    arrays: usize,
+/// The bytes of a step on the largest window of a loader: the arrays of its rows, of so many steps, and the engine's
+/// scratch and gradients.
+pub fn of_window<T: Scalar>(rows: &[usize], arrays: usize, engine: &Engine<T>) -> Result<f64> {
+    Ok((arrays + engine.bytes_of(rows)?) as f64)
 }
 
-impl WindowSize {
-    pub fn of<T: Scalar>(loader: &Loader<T>) -> Self {
-        let lengths = loader.largest_window();
-        WindowSize {
-            arrays: loader.window_bytes(lengths.len()),
-            lengths,
-        }
-    }
-
-    /// The bytes of a step on it: its arrays, and the engine's scratch and gradients.
-    pub fn bytes<T: Scalar>(&self, engine: &Engine<T>) -> bptt::Result<usize> {
-        Ok(self.arrays + engine.bytes_of(&self.lengths)?)
-    }
-}
-
-/// Refuses a model file that does not fit: as it is, and its values in double precision at most.
-pub fn check_model(path: &Path) -> Result<()> {
-    let bytes = fs_err::metadata(path)?.len();
-    let what = format!("reading {}", path.display());
-    check(3.0 * bytes as f64, 1, &what, "use a smaller model")
-}
-
-/// Refuses an `.npz` file whose arrays do not fit: a compressed one may be small.
-pub fn check_npz<T: Scalar>(path: &Path, targets: bool) -> Result<()> {
-    let what = format!("reading {}", path.display());
-    let bytes = Sequences::<T>::npz_memory(path, targets)?;
-    check(bytes, 1, &what, "use fewer or shorter sequences")
-}
-
-/// The same for one whose arrays stay in it as far as they can.
-pub fn check_open_npz<T: Scalar>(path: &Path) -> Result<()> {
-    let what = format!("reading {}", path.display());
-    let bytes = Sequences::<T>::open_npz_memory(path)?;
-    check(bytes, 1, &what, "use fewer or shorter sequences")
+/// The steps of each row of a loader's largest window, and the bytes of its arrays.
+pub fn largest_window<T: Scalar>(loader: &Loader<T>) -> (Vec<usize>, usize) {
+    let rows = loader.largest_window();
+    let arrays = loader.window_bytes(rows.len());
+    (rows, arrays)
 }
 
 /// Bytes that can be had: free memory and swap, within the limit of the control group.
 fn available() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let text = read_to_string("/proc/meminfo").ok()?;
     let kilobytes = |name: &str| -> Option<f64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
@@ -139,57 +107,10 @@ fn available() -> Option<f64> {
         "/sys/fs/cgroup/memory.max",
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
     ];
-    let limit = |path| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    let limit = |path| read_to_string(path).ok()?.trim().parse().ok();
     Some(limits.into_iter().filter_map(limit).fold(free, f64::min))
 }
 
-/// `12345678` as `12 MB`.
-fn size(bytes: f64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    let (mut value, mut unit) = (bytes / 1e3, 0);
-    while value >= 1e3 && unit + 1 < UNITS.len() {
-        (value, unit) = (value / 1e3, unit + 1);
-    }
-    let decimals = usize::from(value < 9.95);
-    format!("{value:.decimals$} {}", UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bptt::{Head, Input};
-
-    #[test]
-    fn absurd_sizes_are_refused_with_what_to_do() {
-        let largest = Architecture::new(Input::Features(1 << 24), 1 << 24, Head::softmax(1 << 24));
-        let bytes = of_weights::<f64>(&largest, Algorithm::Adam, 1 << 16);
-        if available().is_some() {
-            let error = check(bytes, 1, "it", "ask for less")
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains("EB of memory") && error.contains("ask for less"),
-                "{error}"
-            );
-        }
-        let small = Architecture::new(Input::Tokens(100), 256, Head::softmax(100));
-        check(of_weights::<f32>(&small, Algorithm::Adam, 8), 1, "it", "").unwrap();
-        assert_eq!(
-            of_weights::<f32>(
-                &Architecture::new(Input::Features(1), 2, Head::softmax(3)),
-                Algorithm::Gd,
-                1
-            ),
-            24.0 * 17.0
-        );
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        let texts = [1.0e3, 9.96e6, 123_456.0, 5.5e12, 1e25].map(size);
-        assert_eq!(
-            texts,
-            ["1.0 kB", "10 MB", "123 kB", "5.5 TB", "10000000 EB"]
-        );
-    }
+fn size(bytes: f64) -> DecimalBytes {
+    DecimalBytes(bytes as u64)
 }

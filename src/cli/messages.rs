@@ -1,27 +1,28 @@
 //! What a run says before its first step and after its last.
 
-use super::format::{group, plural, si};
-use super::prepare::Prepared;
+use super::output::plural;
+use super::prepare::Run;
+use super::run_folder;
 use super::sample::generate;
-use super::train::Finished;
 use anyhow::Result;
 use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::internal::blas::{self, Flavour};
 use bptt::sample::SampleOptions;
 use bptt::train::StopReason;
 use bptt::{Network, Scalar};
+use indicatif::HumanCount;
 use serde_json::json;
 
 /// What is trained, on what.
-pub fn start<T: Scalar>(run: &Prepared<T>) -> Result<()> {
-    let (output, trainer, config) = (run.output, &run.trainer, &run.config);
+pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
+    let (output, trainer, config) = (run.watch.output, &run.trainer, &run.config);
     let (engine, network) = (trainer.engine(), trainer.network().architecture());
-    let folder = run.checkpoints.folder().to_string_lossy();
+    let folder = run.watch.checkpoints.folder().to_string_lossy();
     output.event("start", &json!({ "folder": folder, "config": config }))?;
     output.remark(&run.summary);
     output.remark(format_args!(
         "{network}: {} parameters, {} on {} of {}{} threads, {}, {}",
-        group(network.len() as u64),
+        HumanCount(network.len() as u64),
         T::NAME,
         plural(engine.shards(), "shard"),
         match engine.ranks() {
@@ -32,10 +33,10 @@ pub fn start<T: Scalar>(run: &Prepared<T>) -> Result<()> {
         config.simd,
         config.blas
     ));
-    if engine.threads() < config.threads.min(config.settings.shards) {
+    if engine.threads() < config.threads().min(config.settings.shards.unwrap_or(1)) {
         output.remark(format_args!(
             "--threads {}: this OpenBLAS has buffers for {} callers, so {} threads are used",
-            config.threads,
+            config.threads(),
             blas::library().max_workers,
             engine.threads()
         ));
@@ -49,20 +50,25 @@ pub fn start<T: Scalar>(run: &Prepared<T>) -> Result<()> {
     if trainer.progress().step > 0 {
         output.remark(format_args!(
             "going on after step {}",
-            group(trainer.progress().step)
+            HumanCount(trainer.progress().step)
         ));
     }
     Ok(())
 }
 
 /// What has come of it.
-pub fn finish<T: Scalar>(run: &Finished<T>) -> Result<()> {
-    let (output, trainer, checkpoints) = (run.output, &run.trainer, &run.checkpoints);
+pub fn finish<T: Scalar>(
+    run: &Run<T>,
+    reason: StopReason,
+    seconds: f64,
+    tokens_per_second: f64,
+) -> Result<()> {
+    let (output, trainer, checkpoints) = (run.watch.output, &run.trainer, &run.watch.checkpoints);
     let (progress, last) = (trainer.progress(), trainer.history().last());
     output.event(
         "done",
         &json!({
-            "stop_reason": run.reason,
+            "stop_reason": reason,
             "steps": progress.step,
             "epochs": trainer.epoch(),
             "tokens": progress.tokens,
@@ -71,17 +77,17 @@ pub fn finish<T: Scalar>(run: &Finished<T>) -> Result<()> {
             "best_step": progress.best_step,
             "best_possible_loss": run.best_loss,
             "divergences": progress.divergences,
-            "tokens_per_second": run.tokens_per_second,
-            "seconds": run.seconds,
+            "tokens_per_second": tokens_per_second,
+            "seconds": seconds,
             "model": checkpoints.model().to_string_lossy(),
         }),
     )?;
-    match run.reason {
+    match reason {
         StopReason::Finished => {}
         StopReason::NoImprovement => output.remark("stopped: the validation loss falls no more"),
         StopReason::Interrupted => output.remark(format_args!(
             "interrupted at step {}; go on with: bptt train --resume {}",
-            group(progress.step),
+            HumanCount(progress.step),
             checkpoints.folder().display()
         )),
         StopReason::Diverged => output.remark(format_args!(
@@ -94,11 +100,10 @@ pub fn finish<T: Scalar>(run: &Finished<T>) -> Result<()> {
     }
     if let Some(report) = last {
         output.text(format_args!(
-            "{} steps, {:.1} epochs, {:.0} s, {} tokens/s, training loss {:.4}",
-            group(progress.step),
+            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training loss {:.4}",
+            HumanCount(progress.step),
             trainer.epoch(),
-            run.seconds,
-            si(run.tokens_per_second),
+            HumanCount(tokens_per_second as u64),
             report.train_loss
         ))?;
     }
@@ -107,7 +112,7 @@ pub fn finish<T: Scalar>(run: &Finished<T>) -> Result<()> {
             "validation loss {loss:.4} nats per token (perplexity {:.3}, {:.3} bits) at step {}",
             loss.exp(),
             loss / std::f64::consts::LN_2,
-            group(progress.best_step)
+            HumanCount(progress.best_step)
         ))?;
     }
     if let Some(loss) = run.best_loss {
@@ -122,8 +127,8 @@ pub fn finish<T: Scalar>(run: &Finished<T>) -> Result<()> {
     }
     let model = checkpoints.model();
     output.text(format_args!("\nmodel  {}", model.display()))?;
-    if let (Some(journal), Some(_)) = (&run.journal, last) {
-        let plot = &journal.folder.files.plot;
+    if last.is_some() {
+        let plot = checkpoints.folder().join(run_folder::PLOT);
         output.text(format_args!("plot   {}", plot.display()))?;
     }
     Ok(())

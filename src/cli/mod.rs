@@ -2,11 +2,11 @@
 //!
 //! | rooms | what is in them |
 //! |---|---|
-//! | `args`, `flags`, `settings` | the command line; the table of `train`'s flags; the settings of a run that follow from it |
+//! | `args`, `settings` | the command line; the settings of a run, which are the flags of `train` |
 //! | `processes` | this process alone, or the ranks of a run |
-//! | `train`: `plan`, `prepare` | the stages of `bptt train`, each made of the one before |
-//! | `run_folder`, `journal`, `plot` | what is written of a run |
-//! | `progress`, `messages`, `output`, `format`, `errors` | what is shown |
+//! | `train`, `prepare`, `messages` | the stages of `bptt train`, each made of the one before |
+//! | `watch`, `run_folder`, `plot`, `tensorboard` | what is written and shown of a run as it goes |
+//! | `output`, `errors` | how anything is shown |
 //! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
 //! | `eval`, `sample`, `predict`, `bench`, `inspect` | the other commands |
 //! | `interrupt` | Ctrl-C |
@@ -16,28 +16,24 @@ mod bench;
 mod dataset;
 mod errors;
 mod eval;
-mod flags;
-mod format;
 mod inspect;
 mod interrupt;
-mod journal;
 mod memory;
 mod messages;
 mod model;
 mod output;
-mod plan;
 mod plot;
 mod predict;
 mod prepare;
 mod processes;
-mod progress;
 mod run_folder;
 mod sample;
 mod settings;
+mod tensorboard;
 mod train;
+mod watch;
 
-use args::{Cli, Command};
-use clap::Parser;
+use args::Command;
 use errors::{FAILED, is_broken_pipe};
 use output::Output;
 use processes::Processes;
@@ -56,19 +52,16 @@ pub fn main() -> ExitCode {
         // Not through the usual end: OpenBLAS would wait there for threads that wait for memory.
         signal_hook::low_level::exit(status.into());
     }
-    let cli = Cli::parse();
+    let cli = args::parse();
     let processes = match Processes::join() {
         Ok(processes) => processes,
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
-    let output = match processes.leads() {
-        true => Output::from(cli.output),
-        false => Output::Silent,
-    };
+    let output = Output::new(cli.output, processes.leads());
     let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
-    let agreed = can_compute.and_then(|_| processes.agree_on_program());
+    let agreed = can_compute.and_then(|_| processes.check_same_program());
     let done = agreed.and_then(|()| match cli.command {
-        Command::Train(args) => train::run(&args, output, &processes),
+        Command::Train(args) => train::run(*args, output, &processes),
         Command::Bench(args) => bench::run(&args, output, &processes),
         // Work for one process.
         _ if !processes.leads() => Ok(Done::Finished),

@@ -1,38 +1,47 @@
 //! MODEL on the command line: a model file, or a run folder with one in it.
 
-use super::memory;
-use super::run_folder::RunFiles;
+use super::{memory, run_folder};
 use anyhow::Result;
-use bptt::model::{Model, ModelFile};
+use bptt::model::ModelFile;
+use bptt::{Engine, EngineOptions, Network, Scalar};
 use std::path::Path;
 
-/// A model in the precision of its file.
-pub enum AnyModel {
-    F32(Model<f32>),
-    F64(Model<f64>),
-}
-
 /// Reads the model that `bptt train` or PyTorch left at this path, or in this run folder.
-pub fn read(model: &Path) -> Result<AnyModel> {
+pub fn read(model: &Path) -> Result<ModelFile> {
     let path = match model.is_dir() {
-        true => RunFiles::of(model).model,
+        true => model.join(run_folder::MODEL),
         false => model.to_path_buf(),
     };
-    memory::check_model(&path)?;
-    let file = ModelFile::read(&path)?;
-    Ok(match file.precision()? {
-        "f64" => AnyModel::F64(file.model()?),
-        _ => AnyModel::F32(file.model()?),
-    })
+    // The file as it is, and its values in double precision at most.
+    let bytes = 3.0 * fs_err::metadata(&path)?.len() as f64;
+    memory::check_reading(&path, bytes, "use a smaller model")?;
+    Ok(ModelFile::read(&path)?)
 }
 
-/// Reads a model and runs `$work` in its precision.
+/// Reads a model and runs `$work` in the precision of its file.
 macro_rules! with_model {
-    ($path:expr, |$model:ident| $work:expr) => {
-        match $crate::cli::model::read($path)? {
-            $crate::cli::model::AnyModel::F32($model) => $work,
-            $crate::cli::model::AnyModel::F64($model) => $work,
+    ($path:expr, |$model:ident| $work:expr) => {{
+        let file = $crate::cli::model::read($path)?;
+        match file.precision()? {
+            "f64" => {
+                let $model = file.model::<f64>()?;
+                $work
+            }
+            _ => {
+                let $model = file.model::<f32>()?;
+                $work
+            }
         }
-    };
+    }};
 }
 pub(super) use with_model;
+
+/// An engine for going forward. The result depends on the data alone: shards here are no more than a way to use the cores.
+pub fn engine<T: Scalar>(network: &Network<T>, threads: Option<usize>) -> bptt::Result<Engine<T>> {
+    let options = EngineOptions {
+        threads: threads.unwrap_or(0),
+        shards: 0,
+        ..EngineOptions::default()
+    };
+    Engine::new(network.architecture(), options)
+}

@@ -5,114 +5,93 @@
 use super::args::{Log, OutputArgs};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
-/// What a command shows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// Results as text for people; remarks and progress unless `quiet`.
-    Human { quiet: bool },
-    /// Results as a JSON object a line; remarks and progress unless `quiet`.
-    Json { quiet: bool },
-    /// Nothing: another process does the talking.
-    Silent,
-}
+/// A bar of what is done, for whoever waits.
+pub const BAR: &str = "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left";
 
-impl From<OutputArgs> for Output {
-    fn from(OutputArgs { log, quiet }: OutputArgs) -> Self {
-        match log {
-            Log::Human => Output::Human { quiet },
-            Log::Json => Output::Json { quiet },
-        }
-    }
+/// What a command shows.
+#[derive(Clone, Copy)]
+pub struct Output {
+    /// What standard output holds; `None` where another process does the talking.
+    results: Option<Log>,
+    /// No remarks and no progress.
+    quiet: bool,
 }
 
 impl Output {
-    /// Whether results are text for people.
-    pub fn is_human(self) -> bool {
-        matches!(self, Output::Human { .. })
-    }
-
-    fn is_json(self) -> bool {
-        matches!(self, Output::Json { .. })
-    }
-
-    fn is_quiet(self) -> bool {
-        match self {
-            Output::Human { quiet } | Output::Json { quiet } => quiet,
-            Output::Silent => true,
+    /// What the process shows that `leads`; the others show nothing.
+    pub fn new(OutputArgs { log, quiet }: OutputArgs, leads: bool) -> Self {
+        Output {
+            results: leads.then_some(log),
+            quiet: quiet || !leads,
         }
     }
 
+    /// Whether results are text for people.
+    pub fn is_human(self) -> bool {
+        self.results == Some(Log::Human)
+    }
+
     /// A line of JSON `{"event": name, ...}` where JSON was asked for.
-    pub fn event(&self, name: &str, fields: &impl Serialize) -> io::Result<()> {
+    pub fn event(&self, event: &str, fields: &impl Serialize) -> io::Result<()> {
         #[derive(Serialize)]
         struct Event<'a, T> {
             event: &'a str,
             #[serde(flatten)]
             fields: &'a T,
         }
-        if !self.is_json() {
+        if self.results != Some(Log::Json) {
             return Ok(());
         }
-        let line = serde_json::to_string(&Event {
-            event: name,
-            fields,
-        })?;
-        print(format_args!("{line}\n"))
+        let mut line = serde_json::to_vec(&Event { event, fields })?;
+        line.push(b'\n');
+        self.piece(&line)
     }
 
     /// Text for a reader where that was asked for.
-    pub fn text(&self, text: impl std::fmt::Display) -> io::Result<()> {
-        if !self.is_human() {
-            return Ok(());
+    pub fn text(&self, text: impl Display) -> io::Result<()> {
+        match self.is_human() {
+            true => self.piece(format!("{text}\n").as_bytes()),
+            false => Ok(()),
         }
-        print(format_args!("{text}\n"))
     }
 
     /// A piece of text, as it is.
     pub fn piece(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-        written.map_err(name_stdout)
+        written.map_err(|error| {
+            let said = format!("cannot write to standard output: {error}");
+            io::Error::new(error.kind(), said)
+        })
     }
 
     /// A remark on standard error. If that is closed, nobody wants to know.
-    pub fn remark(&self, text: impl std::fmt::Display) {
-        if !self.is_quiet() {
+    pub fn remark(&self, text: impl Display) {
+        if !self.quiet {
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
     /// Whether progress is shown as lines: where no bar can be drawn.
     pub fn shows_lines(&self) -> bool {
-        !self.is_quiet() && !io::stderr().is_terminal()
+        !self.quiet && !io::stderr().is_terminal()
     }
 
     /// A bar on standard error; hidden where that is no terminal or progress is not wanted.
     pub fn bar(&self, length: u64, template: &str) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(
-            Some(length),
-            match self.is_quiet() {
-                true => ProgressDrawTarget::hidden(),
-                false => ProgressDrawTarget::stderr(),
-            },
-        );
+        let target = match self.quiet {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
         let style = ProgressStyle::with_template(template).expect("a template of ours");
-        bar.set_style(style.progress_chars("━╸─"));
-        bar
+        ProgressBar::with_draw_target(Some(length), target).with_style(style.progress_chars("━╸─"))
     }
 }
 
-fn print(text: std::fmt::Arguments) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_fmt(text).and_then(|()| stdout.flush());
-    written.map_err(name_stdout)
-}
-
-fn name_stdout(error: io::Error) -> io::Error {
-    io::Error::new(
-        error.kind(),
-        format!("cannot write to standard output: {error}"),
-    )
+/// `1 shard`, `2 shards`.
+pub fn plural(n: usize, word: &str) -> String {
+    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }

@@ -1,171 +1,58 @@
 //! The loss curves of a run as a picture: an SVG with axes, a legend and real text.
 
-use super::run_folder::RunFolder;
+use super::run_folder::{PLOT, RunFolder};
 use bptt::internal::atomic;
-use bptt::train::{Observer, Report, Trainer};
-use bptt::{Error, Result, Scalar};
+use bptt::train::Report;
+use bptt::{Error, Result};
 use plotters::prelude::*;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// From one drawing to the next at least: drawing takes longer than many a small step.
-const DRAWING: Duration = Duration::from_secs(5);
-
-/// An observer that draws the losses of all reports, as far as a picture can show them.
-pub struct LossPlot {
-    folder: Rc<RunFolder>,
-    train: Trace,
-    valid: Trace,
-    drawn: Option<Instant>,
-}
-
-impl<T: Scalar> Observer<T> for LossPlot {
-    fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
-        self.push(report);
-        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
-            self.draw()?;
-            self.drawn = Some(Instant::now());
-        }
-        Ok(())
-    }
-}
-
-impl LossPlot {
-    /// Of a run with these reports so far.
-    pub fn new(folder: Rc<RunFolder>, history: &[Report]) -> Self {
-        let mut plot = LossPlot {
-            folder,
-            train: Trace::default(),
-            valid: Trace::default(),
-            drawn: None,
-        };
-        history.iter().for_each(|report| plot.push(report));
-        plot
-    }
-
-    fn push(&mut self, report: &Report) {
-        let step = report.step as f64;
-        self.train.push(step, report.train_loss);
-        if let Some(loss) = report.valid_loss {
-            self.valid.push(step, loss);
-        }
-    }
-
-    /// Replaces the picture in the folder, if there is anything to draw.
-    pub fn draw(&self) -> Result<()> {
-        if self.train.used == 0 {
-            return Ok(());
-        }
-        let mut curves = vec![("training", self.train.points())];
-        if self.valid.used > 0 {
-            curves.push(("validation", self.valid.points()));
-        }
-        let title = self.folder.path.file_name().unwrap_or_default();
-        let svg = render(&title.to_string_lossy(), &curves)?;
-        self.folder.check_ours()?;
-        atomic::write_atomically(&self.folder.files.plot, svg.as_bytes())
-    }
-}
 
 /// A named line through points `(x, y)`, from left to right.
 type Curve = (&'static str, Vec<(f64, f64)>);
 
-/// Points from left to right, as many as there may come, in memory that is bounded: of more than 256, neighbours are kept
-/// as the lowest and the highest of them, so that no peak is lost.
-struct Trace {
-    ends: Option<[(f64, f64); 2]>,
-    /// All the memory it ever takes, the first `used` of them in use.
-    buckets: Box<[Bucket]>,
-    used: usize,
-    /// Points a bucket holds when it is full, as a power of two, and points in the last one.
-    doublings: u32,
-    filled: u64,
-}
+/// Points that a curve is drawn with: the picture has some 780 columns.
+const MOST_POINTS: usize = 512;
 
-/// The lowest and the highest of some points.
-#[derive(Clone, Copy, Default)]
-struct Bucket {
-    low: (f64, f64),
-    high: (f64, f64),
-}
-
-/// The picture has some 780 columns: three for a bucket, and its two points fall into them.
-const MOST_BUCKETS: usize = 256;
-
-impl Bucket {
-    fn join(&mut self, other: Bucket) {
-        if other.low.1 < self.low.1 {
-            self.low = other.low;
-        }
-        if other.high.1 > self.high.1 {
-            self.high = other.high;
-        }
-    }
-}
-
-impl Default for Trace {
-    fn default() -> Self {
-        Trace {
-            ends: None,
-            buckets: vec![Bucket::default(); MOST_BUCKETS].into(),
-            used: 0,
-            doublings: 0,
-            filled: 0,
-        }
-    }
-}
-
-impl Trace {
-    /// Adds the next point. One that is not finite is left out.
-    fn push(&mut self, x: f64, y: f64) {
-        if !(x.is_finite() && y.is_finite()) {
-            return;
-        }
-        let (point, full) = ((x, y), 1 << self.doublings);
-        self.ends = Some([self.ends.map_or(point, |[first, _]| first), point]);
-        let new = Bucket {
-            low: point,
-            high: point,
-        };
-        if self.used > 0 && self.filled < full {
-            self.buckets[self.used - 1].join(new);
-            self.filled += 1;
-            return;
-        }
-        if self.used == MOST_BUCKETS {
-            self.halve();
-        }
-        self.buckets[self.used] = new;
-        (self.used, self.filled) = (self.used + 1, 1);
-    }
-
-    /// Joins buckets by twos.
-    fn halve(&mut self) {
-        for i in 0..MOST_BUCKETS / 2 {
-            let mut joined = self.buckets[2 * i];
-            joined.join(self.buckets[2 * i + 1]);
-            self.buckets[i] = joined;
-        }
-        self.used = MOST_BUCKETS / 2;
-        self.doublings += 1;
-    }
-
-    /// The points of a curve: all of them while they are few, always the first and the last.
-    fn points(&self) -> Vec<(f64, f64)> {
-        let inner = self.buckets[..self.used]
+/// Replaces the picture in the folder of a run by one of these reports, if there is anything to draw.
+pub fn draw(folder: &RunFolder, history: &[Report]) -> Result<()> {
+    let curve = |loss: fn(&Report) -> Option<f64>| {
+        let points = history
             .iter()
-            .flat_map(|&Bucket { low, high }| {
-                if low.0 <= high.0 {
-                    [low, high]
-                } else {
-                    [high, low]
-                }
-            });
-        let [first, last] = self.ends.map_or([None, None], |ends| ends.map(Some));
-        let mut points: Vec<_> = first.into_iter().chain(inner).chain(last).collect();
-        points.dedup();
-        points
+            .filter_map(|report| Some((report.step as f64, loss(report)?)));
+        thin(points.filter(|point| point.1.is_finite()).collect())
+    };
+    let mut curves = vec![
+        ("training", curve(|report| Some(report.train_loss))),
+        ("validation", curve(|report| report.valid_loss)),
+    ];
+    curves.retain(|(_, points)| !points.is_empty());
+    if curves.is_empty() {
+        return Ok(());
     }
+    let title = folder.path.file_name().unwrap_or_default();
+    let svg = render(&title.to_string_lossy(), &curves)?;
+    folder.check_ours()?;
+    atomic::write_atomically(&folder.path.join(PLOT), svg.as_bytes())
+}
+
+/// The first and the last point of a curve, and of neighbours in between the lowest and the highest, so that no peak is lost.
+fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    if points.len() <= MOST_POINTS {
+        return points;
+    }
+    let mut thinned = vec![points[0]];
+    for part in points.chunks(points.len().div_ceil(MOST_POINTS / 2)) {
+        let ends = [f64::min, f64::max].map(|end| part.iter().map(|point| point.1).reduce(end));
+        let mut ends = ends.map(|y| part.iter().find(|point| Some(point.1) == y));
+        ends.sort_by(|a, b| {
+            a.map(|point| point.0)
+                .partial_cmp(&b.map(|point| point.0))
+                .expect("finite")
+        });
+        thinned.extend(ends.into_iter().flatten());
+    }
+    thinned.extend(points.last());
+    thinned.dedup();
+    thinned
 }
 
 /// The vertical axis is logarithmic where the largest value is this many times the smallest.
@@ -264,18 +151,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_axes_and_curves() {
-        let curves = [
-            ("training", vec![(1.0, 3.0), (2.0, 2.0)]),
-            ("validation", vec![(2.0, 2.5)]),
-        ];
-        let svg = render("a title", &curves).unwrap();
-        for word in ["a title", "updates", "loss", "training", "validation"] {
-            assert!(svg.contains(word), "{word} is missing");
-        }
-    }
-
-    #[test]
     fn whatever_the_losses_are_they_can_be_drawn() {
         for points in [
             vec![(1.0, 0.0)],
@@ -288,31 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_short_and_loses_no_end_and_no_peak() {
-        for n in [1, 2, 255, 256, 257, 511, 512, 513, 5000] {
-            let values: Vec<_> = (0..n).map(|i| f64::from(i * 7919 % 1009)).collect();
-            let mut trace = Trace::default();
-            for (x, &y) in (0..n).zip(&values) {
-                trace.push(f64::from(x), y);
-                trace.push(f64::from(x), f64::NAN);
-            }
-            let points = trace.points();
+    fn a_curve_is_short_and_loses_no_end_and_no_peak() {
+        for n in [1, 512, 513, 5000] {
+            let all: Vec<_> = (0..n)
+                .map(|i| (i as f64, (i * 7919 % 1009) as f64))
+                .collect();
+            let points = thin(all.clone());
             assert!(points.is_sorted_by(|a, b| a.0 < b.0), "{n}");
-            assert!(points.iter().all(|&(x, y)| values[x as usize] == y), "{n}");
-            assert!(points.len() <= 2 * MOST_BUCKETS + 2, "{n}");
-            if n <= 256 {
-                assert_eq!(points.len(), n as usize);
-            }
-            let ends = [points[0].0, points[points.len() - 1].0];
-            assert_eq!(ends, [0.0, f64::from(n - 1)]);
-            let extremes = |values: &mut dyn Iterator<Item = f64>| {
-                values.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), y| {
-                    (low.min(y), high.max(y))
-                })
-            };
-            let all = extremes(&mut values.iter().copied());
-            assert_eq!(extremes(&mut points.iter().map(|point| point.1)), all);
+            assert!(
+                points.len() <= MOST_POINTS + 2 && (n > MOST_POINTS || points == all),
+                "{n}"
+            );
+            assert_eq!((points[0], points.last()), (all[0], all.last()));
+            let most = |points: &[(f64, f64)]| points.iter().map(|p| p.1).fold(0.0, f64::max);
+            assert_eq!(most(&points), most(&all));
         }
-        assert!(Trace::default().points().is_empty());
     }
 }

@@ -1,14 +1,14 @@
 //! `bptt predict`: probabilities at every step of every sequence.
 
 use super::args::PredictArgs;
-use super::model::with_model;
-use super::output::Output;
+use super::model::{engine, with_model};
+use super::output::{BAR, Output};
 use super::{Done, memory};
 use anyhow::{Context, Result};
 use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Sequences};
 use bptt::internal::atomic::replace;
 use bptt::model::Model;
-use bptt::{Engine, EngineOptions, Inputs, Network, Scalar};
+use bptt::{Engine, Inputs, Network, Scalar};
 use ndarray::{Array2, Array3, s};
 use ndarray_npy::{NpzWriter, WritableElement};
 use serde_json::json;
@@ -29,23 +29,14 @@ fn predict<T: Scalar + WritableElement>(
     model: Model<T>,
     output: Output,
 ) -> Result<Done> {
-    memory::check_npz::<T>(&args.input, false)?;
+    let input = args.input.display();
+    let bytes = Sequences::<T>::npz_memory(&args.input, false)?;
+    memory::check_reading(&args.input, bytes, "use fewer or shorter sequences")?;
     let inputs = Sequences::<T>::inputs_only(&args.input)?;
     let model = model.reading(matches!(inputs.view(), Inputs::Tokens(_)));
     let fits = inputs.view().check(model.network.architecture().input);
-    fits.with_context(|| {
-        format!(
-            "{} does not fit {}",
-            args.input.display(),
-            args.model.display()
-        )
-    })?;
-    let options = EngineOptions {
-        threads: args.threads.unwrap_or(0),
-        shards: 0,
-        ..EngineOptions::default()
-    };
-    let engine = Engine::new(model.network.architecture(), options)?;
+    fits.with_context(|| format!("{input} does not fit {}", args.model.display()))?;
+    let engine = engine(&model.network, args.threads)?;
     let probabilities = compute(engine, &model.network, inputs.view(), output)?;
 
     let path = args.out.clone().unwrap_or_else(|| beside(&args.input));
@@ -89,23 +80,17 @@ fn compute<T: Scalar>(
         &format!("predicting [{n}, {t}, {n_y}] probabilities"),
         "give fewer sequences at a time",
     )?;
-    let bar = output.bar(
-        (n * t) as u64,
-        "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left",
-    );
+    let bar = output.bar((n * t) as u64, BAR);
     let mut probabilities = Array3::zeros((n, t, n_y));
     for begin in (0..n).step_by(rows) {
         let rows = begin..(begin + rows).min(n);
         let mut state = Array2::zeros((rows.len(), architecture.state()));
         for begin in (0..t).step_by(STEPS) {
             let steps = begin..(begin + STEPS).min(t);
-            let (dense, ids) = (
-                s![rows.clone(), steps.clone(), ..],
-                s![rows.clone(), steps.clone()],
-            );
+            let dense = s![rows.clone(), steps.clone(), ..];
             let part = match inputs {
                 Inputs::Dense(x) => Inputs::Dense(x.slice_move(dense)),
-                Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(ids)),
+                Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(s![rows.clone(), steps.clone()])),
             };
             let y = engine.predict(network, part, Some(&mut state))?;
             probabilities.slice_mut(dense).assign(&y);

@@ -1,56 +1,38 @@
-//! What a run needs is made ready: data, network, trainer and folder ([`Prepared`]).
+//! What a run needs is made ready: data, network, trainer and folder ([`Run`]).
 
 use super::dataset::Dataset;
-use super::interrupt::Interrupt;
-use super::journal::Journal;
-use super::memory::{self, WindowSize};
-use super::output::Output;
-use super::plan::Plan;
-use super::plot::LossPlot;
+use super::memory;
 use super::processes::Processes;
 use super::run_folder::RunFolder;
 use super::settings::{Config, Settings};
+use super::tensorboard::EventFile;
+use super::train::Plan;
+use super::watch::Watch;
 use anyhow::{Context, Result, bail};
-use bptt::data::Loader;
 use bptt::model::About;
-use bptt::train::tensorboard::TensorBoard;
-use bptt::train::{Checkpoint, Checkpoints, TrainOptions, Trainer};
+use bptt::train::{Checkpoint, Checkpoints, Trainer};
 use bptt::{Architecture, EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// A run that can begin, or go on.
-pub struct Prepared<T: Scalar> {
+pub struct Run<T: Scalar> {
     pub trainer: Trainer<T>,
     pub config: Config,
-    /// On the process that writes the run down, and so are its events and its plot.
-    pub journal: Option<Journal>,
-    pub events: Option<TensorBoard>,
-    pub checkpoints: Checkpoints,
-    pub plot: Option<LossPlot>,
-    pub interrupt: Interrupt,
-    pub output: Output,
+    pub watch: Watch,
     /// A line about the data.
     pub summary: String,
     /// What the best possible predictor would lose on the validation data, where that is known.
     pub best_loss: Option<f64>,
 }
 
-impl<T: Scalar> Prepared<T> {
-    pub fn new(plan: Plan, processes: &Processes) -> Result<Self> {
-        let Plan {
-            mut config,
-            resumes,
-            folder,
-            out,
-            interrupt,
-            output,
-        } = plan;
+impl<T: Scalar> Run<T> {
+    pub fn prepare(mut plan: Plan, processes: &Processes) -> Result<Self> {
         // STEP 1: the data, and what it decides.
-        let ranks = processes.several();
-        let mut data = Dataset::<T>::read(&config.settings, output, ranks.as_deref())?;
-        processes.agree("other data", data.digest.as_bytes())?;
-        complete(&mut config.settings, &data, resumes)?;
+        let (mut config, output) = (plan.config, plan.output);
+        let ranks = processes.ranks.as_deref();
+        let mut data = Dataset::<T>::read(&config.settings, output, ranks)?;
+        processes.check_same("other data", data.digest.as_bytes())?;
+        complete(&mut config.settings, &data, plan.resumes)?;
         let about = About {
             vocabulary: data.vocabulary.take(),
             config: serde_json::to_value(&config.settings)?,
@@ -62,20 +44,18 @@ impl<T: Scalar> Prepared<T> {
         let mut trainer = build(&config, data, processes)?;
 
         // STEP 3: the run folder, new or as it was left.
-        let folder = match folder {
-            None if processes.leads() => {
-                interrupt.now_ask_first();
-                let name = run_name(&config.settings.data);
-                Some(RunFolder::create(out.as_deref(), &name)?)
-            }
-            folder => folder,
-        };
+        if plan.folder.is_none() && processes.leads() {
+            plan.interrupt.now_ask_first();
+            let name = run_name(&config.settings.data);
+            plan.folder = Some(RunFolder::create(plan.out.as_deref(), &name)?);
+        }
+        let folder = plan.folder;
         let path = folder.as_ref().map(|folder| folder.path.clone());
         let mut checkpoints = Checkpoints::new(path.unwrap_or_default(), about);
         if let Some(steps) = config.checkpoint_every {
             checkpoints = checkpoints.every(steps);
         }
-        if resumes {
+        if plan.resumes {
             let settings = &config.settings;
             restore(
                 &mut trainer,
@@ -85,31 +65,18 @@ impl<T: Scalar> Prepared<T> {
                 processes,
             )?;
         }
-        interrupt.now_ask_first();
-        let (mut journal, mut events, mut plot) = (None, None, None);
-        if let Some(folder) = folder.map(Rc::new) {
+        plan.interrupt.now_ask_first();
+        let mut events = None;
+        if let Some(folder) = &folder {
             folder.write_config(&config)?;
             if config.tensorboard {
-                events = Some(TensorBoard::open(&folder.path, trainer.history())?);
+                events = Some(EventFile::open(&folder.path, trainer.history())?);
             }
-            plot = Some(LossPlot::new(folder.clone(), trainer.history()));
-            let checkpoint_every = config.checkpoint_every;
-            journal = Some(Journal {
-                folder,
-                checkpoint_every,
-            });
         }
-        // The others are in the history's file and in the plot.
-        trainer.keep_reports(1);
-        Ok(Prepared {
+        Ok(Run {
             trainer,
             config,
-            journal,
-            events,
-            checkpoints,
-            plot,
-            interrupt,
-            output,
+            watch: Watch::new(folder, events, checkpoints, plan.interrupt, output),
             summary,
             best_loss,
         })
@@ -129,7 +96,7 @@ fn complete<T: Scalar>(settings: &mut Settings, data: &Dataset<T>, resumes: bool
     }
     settings.digest.clone_from(&data.digest);
     settings.report_every.get_or_insert(data.report_every);
-    settings.valid_fraction = Some(data.valid_fraction);
+    settings.valid_fraction = data.valid_fraction;
     settings.seq_len.get_or_insert(data.train.shape().1);
     Ok(())
 }
@@ -141,7 +108,7 @@ fn build<T: Scalar>(
     processes: &Processes,
 ) -> Result<Trainer<T>> {
     let settings = &config.settings;
-    let algorithm = settings.optimizer.algorithm;
+    let algorithm = settings.optimizer;
     let architecture = Architecture {
         cell: settings.cell,
         layers: settings.layers,
@@ -149,16 +116,16 @@ fn build<T: Scalar>(
     };
     architecture.check()?;
     // More shards than sequences would stay empty: the result is the same without them.
-    let loaders = || {
-        [Some(&data.train), data.valid.as_ref()]
-            .into_iter()
-            .flatten()
-    };
-    let most_rows = loaders().map(|loader| loader.shape().0).max();
+    let loaders = [Some(&data.train), data.valid.as_ref()];
+    let most_rows = loaders
+        .into_iter()
+        .flatten()
+        .map(|loader| loader.shape().0)
+        .max();
     let most_shards = most_rows.unwrap_or(1).max(processes.size());
     let engine = EngineOptions {
-        threads: config.threads,
-        shards: settings.shards.min(most_shards),
+        threads: config.threads(),
+        shards: settings.shards.unwrap_or(1).min(most_shards),
         memory: settings.memory,
     };
     memory::check(
@@ -167,39 +134,29 @@ fn build<T: Scalar>(
         &format!("training {architecture}"),
         "choose a smaller --hidden, fewer --layers or --shards, or of words a smaller --vocab-size",
     )?;
-    let window = |loader: &Loader<T>| (WindowSize::of(loader), loader.shape());
-    let windows = loaders().map(window).collect::<Vec<_>>();
-    processes.make_room(config.threads);
+    let windows = loaders.map(|loader| Some((memory::largest_window(loader?), loader?.shape())));
+    processes.make_room(engine.threads);
     let network = Network::<T>::new(architecture, settings.init, settings.seed)?;
-    let options = TrainOptions {
-        engine,
-        ..settings.train_options(data.train.windows_per_epoch())
-    };
+    let options = settings.train_options(data.train.windows_per_epoch(), engine);
     let mut trainer = Trainer::new(network, data.train, options)?;
     if let Some(valid) = data.valid {
         trainer = trainer.with_validation(valid);
     }
-    if let Some(ranks) = processes.ranks() {
+    if let Some(ranks) = processes.ranks.clone() {
         trainer = trainer.join(ranks, config.reduction)?;
     }
     // The optimiser's moments are not yet touched, so they come on top of what is taken already.
     let moments = architecture.len() * algorithm.moments() * size_of::<T>();
-    let cures = [
-        (
-            "a step on",
-            "choose a smaller --batch, --seq-len or --hidden, or of words a smaller --vocab-size",
-        ),
-        (
-            "validating",
-            "choose a smaller --hidden, of words a smaller --vocab-size, or --valid-fraction 0",
-        ),
-    ];
-    for ((largest, (rows, steps)), (what, cure)) in windows.iter().zip(cures) {
+    let steps = ["a step on", "validating"];
+    for (what, window) in steps.into_iter().zip(windows) {
+        let Some(((largest, arrays), (rows, steps))) = window else {
+            continue;
+        };
         memory::check(
-            (largest.bytes(trainer.engine())? + moments) as f64,
+            memory::of_window(&largest, arrays + moments, trainer.engine())?,
             trainer.engine().threads(),
             &format!("{what} {rows} sequences of {steps} steps"),
-            cure,
+            "choose a smaller --batch, --seq-len or --hidden, of words a smaller --vocab-size, or --valid-fraction 0",
         )?;
     }
     Ok(trainer)

@@ -7,85 +7,55 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// Two numbers about the processes: what a run's defaults follow from.
-#[derive(Clone, Copy)]
-pub struct Machine {
-    /// The cores that are this process's to use.
-    pub cores: usize,
-    /// How many processes there are.
-    pub ranks: usize,
-}
-
-/// The processor cores that the system lets this process use.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// All processes of a run; what each does follows from its rank.
 pub struct Processes {
-    #[cfg(feature = "mpi")]
-    mpi: Option<bptt::ranks::mpi::World>,
+    /// The connection among them, unless this process is the only one.
+    pub ranks: Option<Arc<dyn Ranks>>,
     /// The cores of this machine that are this process's to use.
     pub cores: usize,
+    #[cfg(feature = "mpi")]
+    mpi: Option<bptt::ranks::mpi::World>,
 }
 
 impl Processes {
     /// Meets the other processes, if a launcher started any.
     pub fn join() -> Result<Self> {
-        let cores = cores();
-        #[cfg(not(feature = "mpi"))]
-        return Ok(Processes { cores });
+        #[allow(unused_mut)] // without MPI
+        let mut processes = Processes {
+            ranks: None,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            #[cfg(feature = "mpi")]
+            mpi: None,
+        };
         #[cfg(feature = "mpi")]
-        {
-            let mpi = match ranks::launched_processes() {
-                None => None,
-                Some(_) => bptt::ranks::mpi::World::start()?,
-            };
-            let mut processes = Processes { mpi, cores };
-            if processes.size() > 1 {
-                processes.cores = binding::cores(&*processes.ranks().expect("several"));
+        if ranks::launched_processes().is_some() {
+            processes.mpi = bptt::ranks::mpi::World::start()?;
+            let ranks = processes.mpi.as_ref().map(|mpi| mpi.ranks());
+            processes.ranks = ranks.filter(|ranks| ranks.size() > 1);
+            if let Some(ranks) = &processes.ranks {
+                processes.cores = binding::cores(&**ranks, processes.cores);
             }
-            Ok(processes)
         }
+        Ok(processes)
     }
 
     /// Whether all processes are the same program with the same arguments.
-    pub fn agree_on_program(&self) -> Result<()> {
-        if self.size() == 1 {
+    pub fn check_same_program(&self) -> Result<()> {
+        if self.ranks.is_none() {
             return Ok(());
         }
         let program = std::env::current_exe().and_then(fs_err::read);
-        self.agree("another build of bptt", &program.unwrap_or_default())?;
+        self.check_same("another build of bptt", &program.unwrap_or_default())?;
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        self.agree("other arguments", format!("{arguments:?}").as_bytes())
-    }
-
-    /// The others, and how to reach them.
-    pub fn ranks(&self) -> Option<Arc<dyn Ranks>> {
-        #[cfg(feature = "mpi")]
-        return self.mpi.as_ref().map(|mpi| mpi.ranks());
-        #[cfg(not(feature = "mpi"))]
-        None
-    }
-
-    /// The same, unless this process is the only one.
-    pub fn several(&self) -> Option<Arc<dyn Ranks>> {
-        self.ranks().filter(|ranks| ranks.size() > 1)
+        self.check_same("other arguments", format!("{arguments:?}").as_bytes())
     }
 
     pub fn rank(&self) -> usize {
-        self.ranks().map_or(0, |ranks| ranks.rank())
+        self.ranks.as_ref().map_or(0, |ranks| ranks.rank())
     }
 
     pub fn size(&self) -> usize {
-        self.ranks().map_or(1, |ranks| ranks.size())
-    }
-
-    pub fn machine(&self) -> Machine {
-        Machine {
-            cores: self.cores,
-            ranks: self.size(),
-        }
+        self.ranks.as_ref().map_or(1, |ranks| ranks.size())
     }
 
     /// Whether this is the process that writes files and talks to people.
@@ -95,36 +65,31 @@ impl Processes {
 
     /// What the leading process has found, for all. The others give nothing.
     pub fn share<T: Serialize + DeserializeOwned>(&self, found: Option<T>) -> Result<T> {
-        if self.size() == 1 {
-            return found.context("a process alone finds all by itself");
-        }
         let json = self.share_bytes(serde_json::to_vec(&found)?);
-        match found {
-            Some(found) => Ok(found),
-            None => Ok(serde_json::from_slice(&json)?),
-        }
+        let shared: Option<T> = serde_json::from_slice(&json)?;
+        shared.context("rank 0 has found nothing")
     }
 
     /// The bytes that the leading process has, for all.
     pub fn share_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
-        match self.ranks() {
+        match &self.ranks {
             None => bytes,
-            Some(ranks) => ranks::broadcast_bytes(&*ranks, &bytes, 0),
+            Some(ranks) => ranks::broadcast_bytes(&**ranks, &bytes, 0),
         }
     }
 
     /// Whether all processes have these bytes; the error says `what` the first has that has not.
-    pub fn agree(&self, what: &'static str, bytes: &[u8]) -> Result<()> {
-        match self.ranks() {
+    pub fn check_same(&self, what: &'static str, bytes: &[u8]) -> Result<()> {
+        match &self.ranks {
             None => Ok(()),
-            Some(ranks) => Ok(ranks::agree(&*ranks, what, bytes)?),
+            Some(ranks) => Ok(ranks::agree(&**ranks, what, bytes)?),
         }
     }
 
     /// Room for so many threads of this process: a launcher may have bound it to fewer cores.
     pub fn make_room(&self, threads: usize) {
         #[cfg(feature = "mpi")]
-        if self.size() > 1 {
+        if self.ranks.is_some() {
             binding::make_room(threads);
         }
         let _ = threads;
@@ -149,7 +114,10 @@ impl Processes {
             ));
         }
         let kernels = format!("{} {}", simd::name(simd::level()), blas::library());
-        if self.agree("other kernels", kernels.as_bytes()).is_err() {
+        if self
+            .check_same("other kernels", kernels.as_bytes())
+            .is_err()
+        {
             output.remark(format_args!(
                 "the ranks' machines differ in vector instructions or OpenBLAS, so the last bits depend on which rank runs \
                  where: {} and OPENBLAS_CORETYPE in the environment of all can make them equal",
@@ -163,7 +131,7 @@ impl Processes {
 ///
 /// Open MPI binds each of two processes to one core unless told otherwise, and a rank is to use its part of the machine:
 /// then what `mpirun` itself may use counts. Other launchers bind as they were asked to.
-#[cfg(all(feature = "mpi", target_os = "linux"))]
+#[cfg(feature = "mpi")]
 mod binding {
     use bptt::ranks::{Ranks, each};
     use rustix::process::getppid;
@@ -180,11 +148,10 @@ mod binding {
     }
 
     /// The cores there are for this process: its part of those it shares with others.
-    pub fn cores(ranks: &dyn Ranks) -> usize {
+    pub fn cores(ranks: &dyn Ranks, available: usize) -> usize {
         let mut hasher = DefaultHasher::new();
         let machine = rustix::system::uname();
         machine.nodename().hash(&mut hasher);
-        let available = super::cores();
         let cores = sets().map_or(available, |(own, all)| {
             all.hash(&mut hasher);
             // A quota on processor time counts as well, where it is known.
@@ -206,15 +173,4 @@ mod binding {
             let _ = sched_setaffinity(None, &all);
         }
     }
-}
-
-#[cfg(all(feature = "mpi", not(target_os = "linux")))]
-mod binding {
-    use bptt::ranks::Ranks;
-
-    pub fn cores(ranks: &dyn Ranks) -> usize {
-        (super::cores() / ranks.size()).max(1)
-    }
-
-    pub fn make_room(_: usize) {}
 }

@@ -9,51 +9,34 @@ use bptt::internal::atomic::{self, write_atomically};
 use bptt::train::{Report, history};
 use fs_err as fs;
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The files of a run. The library's [`Checkpoints`](bptt::train::Checkpoints) writes `model` and `last`, and gives them
-/// their names.
-pub struct RunFiles {
-    /// Every setting.
-    pub config: PathBuf,
-    /// The best weights.
-    pub model: PathBuf,
-    /// The checkpoint.
-    pub last: PathBuf,
-    /// The reports.
-    pub history: PathBuf,
-    /// Their curves.
-    pub plot: PathBuf,
-    lock: PathBuf,
-}
+// The files of a run. The library's `Checkpoints` writes the model and the checkpoint, under these names.
 
-impl RunFiles {
-    pub fn of(folder: &Path) -> Self {
-        let file = |name| folder.join(name);
-        RunFiles {
-            config: file("config.json"),
-            model: file("model.safetensors"),
-            last: file("last.safetensors"),
-            history: file("history.jsonl"),
-            plot: file("loss.svg"),
-            lock: file(".lock"),
-        }
-    }
-}
+/// Every setting.
+pub const CONFIG: &str = "config.json";
+/// The best weights.
+pub const MODEL: &str = "model.safetensors";
+/// The checkpoint.
+pub const LAST: &str = "last.safetensors";
+/// The reports.
+pub const HISTORY: &str = "history.jsonl";
+/// Their curves.
+pub const PLOT: &str = "loss.svg";
+const LOCK: &str = ".lock";
 
 /// Refuses a folder that holds a run.
 ///
 /// A run begins with its `config.json`: a folder without it, in which nothing was trained either, is what a start that
 /// was killed leaves, and free.
 pub fn check_free(folder: &Path) -> Result<()> {
-    let files = RunFiles::of(folder);
-    let filled = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
-    let written = [files.config, files.last, files.model, files.history];
-    if let Some(file) = written.iter().find(|path| filled(path)) {
-        let (folder, file) = (folder.display(), file.file_name().unwrap_or_default());
+    let filled =
+        |name: &&str| std::fs::metadata(folder.join(name)).is_ok_and(|meta| meta.len() > 0);
+    if let Some(file) = [CONFIG, LAST, MODEL, HISTORY].into_iter().find(filled) {
+        let folder = folder.display();
         bail!(
-            "{folder} holds a run already ({}): choose another --out, or go on with it by --resume {folder}",
-            file.display()
+            "{folder} holds a run already ({file}): choose another --out, or go on with it by --resume {folder}"
         );
     }
     Ok(())
@@ -62,7 +45,6 @@ pub fn check_free(folder: &Path) -> Result<()> {
 /// The folder of a run that this process writes down.
 pub struct RunFolder {
     pub path: PathBuf,
-    pub files: RunFiles,
     history: fs::File,
     /// Held as long as the run lasts.
     lock: std::fs::File,
@@ -86,7 +68,7 @@ impl RunFolder {
 
     /// The one of a run to go on with.
     pub fn resume(path: &Path) -> Result<Self> {
-        if !RunFiles::of(path).config.exists() {
+        if !path.join(CONFIG).exists() {
             let folder = path.display();
             bail!(
                 "--resume {folder}: no run to go on with, for there is no config.json (a start that was cut short leaves \
@@ -97,12 +79,12 @@ impl RunFolder {
     }
 
     fn open(path: PathBuf) -> Result<Self> {
-        let files = RunFiles::of(&path);
         let mut options = std::fs::File::options();
         options.create(true).truncate(false).read(true).write(true);
-        never_through_links(&mut options);
+        // A run folder from a stranger may hold links to files that are none of its business.
+        options.custom_flags(libc::O_NOFOLLOW);
         let cannot = || format!("cannot write in {}", path.display());
-        let lock = options.open(&files.lock).with_context(cannot)?;
+        let lock = options.open(path.join(LOCK)).with_context(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => bail!(
@@ -112,15 +94,15 @@ impl RunFolder {
             // A file system without locks: better a run than none.
             Err(std::fs::TryLockError::Error(_)) => {}
         }
-        let history = options.open(&files.history).with_context(cannot)?;
+        let history = path.join(HISTORY);
+        let file = options.open(&history).with_context(cannot)?;
         // These are replaced as a whole: each may have left an unfinished file beside it.
-        for path in [&files.config, &files.last, &files.model, &files.plot] {
-            atomic::remove_unfinished(path);
+        for name in [CONFIG, LAST, MODEL, PLOT] {
+            atomic::remove_unfinished(&path.join(name));
         }
         Ok(RunFolder {
-            history: fs::File::from_parts(history, &files.history),
+            history: fs::File::from_parts(file, history),
             path,
-            files,
             lock,
         })
     }
@@ -128,12 +110,18 @@ impl RunFolder {
     pub fn write_config(&self, config: &Config) -> Result<()> {
         let mut text = serde_json::to_string_pretty(config)?;
         text.push('\n');
-        Ok(write_atomically(&self.files.config, text.as_bytes())?)
+        Ok(write_atomically(&self.path.join(CONFIG), text.as_bytes())?)
     }
 
     /// Whether the folder is still the one that was opened: somebody may have removed it, and begun another run there.
     pub fn check_ours(&self) -> bptt::Result<()> {
-        if is_same_file(&self.lock, &self.files.lock) {
+        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let there = std::fs::symlink_metadata(self.path.join(LOCK)).map(identity);
+        if there.is_ok_and(|there| {
+            self.lock
+                .metadata()
+                .is_ok_and(|ours| identity(ours) == there)
+        }) {
             return Ok(());
         }
         let problem =
@@ -151,7 +139,7 @@ impl RunFolder {
 
     /// The first `reports` lines of the history, and the bytes they take.
     pub fn history(&self, reports: u64) -> Result<(Vec<Report>, u64)> {
-        let path = &self.files.history;
+        let path = self.history.path();
         let text = atomic::read(path, u64::MAX)?;
         history::first_reports(&text, reports).with_context(|| path.display().to_string())
     }
@@ -180,39 +168,4 @@ fn new_in(runs: &Path, name: &str) -> Result<PathBuf> {
         }
     }
     unreachable!("there are more numbers than folders")
-}
-
-/// A run folder from a stranger may hold links to files that are none of its business.
-#[cfg(unix)]
-fn never_through_links(options: &mut std::fs::OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.custom_flags(libc::O_NOFOLLOW);
-}
-
-#[cfg(not(unix))]
-fn never_through_links(_: &mut std::fs::OpenOptions) {}
-
-#[cfg(unix)]
-fn is_same_file(open: &std::fs::File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-    match (open.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(open), Ok(there)) => identity(open) == identity(there),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_same_file(_: &std::fs::File, path: &Path) -> bool {
-    path.exists()
-}
-
-#[test]
-fn the_library_gives_these_names_too() {
-    let folder = Path::new("runs/a");
-    let (files, library) = (
-        RunFiles::of(folder),
-        bptt::train::Checkpoints::new(folder, bptt::model::About::default()),
-    );
-    assert_eq!((files.model, files.last), (library.model(), library.last()));
 }

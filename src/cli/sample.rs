@@ -2,7 +2,6 @@
 
 use super::Done;
 use super::args::SampleArgs;
-use super::format::group;
 use super::model::with_model;
 use super::output::Output;
 use anyhow::{Context, Result, bail};
@@ -10,6 +9,7 @@ use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::model::Model;
 use bptt::sample::{SampleOptions, Sampler};
 use bptt::{Network, Scalar, Stream};
+use indicatif::HumanCount;
 use ndarray::Array2;
 use serde_json::json;
 use std::io::{self, IsTerminal};
@@ -34,7 +34,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     if !unknown.is_empty() {
         output.remark(format_args!(
             "--prompt: not among the {} words of the model, read as <unk>: {}",
-            group(vocabulary.len() as u64),
+            HumanCount(vocabulary.len() as u64),
             unknown.join(" ")
         ));
     }

@@ -1,156 +1,294 @@
-//! Every setting of a training run, resolved: `config.json`.
+//! Every setting of a training run: a flag of `bptt train`, and a field of `config.json`.
 //!
-//! [`Settings`] are all that the result depends on, and go into the model file as well; [`Config`] adds what only this
-//! machine needs to know. Both are put together from the rows of [`FLAGS`]. A resumed run takes its settings from the folder:
-//! what is given again must be the same, or be one that may differ.
+//! **To add a flag**, add a field: to [`Settings`] if the result depends on it (they go into the model file as well), else to
+//! [`Config`]. Its comment is the help, its attribute says range and default, and its name is that of `config.json` and, with
+//! dashes, that of the flag. A resumed run takes its settings from its folder: [`LONGER`] and [`FREE`] may be given anew.
 
-use super::args::Dtype;
-use super::flags::{FLAGS, Given, Known, OnResume};
-use super::processes::Machine;
-use super::run_folder::RunFiles;
-use anyhow::{Context, Error, Result, bail};
+use super::args::{self, Dtype};
+use super::run_folder;
+use anyhow::{Context, Result, bail};
 use bptt::data::TokenKind;
-use bptt::dropout::Dropout;
-use bptt::optim::OptimizerOptions;
+use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
 use bptt::train::{Schedule, TrainOptions};
-use bptt::{Cell, EngineOptions, Init};
+use bptt::{Cell, Dropout, EngineOptions, Init};
+use clap::Args;
+use clap::builder::{ArgPredicate, RangedU64ValueParser};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// The longest `config.json` that is read: thousands of paths fit in.
 const LONGEST_CONFIG: u64 = 1 << 24;
 
+/// Settings that bound the length of a run, which may become longer.
+const LONGER: [&str; 2] = ["steps", "epochs"];
+
+/// Settings on which the result does not depend (of data, on its content alone).
+const FREE: [&str; 6] = [
+    "data",
+    "valid",
+    "threads",
+    "reduction",
+    "checkpoint_every",
+    "tensorboard",
+];
+
+/// Fields of `config.json` that the program fills in.
+const NO_FLAGS: [&str; 4] = ["version", "digest", "blas", "simd"];
+
+const DATA: &str = "Data";
+const MODEL: &str = "Model";
+const OPTIMISATION: &str = "Optimisation";
+const MACHINE: &str = "Machine";
+pub const BOOKKEEPING: &str = "Bookkeeping";
+
 /// What the result depends on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
+    /// Text files or folders, or one .npz; nothing for the Reber grammar
+    #[arg(value_name = "DATA")]
     pub data: Vec<PathBuf>,
-    /// A fingerprint of the content of `data` and `valid`.
+    // A fingerprint of the content of `data` and `valid`.
+    #[arg(skip)]
     pub digest: String,
+
+    /// What a token of text is
+    #[arg(long, help_heading = DATA, value_name = "char|byte|word", value_parser = named::<TokenKind>, default_value = "char")]
     pub tokens: TokenKind,
+    /// Words seen less often become <unk>
+    #[arg(long, help_heading = DATA, value_name = "K", default_value_t = 1)]
     pub min_count: u64,
+    /// The most words to keep, the frequent ones first; the rest become <unk> [default: all]
+    #[arg(long, help_heading = DATA, value_name = "K", value_parser = positive::<usize>())]
     pub vocab_size: Option<usize>,
+    /// Data to validate with, in place of a part of DATA
+    #[arg(long, help_heading = DATA, value_name = "DATA", conflicts_with = "valid_fraction")]
     pub valid: Vec<PathBuf>,
-    /// Follows from the data where it is not given, as do `seq_len` and `report_every`.
+    /// The part of the data kept for validation: the end of a text, random sequences of a set; 0 for none [default: 0.1, of a
+    /// text no more than a million tokens]
+    #[arg(long, help_heading = DATA, value_name = "FRACTION", value_parser = within(FRACTION))]
     pub valid_fraction: Option<f64>,
+    /// Sequences per update
+    #[arg(long, help_heading = DATA, value_name = "N", value_parser = positive::<usize>(), default_value_t = 32)]
     pub batch: usize,
+    /// Steps per window: gradients flow back so far [default: 64; all steps of an .npz]
+    #[arg(long, help_heading = DATA, value_name = "T", value_parser = positive::<usize>())]
     pub seq_len: Option<usize>,
+    /// Start every window from a zero state, not only every document, in place of the state after the window before
+    #[arg(long, help_heading = DATA)]
     pub reset_state: bool,
+
+    /// What the layers are made of
+    #[arg(long, help_heading = MODEL, value_name = "tanh|relu|gru|lstm", value_parser = named::<Cell>, default_value = "tanh")]
     pub cell: Cell,
+    /// Hidden units of each layer
+    #[arg(long, help_heading = MODEL, value_name = "N", value_parser = up_to(1 << 24), default_value_t = 256)]
     pub hidden: usize,
+    /// Layers, one on the other
+    #[arg(long, help_heading = MODEL, value_name = "L", value_parser = up_to(256), default_value_t = 1)]
     pub layers: usize,
+    /// How weights are drawn
+    #[arg(long, help_heading = MODEL, value_name = "orthogonal|glorot|identity", value_parser = named::<Init>, default_value = "orthogonal")]
     pub init: Init,
+    /// The precision of all numbers
+    #[arg(long, help_heading = MODEL, value_name = "f32|f64", value_parser = named::<Dtype>, default_value = "f32")]
     pub dtype: Dtype,
+
+    /// Updates in all [default: 20000, or what --epochs comes to]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "STEPS", value_parser = positive::<u64>(), hide_default_value = true,
+          default_value = "20000", default_value_if("epochs", ArgPredicate::IsPresent, None))]
     pub steps: Option<u64>,
+    /// Times through the data; with --steps too, whichever ends first
+    #[arg(long, help_heading = OPTIMISATION, value_name = "EPOCHS", value_parser = positive::<u64>())]
     pub epochs: Option<u64>,
-    pub optimizer: OptimizerOptions,
+    /// How gradients become updates
+    #[arg(long, help_heading = OPTIMISATION, value_name = "gd|momentum|nesterov|rmsprop|adam|adamw",
+          value_parser = named::<Algorithm>, default_value = "adam")]
+    pub optimizer: Algorithm,
+    /// The learning rate [default: 0.002 for adam and adamw, 0.001 for rmsprop, 0.5 for gd, 0.05 for the others]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "RATE", value_parser = within(POSITIVE), hide_default_value = true,
+          default_value = "0.002", default_value_ifs([("optimizer", "rmsprop", "0.001"), ("optimizer", "gd", "0.5"),
+          ("optimizer", "momentum", "0.05"), ("optimizer", "nesterov", "0.05")]))]
     pub lr: f64,
+    /// The course of the learning rate
+    #[arg(long, help_heading = OPTIMISATION, value_name = "constant|cosine|halve-on-plateau",
+          value_parser = named::<Schedule>, default_value = "halve-on-plateau")]
     pub schedule: Schedule,
+    /// Updates over which the rate rises to its full size [default: 0; 100 for cosine]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "STEPS", hide_default_value = true,
+          default_value_t = 0, default_value_if("schedule", "cosine", "100"))]
     pub warmup: u64,
-    pub dropout: Dropout,
-    /// The most bytes of the engine's scratch.
-    pub memory: Option<usize>,
+    /// The largest Euclidean norm of a gradient; larger ones are scaled down
+    #[arg(long, help_heading = OPTIMISATION, value_name = "NORM", value_parser = within(POSITIVE), default_value_t = 1.0)]
+    pub clip_norm: f64,
+    /// The largest size of an element of a gradient [default: none]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SIZE", value_parser = within(POSITIVE))]
+    pub clip_value: Option<f64>,
+    /// The probability that an output of a layer is dropped on its way to the layer above or to the classes
+    #[arg(long, help_heading = OPTIMISATION, value_name = "P", value_parser = within(FRACTION), default_value_t = 0.0)]
+    pub dropout: f64,
+    /// The probability that an input, or a token, is dropped
+    #[arg(long, help_heading = OPTIMISATION, value_name = "P", value_parser = within(FRACTION), default_value_t = 0.0)]
+    pub input_dropout: f64,
+    /// Weight decay [default: 0; 0.01 for adamw]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "DECAY", value_parser = within(FROM_ZERO), hide_default_value = true,
+          default_value_t = 0.0, default_value_if("optimizer", "adamw", "0.01"))]
+    pub weight_decay: f64,
+    /// Stop after so many reports without a better validation loss [default: never]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "REPORTS", hide_default_value = true, default_value_t = 0)]
     pub patience: u32,
+    /// Seed of every random number
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// The shards of all ranks together.
-    pub shards: usize,
+
+    /// Parts a batch is cut into by each process, a part of the result (within rounding) [default: as many as threads]
+    // In a run, the shards of all processes together.
+    #[arg(long, help_heading = MACHINE, value_name = "N", value_parser = up_to(1 << 16))]
+    pub shards: Option<usize>,
+    /// The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of the
+    /// result (within rounding) [default: as it comes]
+    #[arg(long, help_heading = MACHINE, value_name = "BYTES", value_parser = bytes)]
+    pub memory: Option<usize>,
+    /// Updates from report to report (validation, a line of the history) [default: by the size of the data]
+    #[arg(long, help_heading = BOOKKEEPING, value_name = "STEPS", value_parser = positive::<u64>())]
     pub report_every: Option<u64>,
 }
 
-/// Every setting of a run, with what only this machine needs to know.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Every setting of a run, with what the result does not depend on.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
+    #[arg(skip)]
     pub version: String,
+    #[command(flatten)]
     #[serde(flatten)]
     pub settings: Settings,
-    /// The threads of each rank.
-    pub threads: usize,
-    /// In which order several ranks add their gradients.
+
+    /// Threads; no part of the result [default: all cores]
+    #[arg(long, help_heading = MACHINE, value_name = "N", value_parser = positive::<usize>())]
+    pub threads: Option<usize>,
+    /// Of several processes (mpirun): add gradients in the order of the shards, for the bits of one process with as many, or
+    /// as MPI is fastest
+    #[arg(long, help_heading = MACHINE, value_name = "ordered|fast", value_parser = named::<Reduction>, default_value = "ordered")]
     pub reduction: Reduction,
+    /// Updates from checkpoint to checkpoint [default: at every report]
+    #[arg(long, help_heading = BOOKKEEPING, value_name = "STEPS", value_parser = positive::<u64>())]
     pub checkpoint_every: Option<u64>,
+    /// Write an event file into the run folder too; look at it with: tensorboard --logdir runs
+    #[arg(long, help_heading = BOOKKEEPING)]
     pub tensorboard: bool,
-    /// The OpenBLAS that computed, and the kernels it chose: on others the last bits differ.
+    // The OpenBLAS that computed and the vector instructions of our own kernels: on others the last bits differ.
+    #[arg(skip)]
     pub blas: String,
-    /// The vector instructions of our own kernels, likewise.
+    #[arg(skip)]
     pub simd: String,
 }
 
+/// Which numbers are accepted, and the same in words.
+pub type Range = (fn(f64) -> bool, &'static str);
+pub const POSITIVE: Range = (|x| x > 0.0 && x.is_finite(), "a finite number above 0");
+pub const FROM_ZERO: Range = (|x| x >= 0.0 && x.is_finite(), "a finite number from 0 up");
+const FRACTION: Range = (
+    |x| (0.0..1.0).contains(&x),
+    "a number from 0 to less than 1, such as 0.1",
+);
+
+/// A parser of such numbers.
+pub fn within(range: Range) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse().ok().filter(|&x| range.0(x));
+        number.ok_or_else(|| format!("expected {}", range.1))
+    }
+}
+
+/// A parser of whole numbers from 1 up.
+pub fn positive<T: TryFrom<u64>>() -> RangedU64ValueParser<T> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// A parser of whole numbers from 1 to `most`.
+pub fn up_to(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
+}
+
+/// A parser of names, which are the same on the command line and in `config.json`.
+pub fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|e| {
+        let known = e.to_string();
+        let known = known.split_once("expected ").map_or("", |(_, rest)| rest);
+        format!("expected {known}")
+    })
+}
+
+/// A parser of numbers of bytes: `1000000`, `500k`, `1.5G`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let number = text.trim_end_matches(['b', 'B', 'i']);
+    let unit = number.find(|c: char| c.is_alphabetic());
+    let (number, unit) = number.split_at(unit.unwrap_or(number.len()));
+    let factor = match unit {
+        "" => 1.0,
+        "k" | "K" => 1024.0,
+        "m" | "M" => 1024.0 * 1024.0,
+        "g" | "G" => 1024.0 * 1024.0 * 1024.0,
+        _ => f64::NAN,
+    };
+    let bytes = number.trim().parse().map_or(f64::NAN, |x: f64| x * factor);
+    match bytes >= 1.0 && bytes < (1u64 << 53) as f64 {
+        true => Ok(bytes as usize),
+        false => Err("expected a number of bytes, such as 500M or 2G".into()),
+    }
+}
+
 impl Config {
-    /// From the command line and the defaults; `digest`, `valid_fraction`, `seq_len` and `report_every` are filled in when
-    /// the data is known.
-    pub fn new(given: &Given, machine: Machine) -> Result<Self> {
-        let known = Known { given, machine };
-        let machine_in_use = bptt::machine();
-        let mut config = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "digest": "",
-            "blas": machine_in_use.blas,
-            "simd": machine_in_use.simd,
-            // These have no flags of their own; what has one is put over them.
-            "optimizer": OptimizerOptions::default(),
-            "dropout": { "seed": known.get("seed") },
-        });
-        for flag in FLAGS {
-            put(&mut config, flag.field, known.get(flag.name));
-        }
-        let mut config: Config = serde_json::from_value(config)?;
-        // A flag gives the shards of each process, the run has those of all.
-        let shards = &mut config.settings.shards;
-        *shards = shards.saturating_mul(machine.ranks);
-        Ok(config)
+    /// Fills in what follows from this machine, where each of `ranks` processes may use so many cores.
+    pub fn complete(mut self, cores: usize, ranks: usize) -> Self {
+        let threads = *self.threads.get_or_insert(cores);
+        let shards = self.settings.shards.unwrap_or(threads);
+        self.settings.shards = Some(shards.saturating_mul(ranks));
+        let machine = bptt::machine();
+        self.version = env!("CARGO_PKG_VERSION").into();
+        (self.blas, self.simd) = (machine.blas, machine.simd.into());
+        self
     }
 
-    /// From the content of a `config.json`, whoever wrote it.
-    pub fn parse(text: &[u8]) -> Result<Self> {
-        let json: Value = serde_json::from_slice(text)?;
-        let machine = Machine { cores: 1, ranks: 1 };
-        let ours = serde_json::to_value(Config::new(&Given::new(), machine)?)?;
-        check_fields(&json, &ours)?;
-        for flag in FLAGS {
-            flag.check(at(&json, flag.field)).map_err(Error::msg)?;
-        }
-        let config: Config = serde_json::from_value(json)?;
-        if config.settings.steps.or(config.settings.epochs).is_none() {
-            bail!("neither `steps` nor `epochs` is given, expected a length of the run");
-        }
-        // What has no flag. It is an error of the file, not of the command line.
-        let optimizer = config.settings.optimizer.check();
-        optimizer.map_err(|error| Error::msg(error.to_string()))?;
-        Ok(config)
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or(1)
     }
 
-    /// The settings of the run in `folder`, with what the command line may change.
-    pub fn resume(folder: &Path, given: &Given, machine: Machine) -> Result<Self> {
-        let path = RunFiles::of(folder).config;
+    /// As `config.json` holds them.
+    pub fn fields(&self) -> Result<Map<String, Value>> {
+        fields(self)
+    }
+
+    /// The settings of the run in `folder`, with those of `fresh`, a complete configuration, that were `given`.
+    pub fn resume(folder: &Path, given: &[String], fresh: Config, ranks: usize) -> Result<Self> {
+        let path = folder.join(run_folder::CONFIG);
         let text = bptt::internal::atomic::read(&path, LONGEST_CONFIG)?;
-        let config = Config::parse(&text)
+        let new = fresh.fields()?;
+        let mut settings = check(&text, &new)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
-        let fresh = Config::new(given, machine)?;
-        let (mut json, new) = (
-            serde_json::to_value(&config)?,
-            serde_json::to_value(&fresh)?,
-        );
-        for flag in FLAGS.iter().filter(|flag| given.contains_key(flag.name)) {
-            let (old, new) = (at(&json, flag.field), at(&new, flag.field));
-            match flag.on_resume {
-                OnResume::Same if old != new => bail!(
-                    "--{} {new} differs from the run in {}, which has {old}: leave it out to go on, or start another run",
-                    flag.name,
+        for name in given {
+            let (old, new) = (&settings[name], &new[name]);
+            let flag = name.replace('_', "-");
+            if LONGER.contains(&name.as_str()) {
+                if new.as_u64() < old.as_u64() {
+                    bail!(
+                        "--{flag} {new}: the run already has {old}; more is possible, less is not"
+                    );
+                }
+            } else if !FREE.contains(&name.as_str()) && old != new {
+                bail!(
+                    "--{flag} {new} differs from the run in {}, which has {old}: leave it out to go on, or start another run",
                     folder.display()
-                ),
-                OnResume::Longer if new.as_u64() < old.as_u64() => bail!(
-                    "--{} {new}: the run already has {old}; more is possible, less is not",
-                    flag.name
-                ),
-                _ => put(&mut json, flag.field, new.clone()),
+                );
             }
+            settings.insert(name.clone(), new.clone());
         }
-        let mut config: Config = serde_json::from_value(json)?;
+        let mut config: Config = serde_json::from_value(settings.into())?;
         // A part of the shards for each rank.
-        config.settings.shards = config.settings.shards.max(machine.ranks);
-        if machine.ranks > 1 {
+        config.settings.shards = config.settings.shards.max(Some(ranks));
+        if ranks > 1 {
             config.threads = fresh.threads;
         }
         (config.blas, config.simd) = (fresh.blas, fresh.simd);
@@ -158,33 +296,47 @@ impl Config {
     }
 }
 
-/// The place of a setting in a `config.json`, null where there is none.
-fn at<'a>(json: &'a Value, field: &str) -> &'a Value {
-    field.split('.').fold(json, |json, name| &json[name])
-}
-
-fn put(json: &mut Value, field: &str, value: Value) {
-    *field.split('.').fold(json, |json, name| &mut json[name]) = value;
-}
-
-/// The values of a JSON object by their names, those of objects in it as `dropout.seed`.
-pub fn flatten(json: &Value) -> BTreeMap<String, &Value> {
-    let Value::Object(fields) = json else {
-        return BTreeMap::from([(String::new(), json)]);
-    };
-    let mut flat = BTreeMap::new();
-    for (name, value) in fields {
-        for (inner, value) in flatten(value) {
-            let dot = if inner.is_empty() { "" } else { "." };
-            flat.insert(format!("{name}{dot}{inner}"), value);
+/// The fields of a `config.json`, which whoever wrote it may have got wrong; `ours` are those of this version.
+fn check(text: &[u8], ours: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let settings: Map<String, Value> = serde_json::from_slice(text)?;
+    check_fields(&settings, ours)?;
+    // Each setting must be one that the command line could have given.
+    let mut words = vec!["bptt".to_string(), "train".into()];
+    for (name, value) in settings
+        .iter()
+        .filter(|(name, _)| !NO_FLAGS.contains(&name.as_str()))
+    {
+        let flag = format!("--{}", name.replace('_', "-"));
+        match value {
+            Value::Null | Value::Bool(false) | Value::Array(_) => {}
+            Value::Bool(true) => words.push(flag),
+            Value::String(value) => words.push(format!("{flag}={value}")),
+            value => words.push(format!("{flag}={value}")),
         }
     }
-    flat
+    if let Err(error) = args::command().try_get_matches_from(words) {
+        bail!("{}", error.to_string().lines().next().unwrap_or_default());
+    }
+    let config: Config = serde_json::from_value(settings.clone().into())?;
+    if config.settings.steps.or(config.settings.epochs).is_none() {
+        bail!("neither `steps` nor `epochs` is given, expected a length of the run");
+    }
+    Ok(settings)
+}
+
+fn fields(settings: &impl Serialize) -> Result<Map<String, Value>> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        // Of all settings, only paths can be what JSON has no word for.
+        _ => bail!(
+            "the name of a DATA or --valid is not UTF-8, so config.json could not say what the run was trained on: rename it, \
+             or give a link to it"
+        ),
+    }
 }
 
 /// Refuses settings that are not those of this version, no more and no fewer.
-fn check_fields(theirs: &Value, ours: &Value) -> Result<()> {
-    let (theirs, ours) = (flatten(theirs), flatten(ours));
+fn check_fields(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Result<()> {
     let unknown = theirs.keys().find(|name| !ours.contains_key(*name));
     let missing = ours.keys().find(|name| !theirs.contains_key(*name));
     let wrong = match (unknown, missing) {
@@ -202,142 +354,52 @@ impl Settings {
     /// Refuses the settings of a checkpoint that is not of this run: whatever is not to be changed when a run goes on must
     /// be equal.
     pub fn check_same_run(&self, theirs: &Value) -> Result<()> {
-        let ours = serde_json::to_value(self)?;
-        check_fields(theirs, &ours)?;
-        let (ours, theirs) = (flatten(&ours), flatten(theirs));
-        let may_differ = |name: &str| {
-            let flag = FLAGS.iter().find(|flag| flag.field == name);
-            // There are more shards where more ranks went on than there were.
-            name == "shards" || flag.is_some_and(|flag| flag.on_resume != OnResume::Same)
-        };
-        for (name, value) in &ours {
-            if theirs[name] != *value && !may_differ(name) {
-                bail!(
-                    "its `{name}` is {}, that of config.json is {value}",
-                    theirs[name]
-                );
-            }
+        let (ours, theirs) = (
+            fields(self)?,
+            theirs.as_object().cloned().unwrap_or_default(),
+        );
+        check_fields(&theirs, &ours)?;
+        // There are more shards where more ranks went on than there were.
+        let may_differ = [&LONGER[..], &FREE, &["shards"]].concat();
+        let differs =
+            |name: &&String| theirs[*name] != ours[*name] && !may_differ.contains(&name.as_str());
+        if let Some(name) = ours.keys().find(differs) {
+            let (ours, theirs) = (&ours[name], &theirs[name]);
+            bail!("its `{name}` is {theirs}, that of config.json is {ours}");
         }
         Ok(())
     }
 
     /// How the trainer is to train, on data of so many windows an epoch.
-    pub fn train_options(&self, windows_per_epoch: u64) -> TrainOptions {
+    pub fn train_options(&self, windows_per_epoch: u64, engine: EngineOptions) -> TrainOptions {
         let epochs = self.epochs.map(|n| n.saturating_mul(windows_per_epoch));
-        let bounds = [self.steps, epochs].into_iter().flatten();
         TrainOptions {
-            steps: bounds.min().unwrap_or(0),
+            steps: [self.steps, epochs]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(0),
             lr: self.lr,
             schedule: self.schedule,
             warmup: self.warmup,
-            optimizer: self.optimizer,
-            engine: EngineOptions::default(),
-            dropout: self.dropout,
+            optimizer: OptimizerOptions {
+                algorithm: self.optimizer,
+                weight_decay: self.weight_decay,
+                clip: Clip {
+                    norm: Some(self.clip_norm),
+                    value: self.clip_value,
+                },
+                ..OptimizerOptions::default()
+            },
+            engine,
+            dropout: Dropout {
+                inputs: self.input_dropout,
+                outputs: self.dropout,
+                seed: self.seed,
+            },
             report_every: self.report_every.unwrap_or(1),
             patience: self.patience,
             reset_state: self.reset_state,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::args::{Cli, Command};
-    use super::*;
-    use clap::{CommandFactory, Parser};
-
-    const MACHINE: Machine = Machine { cores: 3, ranks: 2 };
-
-    fn config(flags: &str) -> Config {
-        let words = ["bptt", "train"].into_iter().chain(flags.split(' '));
-        match Cli::parse_from(words).command {
-            Command::Train(args) => Config::new(&args.settings.given, MACHINE).unwrap(),
-            _ => unreachable!(),
-        }
-    }
-
-    fn json(flags: &str) -> Value {
-        serde_json::to_value(config(flags)).unwrap()
-    }
-
-    /// Each row has its place in the settings, and each default and name is one that serde takes.
-    #[test]
-    fn flags_and_settings_fit_each_other() {
-        Cli::command().debug_assert();
-        let defaults = json("a.txt");
-        for flag in FLAGS {
-            assert!(
-                flatten(&defaults).contains_key(flag.field),
-                "{}",
-                flag.field
-            );
-            for name in flag.names() {
-                let flags = format!("a.txt --{} {name}", flag.name);
-                assert_eq!(at(&json(&flags), flag.field), name);
-            }
-        }
-        let text = defaults.to_string();
-        let config = Config::parse(text.as_bytes()).unwrap();
-        assert_eq!(serde_json::to_value(config).unwrap(), defaults);
-    }
-
-    #[test]
-    fn what_is_given_stands_where_it_belongs() {
-        let config = json(
-            "a.txt b.txt --optimizer adamw --clip-norm 3 --memory 1.5k --shards 4 --reset-state",
-        );
-        for (field, value) in [
-            ("data", json!(["a.txt", "b.txt"])),
-            ("lr", json!(0.002)),
-            ("optimizer.weight_decay", json!(0.01)),
-            ("optimizer.clip.norm", json!(3.0)),
-            ("optimizer.clip.value", Value::Null),
-            ("memory", json!(1536)),
-            ("shards", json!(8)),
-            ("threads", json!(3)),
-            ("reset_state", json!(true)),
-            ("steps", json!(20_000)),
-        ] {
-            assert_eq!(*at(&config, field), value, "{field}");
-        }
-        let epochs = json("a.txt --epochs 3 --schedule cosine --seed 5");
-        assert_eq!(
-            (&epochs["steps"], &epochs["epochs"]),
-            (&Value::Null, &json!(3))
-        );
-        assert_eq!(
-            (&epochs["warmup"], &epochs["dropout"]["seed"]),
-            (&json!(100), &json!(5))
-        );
-    }
-
-    #[test]
-    fn a_checkpoint_is_of_a_run_with_its_settings() {
-        let settings = |flags: &str| config(flags).settings;
-        let run = settings("a.txt --epochs 2");
-        let of = |flags: &str| serde_json::to_value(settings(flags)).unwrap();
-        for same in [
-            "a.txt --epochs 2",
-            "b.txt --epochs 9 --steps 5",
-            "--epochs 2 --shards 1",
-        ] {
-            run.check_same_run(&of(same)).unwrap();
-        }
-        let wrong = |theirs: &Value| run.check_same_run(theirs).unwrap_err().to_string();
-        for (other, field) in [
-            ("--vocab-size 64", "vocab_size"),
-            ("--clip-value 1", "optimizer.clip.value"),
-        ] {
-            let error = wrong(&of(other));
-            assert!(error.contains(&format!("`{field}`")), "{error}");
-        }
-        // A field more or less is another version's.
-        let mut theirs = of("a.txt");
-        theirs["cells"] = json!("lstm");
-        assert!(wrong(&theirs).contains("`cells` is no setting"));
-        let mut theirs = of("a.txt");
-        theirs["optimizer"].as_object_mut().unwrap().remove("beta2");
-        assert!(wrong(&theirs).contains("`optimizer.beta2` is missing"));
-        assert!(wrong(&Value::Null).contains("another version"));
     }
 }

@@ -2,117 +2,109 @@
 
 use super::args::{Dtype, TrainArgs};
 use super::errors::is_broken_pipe;
-use super::journal::Journal;
+use super::interrupt::Interrupt;
 use super::output::Output;
-use super::plan::Plan;
-use super::prepare::Prepared;
+use super::prepare::Run;
 use super::processes::Processes;
-use super::progress::Progress;
+use super::run_folder::{RunFolder, check_free};
+use super::settings::Config;
 use super::{Done, messages};
 use anyhow::{Error, Result};
 use bptt::Scalar;
-use bptt::train::{Checkpoints, Observer, StopReason, Trainer};
+use bptt::train::StopReason;
+use std::path::PathBuf;
 use std::time::Instant;
 
-pub fn run(args: &TrainArgs, output: Output, processes: &Processes) -> Result<Done> {
+/// A run that is decided on before any data is read: all that the command line, the defaults and the folder of a run to go
+/// on with say.
+pub struct Plan {
+    pub config: Config,
+    /// Whether the run has begun before.
+    pub resumes: bool,
+    /// The folder of a run that has begun, on the process that writes there. A new run gets one when its data turns out to
+    /// be good.
+    pub folder: Option<RunFolder>,
+    /// The folder that a new run is to have, if one was named.
+    pub out: Option<PathBuf>,
+    pub interrupt: Interrupt,
+    pub output: Output,
+}
+
+pub fn run(args: TrainArgs, output: Output, processes: &Processes) -> Result<Done> {
     let plan = Plan::new(args, output, processes)?;
     match plan.config.settings.dtype {
-        Dtype::F32 => carry_out::<f32>(plan, processes),
-        Dtype::F64 => carry_out::<f64>(plan, processes),
+        Dtype::F32 => Run::<f32>::prepare(plan, processes)?.train(),
+        Dtype::F64 => Run::<f64>::prepare(plan, processes)?.train(),
     }
 }
 
-fn carry_out<T: Scalar>(plan: Plan, processes: &Processes) -> Result<Done> {
-    let prepared = Prepared::<T>::new(plan, processes)?;
-    let finished = prepared.run()?;
-    finished.report()
-}
-
-/// A run that has stopped, all of it saved.
-pub struct Finished<T: Scalar> {
-    pub trainer: Trainer<T>,
-    pub journal: Option<Journal>,
-    pub checkpoints: Checkpoints,
-    pub output: Output,
-    pub best_loss: Option<f64>,
-    pub reason: StopReason,
-    pub seconds: f64,
-    pub tokens_per_second: f64,
-}
-
-impl<T: Scalar> Prepared<T> {
-    /// Takes steps until there is a reason to stop; then saves the last of them.
-    fn run(self) -> Result<Finished<T>> {
-        messages::start(&self)?;
-        let Prepared {
-            mut trainer,
-            output,
-            best_loss,
-            ..
-        } = self;
-        let (done, steps) = (trainer.progress().step, trainer.options().steps);
-        let progress = Progress::new(output, done, steps);
-        let (started, before) = (Instant::now(), trainer.progress().tokens);
-
-        // In this order: the journal says whether the others may write, a picture comes after what is worth more, and what
-        // is shown has been saved.
-        let (written, shown) = ((self.journal, self.events), (progress, self.interrupt));
-        let mut observers = (written, (self.checkpoints, (self.plot, shown)));
-        let ran = trainer.run(&mut observers);
-        let (mut written, (checkpoints, (mut plot, (mut progress, _)))) = observers;
-        progress.bar.finish_and_clear();
-        let seconds = started.elapsed().as_secs_f64();
-        let tokens = (trainer.progress().tokens - before) as f64;
-
-        // A file that could not be written may be one of a folder that went away meanwhile.
-        if let Some(journal) = &written.0 {
-            journal.folder.check_ours()?;
-        }
-        let reason = match ran.map_err(Error::from) {
-            // Whoever read the output has gone: what was reached is kept.
-            Err(error) if is_broken_pipe(&error) && trainer.engine().ranks() == 1 => {
-                save(&trainer, &checkpoints, output)?;
-                return Err(error);
+impl Plan {
+    /// Locks the folder of a run to go on with, and settles the settings, which are those of rank 0 on all processes.
+    fn new(args: TrainArgs, output: Output, processes: &Processes) -> Result<Self> {
+        processes.warn(output);
+        let interrupt = Interrupt::listen()?;
+        let fresh = args.config.complete(processes.cores, processes.size());
+        // Whether `config.json` can hold them is known before anything is read.
+        fresh.fields()?;
+        let threads = fresh.threads;
+        let (folder, config) = match &args.resume {
+            _ if !processes.leads() => (None, None),
+            Some(path) => {
+                let folder = RunFolder::resume(path)?;
+                let config = Config::resume(path, &args.given, fresh, processes.size())?;
+                (Some(folder), Some(config))
             }
-            ran => ran?,
+            None => {
+                args.out.as_deref().map_or(Ok(()), check_free)?;
+                (None, Some(fresh))
+            }
         };
-        save(&trainer, &checkpoints, output)?;
-        // The last report of a run that ends between two is for its readers: the checkpoint knows nothing of it.
-        if trainer.progress().has_pending() {
-            let (report, best) = trainer.report()?;
-            written.report(&trainer, &report, best)?;
-            if best && written.0.is_some() {
-                checkpoints.write_model(trainer.best())?;
-            }
-            plot.report(&trainer, &report, best)?;
-            progress.report(&trainer, &report, best)?;
+        let mut config = processes.share(config)?;
+        if !processes.leads() {
+            // The machine of this process may have other cores than that of rank 0.
+            config.threads = threads;
         }
-        plot.map_or(Ok(()), |plot| plot.draw())?;
-        Ok(Finished {
-            trainer,
-            journal: written.0,
-            checkpoints,
+        Ok(Plan {
+            config,
+            resumes: args.resume.is_some(),
+            folder,
+            out: args.out,
+            interrupt,
             output,
-            best_loss,
-            reason,
-            seconds,
-            tokens_per_second: tokens / seconds,
         })
     }
 }
 
-fn save<T: Scalar>(trainer: &Trainer<T>, checkpoints: &Checkpoints, output: Output) -> Result<()> {
-    if !checkpoints.write(trainer)? {
-        output.remark("no checkpoint: the weights are no longer finite numbers");
-    }
-    Ok(())
-}
+impl<T: Scalar> Run<T> {
+    /// Takes steps until there is a reason to stop, saves the last of them, and says what has come of the run.
+    fn train(mut self) -> Result<Done> {
+        messages::start(&self)?;
+        let Run { trainer, watch, .. } = &mut self;
+        watch.begin(trainer.progress().step, trainer.options().steps);
+        let (started, before) = (Instant::now(), trainer.progress().tokens);
+        let ran = trainer.run(watch);
+        watch.bar.finish_and_clear();
+        let seconds = started.elapsed().as_secs_f64();
+        let tokens = trainer.progress().tokens - before;
 
-impl<T: Scalar> Finished<T> {
-    /// Says what has come of the run.
-    fn report(self) -> Result<Done> {
-        messages::finish(&self)?;
-        Ok(match self.reason {
+        // A file that could not be written may be one of a folder that went away meanwhile.
+        watch.check_folder()?;
+        let reason = match ran.map_err(Error::from) {
+            // Whoever read the output has gone: what was reached is kept.
+            Err(error) if is_broken_pipe(&error) && trainer.engine().ranks() == 1 => {
+                watch.save(trainer)?;
+                return Err(error);
+            }
+            ran => ran?,
+        };
+        watch.save(trainer)?;
+        if trainer.progress().has_pending() {
+            let (report, best) = trainer.report()?;
+            watch.last_report(trainer, &report, best)?;
+        }
+        watch.draw(trainer)?;
+        messages::finish(&self, reason, seconds, tokens as f64 / seconds)?;
+        Ok(match reason {
             StopReason::Finished | StopReason::NoImprovement => Done::Finished,
             StopReason::Interrupted => Done::Interrupted,
             StopReason::Diverged => Done::Failed,

@@ -7,7 +7,6 @@ use crate::model::file::{self, File, Tensor, Values};
 use crate::model::{self, About, TRAINING};
 use crate::{Error, Parameters, Result, Scalar};
 use ndarray::Array2;
-use std::borrow::Cow;
 use std::path::Path;
 
 /// A run at one moment, between two updates.
@@ -25,62 +24,39 @@ pub struct Checkpoint<T> {
     pub progress: Progress,
 }
 
-/// The parts of a checkpoint, wherever they are: a run is saved without being copied.
-pub(crate) struct Borrowed<'a, T: Clone> {
-    pub parameters: &'a Parameters<T>,
-    pub best: &'a Parameters<T>,
-    pub moments: &'a [Parameters<T>],
-    pub state: Cow<'a, Array2<T>>,
-    pub progress: &'a Progress,
-}
-
-impl<T: Scalar> Borrowed<'_, T> {
-    /// Whether all weights, moments and states are finite numbers.
-    pub fn all_finite(&self) -> bool {
-        let mut all = [self.parameters, self.best].into_iter().chain(self.moments);
-        all.all(Parameters::all_finite) && self.state.iter().all(|x| x.is_finite())
-    }
-
-    /// [`Checkpoint::write`] from wherever the parts are.
-    pub fn write(&self, path: &Path, about: &About) -> Result<()> {
-        let (mut tensors, mut meta) = model::parts(self.parameters, about);
-        let flat = |name: String, p: &'_ Parameters<T>| (name, vec![p.as_slice().len()]);
-        let mut push = |(name, shape), values| {
-            tensors.push(Tensor {
-                name,
-                shape,
-                values: Values::Stored(values),
-            });
-        };
+/// Writes the file of a checkpoint from wherever its parts are, so that a run is saved without being copied.
+pub(super) fn write<T: Scalar>(
+    path: &Path,
+    about: &About,
+    [parameters, best]: [&Parameters<T>; 2],
+    moments: &[Parameters<T>],
+    state: &Array2<T>,
+    progress: &Progress,
+) -> Result<()> {
+    let (mut tensors, mut meta) = model::parts(parameters, about);
+    let mut push = |name: &str, shape: &[usize], values| {
+        tensors.push(Tensor {
+            name: format!("{TRAINING}{name}"),
+            shape: shape.to_vec(),
+            values: Values::Stored(values),
+        });
+    };
+    push("best", &[best.as_slice().len()], best.as_slice());
+    for (i, moment) in moments.iter().enumerate() {
         push(
-            flat(format!("{TRAINING}best"), self.best),
-            self.best.as_slice(),
+            &format!("moment.{i}"),
+            &[moment.as_slice().len()],
+            moment.as_slice(),
         );
-        for (i, moment) in self.moments.iter().enumerate() {
-            push(
-                flat(format!("{TRAINING}moment.{i}"), moment),
-                moment.as_slice(),
-            );
-        }
-        let state = self.state.as_slice().expect("standard layout");
-        push(
-            (format!("{TRAINING}state"), self.state.shape().to_vec()),
-            state,
-        );
-        meta["progress"] = serde_json::to_value(self.progress)
-            .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-        file::write(path, tensors, &meta)
     }
-
-    pub fn into_checkpoint(self) -> Checkpoint<T> {
-        Checkpoint {
-            parameters: self.parameters.clone(),
-            best: self.best.clone(),
-            moments: self.moments.to_vec(),
-            state: self.state.into_owned(),
-            progress: self.progress.clone(),
-        }
-    }
+    push(
+        "state",
+        state.shape(),
+        state.as_slice().expect("standard layout"),
+    );
+    meta["progress"] = serde_json::to_value(progress)
+        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+    file::write(path, tensors, &meta)
 }
 
 impl<T: Scalar> Checkpoint<T> {
@@ -89,7 +65,15 @@ impl<T: Scalar> Checkpoint<T> {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write(&self, path: &Path, about: &About) -> Result<()> {
-        self.borrow().write(path, about)
+        let weights = [&self.parameters, &self.best];
+        write(
+            path,
+            about,
+            weights,
+            &self.moments,
+            &self.state,
+            &self.progress,
+        )
     }
 
     /// Reads such a file.
@@ -110,8 +94,8 @@ impl<T: Scalar> Checkpoint<T> {
             return Err(file.wrong("is a model and no checkpoint of a run: it has no `progress`"));
         };
         progress.check().map_err(|problem| file.wrong(problem))?;
-        let name = format!("{TRAINING}best");
-        let found = file.precision(&name)?;
+        let [best, state_name] = ["best", "state"].map(|name| format!("{TRAINING}{name}"));
+        let found = file.precision(&best)?;
         if found != T::NAME {
             let ours = T::NAME;
             return Err(file.wrong(format!(
@@ -120,59 +104,38 @@ impl<T: Scalar> Checkpoint<T> {
         }
         let model = model::from_file::<T>(&file)?;
         let architecture = model.network.architecture();
-        let flat = |name: &str| {
+        let flat = |name: &String| {
             let values = file.values(name, &[architecture.len()])?;
             Parameters::from_vec(architecture, values)
         };
-        let moments = (0..)
-            .map(|i| format!("{TRAINING}moment.{i}"))
-            .take_while(|name| file.has(name))
-            .map(|name| flat(&name))
-            .collect::<Result<Vec<_>>>()?;
-        let state_name = format!("{TRAINING}state");
+        let moments = (0..).map(|i| format!("{TRAINING}moment.{i}"));
+        let moments: Vec<_> = moments.take_while(|name| file.has(name)).collect();
         let rows = file.shape(&state_name)?.first().copied().unwrap_or(0);
         let shape = [rows, architecture.state()];
         let state = file.values(&state_name, &shape)?;
-        let known = [&name, &state_name].map(String::as_str);
         let is_known = |name: &String| {
-            let moment = name
-                .strip_prefix(TRAINING)
-                .and_then(|rest| rest.strip_prefix("moment."));
-            let moment = moment.and_then(|i| i.parse().ok());
-            known.contains(&name.as_str()) || moment.is_some_and(|i: usize| i < moments.len())
+            !name.starts_with(TRAINING)
+                || [&best, &state_name].contains(&name)
+                || moments.contains(name)
         };
-        let mut training = file
-            .names()
-            .into_iter()
-            .filter(|name| name.starts_with(TRAINING));
-        if let Some(name) = training.find(|name| !is_known(name)) {
+        if let Some(name) = file.names().iter().find(|name| !is_known(name)) {
             return Err(file.wrong(format!(
                 "has a tensor `{name}`, which no checkpoint of this version has: go on with the version that wrote it"
             )));
         }
         let checkpoint = Checkpoint {
-            best: flat(&name)?,
-            moments,
+            best: flat(&best)?,
+            moments: moments.iter().map(flat).collect::<Result<_>>()?,
             state: Array2::from_shape_vec(shape, state).expect("as many as were checked"),
             parameters: model.network.parameters().clone(),
             progress,
         };
         Ok((checkpoint, model.about))
     }
-
-    pub(crate) fn borrow(&self) -> Borrowed<'_, T> {
-        Borrowed {
-            parameters: &self.parameters,
-            best: &self.best,
-            moments: &self.moments,
-            state: Cow::Borrowed(&self.state),
-            progress: &self.progress,
-        }
-    }
 }
 
 /// Where a run is: every number of it that is not a tensor.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Updates so far.
     pub step: u64,
@@ -184,8 +147,8 @@ pub struct Progress {
     pub position: Position,
     /// The learning rate of the last update.
     pub lr: f64,
-    /// What halving has made of the learning rate, as a factor.
-    pub lr_factor: f64,
+    /// How often the learning rate was halved.
+    pub halvings: u32,
     /// Steps dropped because they were not finite.
     pub divergences: u32,
     /// The lowest validation loss at a report.
@@ -202,26 +165,6 @@ pub struct Progress {
     pub pending: Pending,
 }
 
-impl Default for Progress {
-    fn default() -> Self {
-        Progress {
-            step: 0,
-            optimizer_steps: 0,
-            tokens: 0,
-            position: Position::default(),
-            lr: 0.0,
-            lr_factor: 1.0,
-            divergences: 0,
-            best_loss: None,
-            best_step: 0,
-            since_best: 0,
-            plateau: 0,
-            reports: 0,
-            pending: Pending::default(),
-        }
-    }
-}
-
 /// No counter of a run comes near this: more than any machine counts to, less than where numbers overflow.
 const MOST: u64 = 1 << 53;
 
@@ -235,6 +178,7 @@ impl Progress {
             ("tokens", self.tokens, MOST),
             ("position.epoch", self.position.epoch, MOST),
             ("position.window", self.position.window, MOST),
+            ("halvings", self.halvings.into(), 1000),
             ("divergences", self.divergences.into(), u32::MAX as u64 / 2),
             ("best_step", self.best_step, self.step),
             ("since_best", self.since_best.into(), u32::MAX as u64 / 2),
@@ -250,10 +194,6 @@ impl Progress {
                 ));
             }
         }
-        if !(self.lr_factor > 0.0 && self.lr_factor <= 1.0) {
-            let factor = self.lr_factor;
-            return Err(format!("`progress.lr_factor` is {factor}, expected 0 to 1"));
-        }
         if counted < steps || (steps == 0 && self.pending != Pending::default()) {
             let pending = self.pending;
             return Err(format!(
@@ -261,6 +201,11 @@ impl Progress {
             ));
         }
         Ok(())
+    }
+
+    /// What halving has made of the learning rate, as a factor.
+    pub fn lr_factor(&self) -> f64 {
+        0.5f64.powi(self.halvings as i32)
     }
 
     /// Whether steps were taken since the last report.

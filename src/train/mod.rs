@@ -18,9 +18,7 @@ mod observers;
 mod options;
 mod schedule;
 mod state;
-pub mod tensorboard;
 
-pub(crate) use checkpoint::Borrowed;
 pub use checkpoint::{Checkpoint, Progress};
 pub use observers::{Checkpoints, Control, Observer, Report, StepReport};
 pub use options::TrainOptions;
@@ -30,10 +28,13 @@ pub use state::CarriedState;
 use crate::data::Loader;
 use crate::engine::GradientOptions;
 use crate::heads::Metrics;
+use crate::model::About;
 use crate::optim::Optimizer;
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::{Engine, Error, Network, Parameters, Result, Scalar};
+use ndarray::Array2;
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,9 +44,8 @@ pub const DIVERGENCES: u32 = 10;
 /// Reports without a better validation loss before [`Schedule::HalveOnPlateau`] halves the rate.
 pub const PLATEAU: u32 = 3;
 
-/// [`Schedule::HalveOnPlateau`] ends a run when halving has made the rate less than this part of what it was: it learns
-/// nothing any more.
-pub const LEAST_RATE: f64 = 1.0 / 512.0;
+/// [`Schedule::HalveOnPlateau`] ends a run that needs more halvings of its rate: it learns nothing any more.
+pub const MOST_HALVINGS: u32 = 9;
 
 /// Why a run stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -54,7 +54,7 @@ pub enum StopReason {
     /// All steps are done.
     Finished,
     /// The validation loss falls no more: for as many reports as [`TrainOptions::patience`] says, or not at
-    /// [`LEAST_RATE`] either.
+    /// the rate of [`MOST_HALVINGS`] either.
     NoImprovement,
     /// The observer said so.
     Interrupted,
@@ -98,8 +98,6 @@ pub struct Trainer<T: Scalar> {
     best: Parameters<T>,
     progress: Progress,
     history: Vec<Report>,
-    /// How many of the newest reports `history` keeps.
-    kept: usize,
     /// Where to go back to.
     good: Checkpoint<T>,
     /// Training time since the last report.
@@ -137,7 +135,6 @@ impl<T: Scalar> Trainer<T> {
             best,
             progress,
             history: Vec::new(),
-            kept: usize::MAX,
             good,
             clock: Duration::ZERO,
             counted_since: 0,
@@ -200,29 +197,41 @@ impl<T: Scalar> Trainer<T> {
         self.state = CarriedState::of(checkpoint.state.clone());
         self.progress = checkpoint.progress.clone();
         self.history = history;
-        self.forget();
         self.good = checkpoint;
         Ok(())
     }
 
     /// All that is needed to go on from here. Of several ranks, all must ask for it.
     pub fn checkpoint(&self) -> Checkpoint<T> {
-        self.borrow().into_checkpoint()
+        Checkpoint {
+            parameters: self.network.parameters().clone(),
+            best: self.best.clone(),
+            moments: self.optimizer.moments().to_vec(),
+            state: self.whole_state().into_owned(),
+            progress: self.progress.clone(),
+        }
     }
 
-    /// Of several ranks, all must ask for it: they bring their states together.
-    fn borrow(&self) -> Borrowed<'_, T> {
+    /// Writes the checkpoint without a copy of it, on rank 0 and if all its numbers are finite; says whether they are. Of
+    /// several ranks, all must ask for it.
+    fn write_checkpoint(&self, path: &Path, about: &About) -> Result<bool> {
+        let (state, moments) = (self.whole_state(), self.optimizer.moments());
+        let weights = [self.network.parameters(), &self.best];
+        let mut all = weights.into_iter().chain(moments);
+        let finite = all.all(Parameters::all_finite) && state.iter().all(|x| x.is_finite());
+        if finite && self.engine.rank() == 0 {
+            checkpoint::write(path, about, weights, moments, &state, &self.progress)?;
+        }
+        Ok(finite)
+    }
+
+    /// The carried state of all streams, which several ranks bring together.
+    fn whole_state(&self) -> Cow<'_, Array2<T>> {
         let mut state = Cow::Borrowed(self.state.streams());
         if self.engine.ranks() > 1 {
             self.engine.gather_state(state.to_mut());
         }
-        Borrowed {
-            parameters: self.network.parameters(),
-            best: &self.best,
-            moments: self.optimizer.moments(),
-            state,
-            progress: &self.progress,
-        }
+        state
     }
 
     /// The network as it is.
@@ -240,28 +249,9 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far, or the newest of them: see [`Trainer::keep_reports`].
+    /// All reports so far, some 100 bytes each.
     pub fn history(&self) -> &[Report] {
         &self.history
-    }
-
-    /// Keeps no more than the newest `reports` from now on. Without this a run keeps all, some 80 bytes each; with it, the
-    /// longest run takes no more memory than a short one. An [`Observer`] sees every report anyhow.
-    ///
-    /// # Panics
-    /// If `reports` is zero.
-    pub fn keep_reports(&mut self, reports: usize) {
-        assert!(reports > 0, "the newest report is needed");
-        self.kept = reports;
-        self.forget();
-    }
-
-    fn forget(&mut self) {
-        let old = self.history.len().saturating_sub(self.kept);
-        if old > 0 {
-            self.history.drain(..old);
-            self.history.shrink_to(self.kept);
-        }
     }
 
     /// The engine it runs on.
@@ -326,10 +316,10 @@ impl<T: Scalar> Trainer<T> {
 
     fn has_stopped_improving(&self) -> bool {
         let (options, progress) = (&self.options, &self.progress);
-        let patient = options.patience == 0 || progress.since_best < options.patience;
+        let impatient = options.patience > 0 && progress.since_best >= options.patience;
         let plateau =
-            options.schedule == Schedule::HalveOnPlateau && progress.lr_factor < LEAST_RATE;
-        !patient || plateau
+            options.schedule == Schedule::HalveOnPlateau && progress.halvings > MOST_HALVINGS;
+        impatient || plateau
     }
 
     /// One update, unless something is not finite: then the run is where it was at its last report, at half the rate.
@@ -397,7 +387,7 @@ impl<T: Scalar> Trainer<T> {
     fn lr(&self, step: u64) -> f64 {
         let options = &self.options;
         let factor = options.schedule.factor(step, options.steps, options.warmup);
-        options.lr * factor * self.progress.lr_factor
+        options.lr * factor * self.progress.lr_factor()
     }
 
     /// Epochs so far.
@@ -409,7 +399,7 @@ impl<T: Scalar> Trainer<T> {
     /// Back to the last report, at half the rate, because of what step `step` came to. If that was not enough the last time,
     /// the weights of that report are no good either: back to the best, with what the optimiser remembers forgotten.
     fn back_off(&mut self, step: u64, what: &'static str, value: f64) -> Result<Error> {
-        let (divergences, factor) = (self.progress.divergences + 1, self.progress.lr_factor / 2.0);
+        let (divergences, halvings) = (self.progress.divergences + 1, self.progress.halvings + 1);
         let known = self.history.last().map_or(0, |report| report.divergences);
         if self.progress.divergences > known {
             self.good.parameters = self.good.best.clone();
@@ -424,7 +414,7 @@ impl<T: Scalar> Trainer<T> {
         }
         let history = std::mem::take(&mut self.history);
         self.restore(self.good.clone(), history)?;
-        (self.progress.divergences, self.progress.lr_factor) = (divergences, factor);
+        (self.progress.divergences, self.progress.halvings) = (divergences, halvings);
         self.good.progress = self.progress.clone();
         (self.clock, self.counted_since) = (Duration::ZERO, 0);
         Ok(Error::Diverged { step, what, value })
@@ -480,7 +470,6 @@ impl<T: Scalar> Trainer<T> {
             communication_seconds: waited.map(|waited| waited.as_secs_f64()),
         };
         self.history.push(report.clone());
-        self.forget();
         Ok((report, best))
     }
 
@@ -499,7 +488,7 @@ impl<T: Scalar> Trainer<T> {
             return Ok(());
         }
         self.progress.plateau = 0;
-        self.progress.lr_factor /= 2.0;
+        self.progress.halvings += 1;
         let best = self.best.as_slice();
         self.network
             .parameters_mut()

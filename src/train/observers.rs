@@ -173,11 +173,6 @@ impl Checkpoints {
         self.folder.join("last.safetensors")
     }
 
-    /// Whether a checkpoint is due at a report.
-    pub fn at_reports(&self) -> bool {
-        self.every.is_none()
-    }
-
     /// Whether a checkpoint is due after this update.
     pub fn after(&self, step: u64) -> bool {
         self.every.is_some_and(|every| step.is_multiple_of(every))
@@ -188,12 +183,7 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write<T: Scalar>(&self, run: &Trainer<T>) -> Result<bool> {
-        let now = run.borrow();
-        let finite = now.all_finite();
-        if finite && run.engine().rank() == 0 {
-            now.write(&self.last(), &self.about)?;
-        }
-        Ok(finite)
+        run.write_checkpoint(&self.last(), &self.about)
     }
 
     /// Writes these weights as the model, unless they are no longer finite.
@@ -233,7 +223,7 @@ impl<T: Scalar> Observer<T> for Checkpoints {
         if best && run.engine().rank() == 0 {
             self.write_model(run.best())?;
         }
-        if self.at_reports() {
+        if self.every.is_none() {
             self.write(run)?;
         }
         Ok(())
@@ -258,23 +248,5 @@ impl<T: Scalar, A: Observer<T>, B: Observer<T>> Observer<T> for (A, B) {
     fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
         self.0.diverged(run, what)?;
         self.1.diverged(run, what)
-    }
-}
-
-/// The one there is, if there is one.
-impl<T: Scalar, A: Observer<T>> Observer<T> for Option<A> {
-    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
-        self.as_mut()
-            .map_or(Ok(Control::Continue), |observer| observer.step(run, step))
-    }
-
-    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
-        self.as_mut()
-            .map_or(Ok(()), |observer| observer.report(run, report, best))
-    }
-
-    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
-        self.as_mut()
-            .map_or(Ok(()), |observer| observer.diverged(run, what))
     }
 }

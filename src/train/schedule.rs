@@ -28,19 +28,3 @@ impl Schedule {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn warms_up_then_falls() {
-        let at = |step| Schedule::Cosine.factor(step, 104, 4);
-        assert_eq!([at(1), at(4), at(5)], [0.2, 0.8, 1.0]);
-        assert!((at(55) - 0.5).abs() < 1e-12);
-        assert!((5..104).all(|step| at(step + 1) < at(step)));
-        assert!(at(104) > 0.0 && at(200) == 0.0);
-        assert_eq!(Schedule::Constant.factor(104, 104, 0), 1.0);
-        assert!(Schedule::Constant.factor(1, 1, u64::MAX) > 0.0);
-    }
-}

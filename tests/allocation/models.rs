@@ -190,7 +190,7 @@ fn checkpoints_with_impossible_counters() {
     let progress = |change: &str, value: &str| {
         let mut progress = serde_json::json!({
             "step": 10, "optimizer_steps": 10, "tokens": 100, "position": { "epoch": 0, "window": 1 }, "lr": 0.1,
-            "lr_factor": 1.0, "divergences": 0, "best_loss": null, "best_step": 0, "since_best": 0, "plateau": 0,
+            "halvings": 0, "divergences": 0, "best_loss": null, "best_step": 0, "since_best": 0, "plateau": 0,
             "reports": 1, "pending": { "steps": 1, "loss": 1.0, "counted": 5, "norm": 1.0 },
         });
         let at = progress.pointer_mut(change).unwrap();
@@ -235,9 +235,8 @@ fn checkpoints_with_impossible_counters() {
         ("/since_best", "4294967295"),
         ("/plateau", "4294967295"),
         ("/reports", "12"),
-        ("/lr_factor", "0.0"),
-        ("/lr_factor", "-1e300"),
-        ("/lr_factor", "2.0"),
+        ("/halvings", "-1"),
+        ("/halvings", "4000000000"),
         ("/pending/counted", "0"),
         ("/pending/counted", "18446744073709551615"),
         ("/pending/steps", "0"),

@@ -106,7 +106,7 @@ fn a_run_goes_on_from_its_last_report_at_half_the_rate() {
             "{:?}",
             watch.diverged
         );
-        assert_eq!(run.progress().lr_factor, 0.5f64.powi(divergences as i32));
+        assert_eq!(run.progress().lr_factor(), 0.5f64.powi(divergences as i32));
         assert_eq!(run.progress().step, 40);
         assert!(run.network().parameters().all_finite());
     }
@@ -215,4 +215,16 @@ fn rates_follow_their_schedule() {
         rates(Schedule::HalveOnPlateau, 0, 1e-30, 11),
         &halves.map(|half| 1e-30 * half),
     );
+}
+
+/// Before, within and after the steps of a run, whatever the numbers.
+#[test]
+fn a_cosine_warms_up_then_falls_to_zero() {
+    let at = |step| Schedule::Cosine.factor(step, 104, 4);
+    assert_eq!([at(1), at(4), at(5)], [0.2, 0.8, 1.0]);
+    assert!((at(55) - 0.5).abs() < 1e-12);
+    assert!((5..104).all(|step| at(step + 1) < at(step)));
+    assert!(at(104) > 0.0 && at(200) == 0.0);
+    assert_eq!(Schedule::Constant.factor(104, 104, 0), 1.0);
+    assert!(Schedule::Constant.factor(1, 1, u64::MAX) > 0.0);
 }

@@ -129,6 +129,10 @@ fn flags() {
         ("--input-dropout -0.1", ["--input-dropout", "from 0"]),
         ("--memory lots", ["--memory", "500M"]),
         ("--sped 3", ["--sped", "Usage"]),
+        (
+            "--valid text.txt --valid-fraction 0.2",
+            ["--valid", "--valid-fraction"],
+        ),
     ] {
         desk.refused(&format!("train text.txt {flags}"), 2, &words);
     }
@@ -148,6 +152,9 @@ fn flags() {
             let bench = format!("bench --shape {shape}");
             desk.refused(&bench, 1, &["of memory", "smaller --shape"]);
         }
+        let train = "train text.txt --hidden 16777216 --dtype f64";
+        let words = ["16777216 tanh units", "PB of memory", "smaller --hidden"];
+        desk.refused(train, 1, &words);
     }
     desk.refused("sample", 2, &["MODEL"]);
     desk.refused("fly", 2, &["fly"]);
@@ -301,10 +308,12 @@ fn configurations() {
         ("/steps", "null"),
         ("/lr", "-1.0"),
         ("/lr", "1e999"),
-        ("/optimizer/clip/norm", "0"),
+        ("/clip_norm", "0"),
         ("/valid_fraction", "1.0"),
-        ("/dropout/outputs", "1.0"),
-        ("/optimizer/epsilon", "0"),
+        ("/dropout", "1.0"),
+        ("/weight_decay", "-1"),
+        ("/optimizer", "\"sgd\""),
+        ("/hidden", "\"16\""),
         ("/memory", "-1"),
         ("/warmup", "1.5"),
     ] {
@@ -319,11 +328,8 @@ fn configurations() {
     let mut more = good.clone();
     more["cells"] = "lstm".into();
     let mut fewer = good.clone();
-    fewer["optimizer"]["clip"]
-        .as_object_mut()
-        .unwrap()
-        .remove("value");
-    for (config, field) in [(more, "`cells`"), (fewer, "`optimizer.clip.value`")] {
+    fewer.as_object_mut().unwrap().remove("clip_value");
+    for (config, field) in [(more, "`cells`"), (fewer, "`clip_value`")] {
         std::fs::write(&path, config.to_string()).unwrap();
         let words = ["run/config.json", field, "another version"];
         desk.refused("train --resume run --steps 50", 1, &words);

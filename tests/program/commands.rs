@@ -3,7 +3,7 @@
 use super::{Desk, LINE, read};
 use bptt::Cell;
 use ndarray::{Array2, Array3};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn train_leaves_a_run_folder_and_says_what_came_of_it() {
@@ -252,6 +252,75 @@ fn every_kind_of_token_and_optimizer_trains() {
         assert!(loss < start, "{flags}: {loss}");
         desk.json(&format!("sample run{i} --length 5"));
     }
+}
+
+/// Every flag has its place in `config.json`, and what is not given follows from what is.
+#[test]
+fn settings_are_what_was_given_and_what_follows_from_it() {
+    let desk = Desk::new();
+    let config = |name: &str, flags: &str| -> Value {
+        let small = "--hidden 4 --batch 2 --seq-len 8";
+        desk.stdout(&format!("train text.txt {small} {flags} -o {name}"));
+        serde_json::from_slice(&read(&desk.path(name).join("config.json"))).unwrap()
+    };
+    let adamw = "--optimizer adamw --clip-norm 3 --memory 64.5k --shards 2 --reset-state --steps 2";
+    let adamw = config("adamw", adamw);
+    for (field, value) in [
+        ("data", json!(["text.txt"])),
+        ("optimizer", json!("adamw")),
+        ("lr", json!(0.002)),
+        ("weight_decay", json!(0.01)),
+        ("clip_norm", json!(3.0)),
+        ("clip_value", Value::Null),
+        ("memory", json!(66_048)),
+        ("shards", json!(2)),
+        ("reset_state", json!(true)),
+        ("steps", json!(2)),
+        ("epochs", Value::Null),
+        ("warmup", json!(0)),
+    ] {
+        assert_eq!(adamw[field], value, "{field}");
+    }
+    let epochs = "--epochs 1 --schedule cosine --seed 5 --threads 3 --optimizer nesterov";
+    let epochs = config("epochs", epochs);
+    for (field, value) in [
+        ("steps", Value::Null),
+        ("epochs", json!(1)),
+        ("warmup", json!(100)),
+        ("lr", json!(0.05)),
+        ("weight_decay", json!(0.0)),
+        ("seed", json!(5)),
+        ("shards", json!(3)),
+        ("checkpoint_every", Value::Null),
+    ] {
+        assert_eq!(epochs[field], value, "{field}");
+    }
+}
+
+/// A sweep advises the smallest batch, and of those the fewest shards, within a twentieth of the fastest.
+#[test]
+fn a_sweep_advises_what_it_has_measured() {
+    let desk = Desk::new();
+    let lines = desk.json("bench --shape 16,5,3,8,3 --seconds 0.01 --threads 1 --sweep");
+    let (advice, rows) = lines.split_last().unwrap();
+    assert_eq!(advice["event"], "advice");
+    let number = |row: &Value, name: &str| row[name].as_f64().unwrap();
+    let batches: Vec<f64> = rows.iter().map(|row| number(row, "n")).collect();
+    assert_eq!(batches[..5], [16.0, 4.0, 8.0, 32.0, 64.0]);
+    let best = |rows: &[Value]| {
+        let fraction = |row: &Value| number(row, "roof_fraction");
+        let fastest = rows.iter().map(fraction).fold(0.0, f64::max);
+        let near = rows.iter().filter(|row| fraction(row) >= 0.95 * fastest);
+        let order = |row: &&Value| (number(row, "n") as u64, number(row, "shards") as u64);
+        near.min_by_key(order).unwrap().clone()
+    };
+    // Shards are tried for the batch that was chosen, each against the best so far.
+    let mut choice = best(&rows[..5]);
+    for row in &rows[5..] {
+        choice = best(&[choice, row.clone()]);
+    }
+    assert_eq!(advice["batch"], choice["n"], "{lines:?}");
+    assert_eq!(advice["shards"], choice["shards"], "{lines:?}");
 }
 
 #[test]

@@ -47,9 +47,7 @@ fn observer_ends_the_run_and_saves_it() {
     assert!(loss <= mine.wanted && step == mine.losses.len() as u64 && step < 2000);
     let model = Model::<f32>::read(&folder.path().join("model.safetensors")).unwrap();
     assert!(model.about.vocabulary.is_some());
-    for file in ["last.safetensors", "events.out.tfevents.bptt"] {
-        assert!(folder.path().join(file).exists(), "{file}");
-    }
+    assert!(folder.path().join("last.safetensors").exists());
 }
 
 #[test]

@@ -227,6 +227,31 @@ fn another_setting_or_other_data_is_refused_by_name() {
     desk.refused("train --resume run --steps 50", 1, &["data", "text.txt"]);
 }
 
+/// What the result does not depend on may differ, and a run may become longer.
+#[test]
+fn settings_that_are_free_may_differ() {
+    let desk = Desk::new();
+    desk.train("run");
+    std::fs::rename(desk.path("text.txt"), desk.path("moved.txt")).unwrap();
+    let free = "--threads 2 --checkpoint-every 5 --reduction fast --tensorboard";
+    desk.stdout(&format!(
+        "train moved.txt --resume run --epochs 3 --steps 45 {free}"
+    ));
+    let config = read(&desk.path("run/config.json"));
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let found =
+        ["data", "epochs", "steps", "threads", "tensorboard"].map(|name| config[name].to_string());
+    assert_eq!(found, ["[\"moved.txt\"]", "3", "45", "2", "true"]);
+    for other in ["--vocab-size 64", "--clip-value 1", "--reset-state"] {
+        let flag = other.split(' ').next().unwrap();
+        desk.refused(
+            &format!("train --resume run {other}"),
+            1,
+            &[flag, "differs"],
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_saves_and_the_run_goes_on() {

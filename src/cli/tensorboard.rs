@@ -1,0 +1,173 @@
+//! Reports as an event file that TensorBoard reads: [`EventFile`].
+//!
+//! The file is a row of records, each a protocol-buffer message `Event` in a frame of checksums:
+//!
+//! ```text
+//! record  = u64 length | u32 masked(crc of the length) | event | u32 masked(crc of the event)
+//! masked  = (crc >> 15 | crc << 17) + 0xa282ead8        crc: CRC-32C (Castagnoli); all little-endian
+//! Event   = 1: double wall_time, 2: int64 step | 3: string file_version | 5: Summary
+//! Summary = 1: repeated Value;  Value = 1: string tag, 2: float simple_value
+//! ```
+
+use bptt::train::Report;
+use bptt::{Error, Result};
+use crc::{CRC_32_ISCSI, Crc};
+use fs_err::os::unix::fs::OpenOptionsExt;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// The name of the file: TensorBoard looks for `tfevents` in it.
+const FILE: &str = "events.out.tfevents.bptt";
+
+/// What the first record of every event file says.
+const VERSION: &[u8] = b"brain.Event:2";
+
+const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+
+/// The keys of the fields above: their numbers, and the wire types of protocol buffers (0 varint, 1 double, 2 bytes, 5 float).
+const WALL_TIME: u8 = 1 << 3 | 1;
+const STEP: u8 = 2 << 3;
+const FILE_VERSION: u8 = 3 << 3 | 2;
+const SUMMARY: u8 = 5 << 3 | 2;
+const VALUE: u8 = 1 << 3 | 2;
+const TAG: u8 = 1 << 3 | 2;
+const SIMPLE_VALUE: u8 = 2 << 3 | 5;
+
+/// Where an event's step begins: behind the time and the step's key.
+const STEP_AT: usize = 10;
+
+/// An event file that reports are added to.
+pub struct EventFile(std::fs::File);
+
+impl EventFile {
+    /// The event file of `folder`, new or as a run with this history left it: events after the last report are cut off (a
+    /// run that was killed wrote them after its last checkpoint), reports without an event get one, so that each is there
+    /// once.
+    pub fn open(folder: &Path, history: &[Report]) -> Result<Self> {
+        let path = folder.join(FILE);
+        let mut options = fs_err::OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        // In a folder from a stranger it may be a link to what is none of our business, or a pipe that never ends.
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let mut file = options.open(&path)?.into_parts().0;
+        let bytes = match file.metadata()?.is_file() {
+            true => fs_err::read(&path)?,
+            false => VERSION.to_vec(),
+        };
+        let last = history.last().map_or(0, |report| report.step);
+        let Some((length, written)) = kept(&bytes, last) else {
+            let problem = "is no event file of `bptt train`: move it away";
+            return Err(Error::file(path, problem));
+        };
+        file.set_len(length as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        let mut events = EventFile(file);
+        if length == 0 {
+            events.append(&mut vec![], &message(FILE_VERSION, VERSION))?;
+        }
+        for report in history.iter().filter(|report| report.step > written) {
+            events.write(report)?;
+        }
+        Ok(events)
+    }
+
+    /// Adds the event of a report. Names before a stroke share a panel.
+    pub fn write(&mut self, report: &Report) -> Result<()> {
+        let values = [
+            ("loss/train", Some(report.train_loss)),
+            ("loss/validation", report.valid_loss),
+            ("optimisation/learning_rate", Some(report.lr)),
+            ("optimisation/gradient_norm", Some(report.grad_norm)),
+            ("tokens_per_second", Some(report.tokens_per_second)),
+            ("epoch", Some(report.epoch)),
+        ];
+        let mut summary = Vec::new();
+        for (tag, value) in values {
+            let Some(value) = value else { continue };
+            let mut scalar = message(TAG, tag.as_bytes());
+            scalar.push(SIMPLE_VALUE);
+            scalar.extend((value as f32).to_le_bytes());
+            summary.extend(message(VALUE, &scalar));
+        }
+        let mut step = vec![STEP];
+        push_varint(&mut step, report.step);
+        self.append(&mut step, &message(SUMMARY, &summary))
+    }
+
+    /// Adds a record: in one write, so that none is ever half there unless the disk is full.
+    fn append(&mut self, step: &mut Vec<u8>, content: &[u8]) -> Result<()> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let mut event = vec![WALL_TIME];
+        event.extend(now.map_or(0.0, |since| since.as_secs_f64()).to_le_bytes());
+        event.append(step);
+        event.extend(content);
+        let length = (event.len() as u64).to_le_bytes();
+        let parts = [
+            &length[..],
+            &masked_checksum(&length),
+            &event,
+            &masked_checksum(&event),
+        ];
+        Ok(self.0.write_all(&parts.concat())?)
+    }
+}
+
+/// How many bytes of a file are whole records of steps up to `last`, and the last of those steps; `None` if the file is not
+/// one of ours.
+fn kept(bytes: &[u8], last: u64) -> Option<(usize, u64)> {
+    let (mut length, mut step) = (0, 0);
+    while let Some(event) = event(&bytes[length..]) {
+        let is_version = event.get(STEP_AT - 1) == Some(&FILE_VERSION) && event.ends_with(VERSION);
+        if is_version != (length == 0) {
+            return None;
+        }
+        if length > 0 {
+            let found = varint(event.get(STEP_AT..).filter(|bytes| !bytes.is_empty())?);
+            if found > last {
+                break;
+            }
+            step = found;
+        }
+        length += event.len() + 16;
+    }
+    (length > 0 || bytes.is_empty()).then_some((length, step))
+}
+
+/// The event of the first record, if that is whole.
+fn event(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let event = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let end = rest[event.len()..].first_chunk::<4>()?;
+    (masked_checksum(length) == *sum && masked_checksum(event) == *end).then_some(event)
+}
+
+/// Checksums are masked, for checksums of data that hold checksums are weak.
+fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
+    let sum = CASTAGNOLI.checksum(bytes);
+    sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+/// A field that holds bytes.
+fn message(key: u8, content: &[u8]) -> Vec<u8> {
+    let mut message = vec![key];
+    push_varint(&mut message, content.len() as u64);
+    message.extend(content);
+    message
+}
+
+/// Seven bits a byte, the low ones first; the high bit says that more follow.
+fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn varint(bytes: &[u8]) -> u64 {
+    let end = bytes.iter().position(|&byte| byte < 0x80).unwrap_or(0);
+    let bits = bytes[..=end.min(8)].iter().rev();
+    bits.fold(0, |value, &byte| value << 7 | u64::from(byte & 0x7f))
+}

@@ -1,0 +1,192 @@
+//! What the program does as a run goes: writes it down, shows it, and ends it where somebody wants that ([`Watch`]).
+
+use super::errors::say_of_library;
+use super::interrupt::Interrupt;
+use super::output::Output;
+use super::plot;
+use super::run_folder::RunFolder;
+use super::tensorboard::EventFile;
+use bptt::train::{Checkpoints, Control, Observer, Report, StepReport, Trainer};
+use bptt::{Error, Result, Scalar};
+use indicatif::{HumanCount, ProgressBar};
+use std::time::{Duration, Instant};
+
+/// From one look of the bar to the next.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How much of the smoothed loss is the newest step's.
+const NEWEST: f64 = 0.02;
+
+/// From one drawing to the next at least: drawing takes longer than many a small step.
+const DRAWING: Duration = Duration::from_secs(5);
+
+/// The one observer of a run.
+///
+/// The folder comes first: a checkpoint may not know of lines of the history that are not on the disk, and nothing may be
+/// written into a folder that is another run's by now. What is shown comes last: it has been saved.
+pub struct Watch {
+    /// On the process that writes the run down.
+    pub folder: Option<RunFolder>,
+    pub events: Option<EventFile>,
+    pub checkpoints: Checkpoints,
+    pub interrupt: Interrupt,
+    pub output: Output,
+    pub bar: ProgressBar,
+    /// When the picture was last drawn.
+    drawn: Option<Instant>,
+    /// When the bar was last brought up to date, and the tokens since then.
+    shown: Instant,
+    tokens: u64,
+    /// The smoothed training loss.
+    loss: f64,
+}
+
+impl Watch {
+    pub fn new(
+        folder: Option<RunFolder>,
+        events: Option<EventFile>,
+        checkpoints: Checkpoints,
+        interrupt: Interrupt,
+        output: Output,
+    ) -> Self {
+        Watch {
+            folder,
+            events,
+            checkpoints,
+            interrupt,
+            output,
+            bar: ProgressBar::hidden(),
+            drawn: None,
+            shown: Instant::now(),
+            tokens: 0,
+            loss: f64::NAN,
+        }
+    }
+
+    /// The run begins, or goes on, at step `done` of `steps`.
+    pub fn begin(&mut self, done: u64, steps: u64) {
+        let template = "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left";
+        self.bar = self.output.bar(steps, template);
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        self.shown = Instant::now();
+    }
+
+    /// Writes the checkpoint.
+    pub fn save<T: Scalar>(&self, run: &Trainer<T>) -> Result<()> {
+        if !self.checkpoints.write(run)? {
+            self.output
+                .remark("no checkpoint: the weights are no longer finite numbers");
+        }
+        Ok(())
+    }
+
+    /// Whether the folder, if this process has one, is still the run's.
+    pub fn check_folder(&self) -> Result<()> {
+        self.folder.as_ref().map_or(Ok(()), RunFolder::check_ours)
+    }
+
+    /// Adds a report to the history, of which a checkpoint may then know.
+    fn record(&mut self, report: &Report) -> Result<()> {
+        self.check_folder()?;
+        if let Some(folder) = &self.folder {
+            folder.append(report)?;
+        }
+        // Once more for whoever writes next: a disk may take its time.
+        self.check_folder()?;
+        self.events
+            .as_mut()
+            .map_or(Ok(()), |events| events.write(report))
+    }
+
+    /// The last report of a run that ends between two: it is for readers, and no checkpoint knows of it.
+    pub fn last_report<T: Scalar>(
+        &mut self,
+        run: &Trainer<T>,
+        report: &Report,
+        best: bool,
+    ) -> Result<()> {
+        self.record(report)?;
+        if best && self.folder.is_some() {
+            self.checkpoints.write_model(run.best())?;
+        }
+        self.show(report)
+    }
+
+    /// Draws the curves of the run.
+    pub fn draw<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
+        self.drawn = Some(Instant::now());
+        self.folder
+            .as_ref()
+            .map_or(Ok(()), |folder| plot::draw(folder, run.history()))
+    }
+
+    fn show(&self, report: &Report) -> Result<()> {
+        self.output.event("report", report)?;
+        if self.output.shows_lines() {
+            let valid = report.valid_loss;
+            let valid = valid.map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            self.output.remark(format_args!(
+                "step {:>7}  epoch {:.2}  train {:.4}{valid}  lr {:.2e}  {} tokens/s",
+                HumanCount(report.step).to_string(),
+                report.epoch,
+                report.train_loss,
+                report.lr,
+                HumanCount(report.tokens_per_second as u64)
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<T: Scalar> Observer<T> for Watch {
+    fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
+        if self.checkpoints.after(step.step) {
+            self.check_folder()?;
+            self.checkpoints.write(run)?;
+        }
+        self.tokens += step.tokens;
+        self.loss = if self.loss.is_nan() {
+            step.loss
+        } else {
+            self.loss + NEWEST * (step.loss - self.loss)
+        };
+        let since = self.shown.elapsed();
+        if since >= LOOK {
+            let valid = run.history().last().and_then(|report| report.valid_loss);
+            let valid = valid.map_or(String::new(), |loss| format!(" valid {loss:.3}"));
+            let speed = HumanCount((self.tokens as f64 / since.as_secs_f64()) as u64);
+            self.bar.set_position(step.step);
+            self.bar.set_message(format!(
+                "epoch {:.1} loss {:.3}{valid} {speed} tokens/s",
+                step.epoch, self.loss
+            ));
+            (self.shown, self.tokens) = (Instant::now(), 0);
+        }
+        Ok(match self.interrupt.is_wanted() {
+            true => Control::Stop,
+            false => Control::Continue,
+        })
+    }
+
+    fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
+        self.record(report)?;
+        self.checkpoints.report(run, report, best)?;
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
+            self.draw(run)?;
+        }
+        self.show(report)
+    }
+
+    fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
+        let progress = run.progress();
+        let text = format!(
+            "{}; back at step {}, from now on with {} of the learning rate",
+            say_of_library(what),
+            HumanCount(progress.step),
+            progress.lr_factor()
+        );
+        self.bar.suspend(|| self.output.remark(text));
+        Ok(())
+    }
+}
