@@ -394,6 +394,3 @@ fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
         },
     ))
 }
-
-#[cfg(test)]
-mod tests;

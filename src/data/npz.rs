@@ -275,6 +275,3 @@ pub(super) fn in_file(path: &Path, error: Error) -> Error {
         other => Error::file(path, other.to_string()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -303,6 +303,3 @@ fn in_whole_set(mut error: Error, begin: usize, n: usize) -> Error {
 fn larger(a: [usize; 2], b: [usize; 2]) -> [usize; 2] {
     [a[0].max(b[0]), a[1].max(b[1])]
 }
-
-#[cfg(test)]
-mod tests;

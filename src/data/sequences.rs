@@ -289,6 +289,3 @@ impl<T: Scalar> Sequences<T> {
         Ok((self.select(train), self.select(valid)))
     }
 }
-
-#[cfg(test)]
-mod tests;

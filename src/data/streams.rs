@@ -52,39 +52,3 @@ impl Streams {
         self.count * self.steps
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_example_of_the_documentation() {
-        let streams = Streams::new(10, 2, 3);
-        assert_eq!((streams.windows(), streams.window_steps(1)), (2, 2));
-        assert_eq!((streams.begin(1, 0), streams.begin(1, 1)), (5, 8));
-    }
-
-    proptest! {
-        #[test]
-        fn nearly_everything_is_predicted_once(
-            predictions in 1usize..3000, batch in 1usize..70, seq_len in 1usize..200,
-        ) {
-            let streams = Streams::new(predictions, batch, seq_len.min(predictions));
-            let mut visits = vec![0; predictions];
-            for window in 0..streams.windows() {
-                let steps = streams.window_steps(window);
-                prop_assert!(steps > 0);
-                for stream in 0..streams.count {
-                    let begin = streams.begin(stream, window);
-                    visits[begin..begin + steps].iter_mut().for_each(|v| *v += 1);
-                }
-            }
-            prop_assert!(visits.iter().all(|&v| v <= 1));
-            let left_out = visits.iter().filter(|&&v| v == 0).count();
-            prop_assert!(left_out < streams.count);
-            prop_assert_eq!(streams.predictions(), predictions - left_out);
-            prop_assert!(streams.window_steps(0) == streams.seq_len);
-        }
-    }
-}

@@ -3,7 +3,7 @@
 
 use crate::data::Position;
 use crate::heads::Metrics;
-use crate::model::file::{self, File, Tensor, Values};
+use crate::model::file::{self, File, Tensor};
 use crate::model::{self, About, TRAINING};
 use crate::{Error, Parameters, Result, Scalar};
 use ndarray::Array2;
@@ -44,29 +44,20 @@ impl<T: Scalar> Borrowed<'_, T> {
     /// [`Checkpoint::write`] from wherever the parts are.
     pub fn write(&self, path: &Path, about: &About) -> Result<()> {
         let (mut tensors, mut meta) = model::parts(self.parameters, about);
-        let flat = |name: String, p: &'_ Parameters<T>| (name, vec![p.as_slice().len()]);
-        let mut push = |(name, shape), values| {
+        let mut push = |name: String, shape: Vec<usize>, values| {
             tensors.push(Tensor {
-                name,
+                name: format!("{TRAINING}{name}"),
                 shape,
-                values: Values::Stored(values),
+                values: Cow::Borrowed(values),
             });
         };
-        push(
-            flat(format!("{TRAINING}best"), self.best),
-            self.best.as_slice(),
-        );
+        let len = self.best.as_slice().len();
+        push("best".into(), vec![len], self.best.as_slice());
         for (i, moment) in self.moments.iter().enumerate() {
-            push(
-                flat(format!("{TRAINING}moment.{i}"), moment),
-                moment.as_slice(),
-            );
+            push(format!("moment.{i}"), vec![len], moment.as_slice());
         }
         let state = self.state.as_slice().expect("standard layout");
-        push(
-            (format!("{TRAINING}state"), self.state.shape().to_vec()),
-            state,
-        );
+        push("state".into(), self.state.shape().to_vec(), state);
         meta["progress"] = serde_json::to_value(self.progress)
             .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
         file::write(path, tensors, &meta)
