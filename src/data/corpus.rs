@@ -92,7 +92,7 @@ impl Corpus {
             pushed.map_err(|problem| Error::file(piece.path, problem))
         })?;
         let (interner, merged) = match ranks {
-            Some(ranks) => interner.merged(kind, ranks),
+            Some(ranks) => interner.merged(ranks),
             None => (interner, Vec::new()),
         };
         let (vocabulary, map) = interner.finish(limits);
