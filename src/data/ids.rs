@@ -83,7 +83,10 @@ impl Ids {
     }
 
     pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) {
-        each!(self, v => bytes.iter().for_each(|&byte| v.push(byte.into())));
+        match self {
+            Ids::U8(v) => v.extend_from_slice(bytes),
+            _ => bytes.iter().for_each(|&byte| self.push(byte.into())),
+        }
     }
 
     /// Each id `i` replaced by `map[i]`, all of them below `symbols`; in the smallest integers for as many.
