@@ -87,8 +87,6 @@ mod stack;
 mod steps;
 mod stream;
 mod targets;
-#[cfg(test)]
-mod tour;
 pub mod train;
 mod weights;
 

@@ -8,10 +8,11 @@
 //! | `decoder.weight` | `[n_y, n_h]` | the same |
 //! | `decoder.bias` | `[n_y]` | the same |
 
-use super::file::{File, Tensor, Values};
+use super::file::{File, Tensor};
 use crate::architecture::{Architecture, Head, Input, Which};
 use crate::cells::Cell;
 use crate::{Error, Parameters, Result, Scalar};
+use std::borrow::Cow;
 
 /// The name of the other of PyTorch's two biases of a layer.
 fn second_bias(first: &str) -> String {
@@ -24,13 +25,19 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
     let (form, n_h) = (architecture.cell.form(), architecture.hidden);
     let mut tensors = Vec::new();
     for (tensor, values) in p.iter() {
+        let mut push = |name, shape, values| {
+            tensors.push(Tensor {
+                name,
+                shape,
+                values,
+            });
+        };
         let name = architecture.name(tensor.which);
         match tensor.which {
-            Which::WeightIh(i) if architecture.has_table(i) => tensors.push(Tensor {
-                name,
-                shape: vec![tensor.columns, tensor.rows],
-                values: Values::Transposed(values, tensor.columns),
-            }),
+            Which::WeightIh(i) if architecture.has_table(i) => {
+                let [rows, columns] = [tensor.rows, tensor.columns];
+                push(name, vec![columns, rows], transposed(values, columns));
+            }
             Which::Bias(_) => {
                 let gates = form.gates * n_h;
                 // What the cell adds to the recurrent sum alone stands in the second bias, the rest in the first.
@@ -41,25 +48,19 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
                         second[rows.start * n_h..rows.end * n_h].copy_from_slice(from);
                     }
                 }
-                tensors.push(Tensor {
-                    name: second_bias(&name),
-                    shape: vec![gates],
-                    values: Values::Made(second),
-                });
-                tensors.push(Tensor {
-                    name,
-                    shape: vec![gates],
-                    values: Values::Stored(&values[..gates]),
-                });
+                push(second_bias(&name), vec![gates], second.into());
+                push(name, vec![gates], values[..gates].into());
             }
-            _ => tensors.push(Tensor {
-                name,
-                shape: tensor.shape(),
-                values: Values::Stored(values),
-            }),
+            _ => push(name, tensor.shape(), values.into()),
         }
     }
     tensors
+}
+
+/// A matrix with so many columns, column by column.
+pub(super) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]> {
+    let column = |j| values.iter().skip(j).step_by(columns).copied();
+    (0..columns).flat_map(column).collect()
 }
 
 /// What network a file without our metadata holds, by names and shapes; of one gate, for PyTorch does not say of which kind,
@@ -133,10 +134,7 @@ pub(super) fn parameters<T: Scalar>(
         let to = p.get_mut(tensor.which);
         match tensor.which {
             Which::WeightIh(i) if architecture.has_table(i) => {
-                for (token, row) in to.chunks_exact_mut(tensor.columns).enumerate() {
-                    let column = values.iter().skip(token).step_by(tensor.rows);
-                    row.iter_mut().zip(column).for_each(|(to, &x)| *to = x);
-                }
+                to.copy_from_slice(&transposed(&values, tensor.rows));
             }
             Which::Bias(_) => {
                 let second = second_bias(&name);
