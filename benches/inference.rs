@@ -21,7 +21,7 @@ fn streams<T: Scalar>(criterion: &mut Criterion) {
         let ids: Vec<Array2<u32>> = (0..64)
             .map(|_| Array2::from_shape_simple_fn((n, 1), || rng.random_range(0..n_x as u32)))
             .collect();
-        let mut stream = Stream::new(&network, n);
+        let mut stream = Stream::new(&network, n).expect("one direction");
         let mut ids = ids.iter().cycle();
         let id = format!("{name} {:?}", [n, 1, n_x, n_h, n_y]);
         group.throughput(Throughput::Elements(n as u64));

@@ -64,7 +64,7 @@ pub fn go_on(
     text: &str,
     count: usize,
 ) -> Result<String> {
-    let mut stream = Stream::new(network, 1);
+    let mut stream = Stream::new(network, 1)?;
     let mut ids = vocabulary.encode(text.as_bytes())?;
     let mut written = text.as_bytes().to_vec();
     for _ in 0..count {

@@ -49,7 +49,7 @@ pub fn follow(
     vocabulary: &Vocabulary,
     text: &str,
 ) -> Result<Vec<(char, char, f32)>> {
-    let mut stream = Stream::new(network, 1); // one sequence; several run side by side at little more
+    let mut stream = Stream::new(network, 1)?; // one sequence; several run side by side at little more
     let mut guesses = Vec::new();
     for (id, read) in vocabulary
         .encode(text.as_bytes())?

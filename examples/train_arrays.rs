@@ -10,7 +10,7 @@
 
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::optim::{Clip, Optimizer, OptimizerOptions};
-use bptt::train::{TrainOptions, Trainer};
+use bptt::train::{TrainOptions, Trainer, evaluate};
 use bptt::{
     Architecture, Batch, Engine, EngineOptions, Head, Init, Input, Inputs, Network, Result, Targets,
 };
@@ -103,6 +103,6 @@ pub fn with_trainer(inputs: Array3<f32>, targets: Array2<u32>) -> Result<f64> {
     run.run(&mut ())?;
     let best = Network::from_parameters(run.best().clone());
     let mut engine = Engine::new(best.architecture(), EngineOptions::default())?;
-    let batch = valid.batch().expect("a set in memory");
-    Ok(engine.evaluate(&best, &batch, None)?.accuracy())
+    let mut valid = Loader::evaluation_sequences(valid)?;
+    Ok(evaluate(&mut engine, &best, &mut valid, |_| ())?.accuracy())
 }

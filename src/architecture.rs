@@ -14,45 +14,107 @@
 //! computed.
 
 use crate::cells::Cell;
+use crate::heads::Loss;
 use crate::{Error, Result};
 use std::fmt;
 use std::ops::Range;
 
 /// What a network reads at each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Input {
     /// So many real numbers.
     Features(usize),
     /// One of so many tokens: a one-hot row without the row.
     Tokens(usize),
+    /// One of so many tokens, and for each of them a row of numbers that is trained: `nn.Embedding(tokens, size)`.
+    Embedding {
+        /// The number of distinct tokens.
+        tokens: usize,
+        /// Numbers for each of them.
+        size: usize,
+    },
 }
 
 impl Input {
     /// `n_x`: the features, or the number of distinct tokens.
     pub fn size(self) -> usize {
         match self {
-            Input::Features(n) | Input::Tokens(n) => n,
+            Input::Features(n) | Input::Tokens(n) | Input::Embedding { tokens: n, .. } => n,
         }
     }
 
-    /// Whether it is ids.
+    /// Columns of the first layer's input weights: as [`Input::size`], but of an embedding the numbers of a token.
+    pub fn width(self) -> usize {
+        match self {
+            Input::Embedding { size, .. } => size,
+            _ => self.size(),
+        }
+    }
+
+    /// Whether it is ids of tokens, embedded or not.
     pub fn is_tokens(self) -> bool {
+        !matches!(self, Input::Features(_))
+    }
+
+    /// Whether the first layer reads one-hot rows: its input weights then lie transposed, a row for each token.
+    pub(crate) fn is_one_hot(self) -> bool {
         matches!(self, Input::Tokens(_))
     }
 }
 
+/// At which steps a network answers.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum At {
+    /// At every step.
+    #[default]
+    Every,
+    /// Once a sequence, from the states after its last step; of two directions, after the last step of each.
+    Last,
+}
+
 /// What a network answers, and how that is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
-    /// `n_y`, the outputs of a step.
+    /// `n_y`, the outputs of an answer.
     pub outputs: usize,
+    /// How they are judged.
+    #[serde(default)]
+    pub loss: Loss,
+    /// At which steps.
+    #[serde(default)]
+    pub at: At,
+    /// The embedding's rows are the decoder's weights too (Press and Wolf 2017).
+    #[serde(default)]
+    pub tied: bool,
 }
 
 impl Head {
+    /// `n_y` outputs at every step, judged by a loss.
+    pub fn new(n_y: usize, loss: Loss) -> Self {
+        Head {
+            outputs: n_y,
+            loss,
+            at: At::Every,
+            tied: false,
+        }
+    }
+
     /// Probabilities of `n_y` classes at every step, judged by their cross-entropy.
     pub fn softmax(n_y: usize) -> Self {
-        Head { outputs: n_y }
+        Head::new(n_y, Loss::CrossEntropy)
+    }
+
+    /// The same, answered once a sequence.
+    pub fn at_last(self) -> Self {
+        Head {
+            at: At::Last,
+            ..self
+        }
     }
 }
 
@@ -78,6 +140,9 @@ pub struct Architecture {
     pub hidden: usize,
     /// `L`, one layer on the other.
     pub layers: usize,
+    /// Whether each layer reads its sequences from both ends: forwards, and with other weights backwards.
+    #[serde(default)]
+    pub bidirectional: bool,
     /// What is answered.
     pub head: Head,
 }
@@ -96,6 +161,7 @@ impl Architecture {
             cell: Cell::Tanh,
             hidden,
             layers: 1,
+            bidirectional: false,
             head,
         }
     }
@@ -107,37 +173,82 @@ impl Architecture {
     pub fn check(&self) -> Result<()> {
         let sizes = [
             ("n_x", self.input.size(), MOST, "from 1 to 2^24"),
+            ("embedding", self.input.width(), MOST, "from 1 to 2^24"),
             ("hidden", self.hidden, MOST, "from 1 to 2^24"),
             ("layers", self.layers, MOST_LAYERS, "from 1 to 256"),
             ("n_y", self.head.outputs, MOST, "from 1 to 2^24"),
         ];
+        let refused = |name, value: String, expected| {
+            Err(Error::Option {
+                name,
+                value,
+                expected,
+            })
+        };
         for (name, n, most, expected) in sizes {
             if n == 0 || n > most {
-                return Err(Error::Option {
-                    name,
-                    value: n.to_string(),
-                    expected,
-                });
+                return refused(name, n.to_string(), expected);
             }
+        }
+        if !self.head.tied {
+            return Ok(());
+        }
+        let Input::Embedding { tokens, size } = self.input else {
+            return refused(
+                "tie",
+                "true".into(),
+                "an embedding, whose rows are to be tied",
+            );
+        };
+        if size != self.outputs_of_layer() {
+            let expected =
+                "as many numbers as a layer has outputs, for they are tied to the decoder";
+            return refused("embedding", size.to_string(), expected);
+        }
+        if tokens != self.head.outputs {
+            let expected = "as many classes as tokens, for the embedding is tied to the decoder";
+            return refused("n_y", self.head.outputs.to_string(), expected);
         }
         Ok(())
     }
 
-    /// The inputs of a step of layer `layer`: `n_x`, above the first layer `n_h`.
-    pub fn inputs_of(&self, layer: usize) -> usize {
-        match layer {
-            0 => self.input.size(),
-            _ => self.hidden,
+    /// `D`, the directions in which a layer reads: 1 or 2.
+    pub fn directions(&self) -> usize {
+        1 + self.bidirectional as usize
+    }
+
+    /// `L D`, the recurrences: layer `l` has number `l`, or with both directions `2 l` forwards and `2 l + 1` backwards.
+    pub fn recurrences(&self) -> usize {
+        self.layers * self.directions()
+    }
+
+    /// `D n_h`, what leaves a layer at a step.
+    pub fn outputs_of_layer(&self) -> usize {
+        self.directions() * self.hidden
+    }
+
+    /// The inputs of a step of a recurrence: those of the network, above the first layer `D n_h`.
+    pub fn inputs_of(&self, recurrence: usize) -> usize {
+        match self.is_first(recurrence) {
+            true => self.input.width(),
+            false => self.outputs_of_layer(),
         }
+    }
+
+    /// Whether a recurrence is of the first layer.
+    pub(crate) fn is_first(&self, recurrence: usize) -> bool {
+        recurrence < self.directions()
     }
 
     /// Every tensor in the order of the flat buffer.
     pub fn tensors(&self) -> impl Iterator<Item = Tensor> + use<> {
         let this = *self;
-        let matrices = (0..this.layers)
-            .flat_map(|layer| [Which::WeightIh(layer), Which::WeightHh(layer)])
-            .chain([Which::Decoder]);
-        let biases = (0..this.layers)
+        let encoder = matches!(self.input, Input::Embedding { .. }).then_some(Which::Encoder);
+        let decoder = (!self.head.tied).then_some(Which::Decoder);
+        let matrices = (encoder.into_iter())
+            .chain((0..this.recurrences()).flat_map(|i| [Which::WeightIh(i), Which::WeightHh(i)]))
+            .chain(decoder);
+        let biases = (0..this.recurrences())
             .map(Which::Bias)
             .chain([Which::DecoderBias]);
         let mut begin = 0;
@@ -154,14 +265,18 @@ impl Architecture {
         })
     }
 
-    /// One of them.
+    /// One of them; of a tied network, the decoder is the encoder.
     ///
     /// # Panics
-    /// If there are not so many layers.
+    /// If the network has none such.
     pub fn tensor(&self, which: Which) -> Tensor {
+        let wanted = match which {
+            Which::Decoder if self.head.tied => Which::Encoder,
+            _ => which,
+        };
         let mut tensors = self.tensors();
-        let found = tensors.find(|tensor| tensor.which == which);
-        found.unwrap_or_else(|| panic!("{which} of a network of {} layers", self.layers))
+        let found = tensors.find(|tensor| tensor.which == wanted);
+        found.unwrap_or_else(|| panic!("{which:?} of {self}"))
     }
 
     /// Rows and columns as they are stored. The input weights of tokens lie transposed, a row for each token: reading a token
@@ -170,12 +285,34 @@ impl Architecture {
         let n_h = self.hidden;
         let gates = self.cell.gates() * n_h;
         match which {
-            Which::WeightIh(0) if self.input.is_tokens() => [self.input.size(), gates],
-            Which::WeightIh(layer) => [gates, self.inputs_of(layer)],
+            Which::Encoder => [self.input.size(), self.input.width()],
+            Which::WeightIh(i) if self.has_table(i) => [self.input.size(), gates],
+            Which::WeightIh(i) => [gates, self.inputs_of(i)],
             Which::WeightHh(_) => [gates, n_h],
-            Which::Decoder => [self.head.outputs, n_h],
+            Which::Decoder => [self.head.outputs, self.outputs_of_layer()],
             Which::Bias(_) => [1, self.cell.form().columns * n_h],
             Which::DecoderBias => [1, self.head.outputs],
+        }
+    }
+
+    /// Whether the input weights of a recurrence are a table with a row for each token.
+    pub(crate) fn has_table(&self, recurrence: usize) -> bool {
+        self.input.is_one_hot() && self.is_first(recurrence)
+    }
+
+    /// The name of a tensor in a model file, PyTorch's.
+    pub fn name(&self, which: Which) -> String {
+        let of = |i: usize| match self.directions() {
+            1 => format!("l{i}"),
+            _ => format!("l{}{}", i / 2, ["", "_reverse"][i % 2]),
+        };
+        match which {
+            Which::Encoder => "encoder.weight".into(),
+            Which::WeightIh(i) => format!("rnn.weight_ih_{}", of(i)),
+            Which::WeightHh(i) => format!("rnn.weight_hh_{}", of(i)),
+            Which::Decoder => "decoder.weight".into(),
+            Which::Bias(i) => format!("rnn.bias_ih_{}", of(i)),
+            Which::DecoderBias => "decoder.bias".into(),
         }
     }
 
@@ -199,23 +336,31 @@ impl Architecture {
         }
     }
 
-    /// `W`, the numbers of a sequence's state: for each layer `h`, and what else its cell carries.
+    /// `W`, the numbers of a sequence's state: for each recurrence `h`, and what else its cell carries.
     pub fn state(&self) -> usize {
-        self.layers * self.layer_state()
+        self.recurrences() * self.recurrence_state()
     }
 
-    /// The numbers of a sequence's state in one layer.
-    pub(crate) fn layer_state(&self) -> usize {
+    /// The numbers of a sequence's state in one recurrence.
+    pub(crate) fn recurrence_state(&self) -> usize {
         self.cell.states() * self.hidden
     }
 
     /// Floating-point operations of one training step on `n` sequences of `t` steps: three products (forward, back to the
     /// states, gradients) of two operations for each weight; for one layer of one gate `6 n t (n_h^2 + n_h n_x + n_h n_y)`.
-    /// Tokens are counted as the one-hot rows that they stand for.
+    /// Tokens are counted as the one-hot rows that they stand for, rows of an embedding not at all.
     pub fn flops(&self, n: usize, t: usize) -> f64 {
-        let matrices = self.tensors().filter(|tensor| !tensor.which.is_bias());
-        let weights: usize = matrices.map(|tensor| tensor.len()).sum();
-        6.0 * n as f64 * t as f64 * weights as f64
+        let decoder = self.head.outputs * self.outputs_of_layer();
+        let recurrent = self.tensors().filter(|tensor| match tensor.which {
+            Which::WeightIh(_) | Which::WeightHh(_) => true,
+            Which::Encoder | Which::Decoder | Which::Bias(_) | Which::DecoderBias => false,
+        });
+        let recurrent: usize = recurrent.map(|tensor| tensor.len()).sum();
+        let answers = match self.head.at {
+            At::Every => t,
+            At::Last => 1,
+        };
+        6.0 * n as f64 * (t as f64 * recurrent as f64 + answers as f64 * decoder as f64)
     }
 }
 
@@ -226,25 +371,38 @@ impl fmt::Display for Architecture {
             1 => write!(f, "1 layer")?,
             n => write!(f, "{n} layers")?,
         }
-        write!(f, " of {} {} units, ", self.hidden, self.cell.name())?;
-        match self.input {
-            Input::Features(n) => write!(f, "{n} features")?,
-            Input::Tokens(n) => write!(f, "{n} tokens")?,
+        write!(f, " of {} {} units", self.hidden, self.cell.name())?;
+        if self.bidirectional {
+            write!(f, " in each direction")?;
         }
-        write!(f, ", {} classes", self.head.outputs)
+        match self.input {
+            Input::Features(n) => write!(f, ", {n} features")?,
+            Input::Tokens(n) => write!(f, ", {n} tokens")?,
+            Input::Embedding { tokens, size } => write!(f, ", {tokens} tokens embedded in {size}")?,
+        }
+        write!(f, ", {} {}", self.head.outputs, self.head.loss.answers())?;
+        if self.head.at == At::Last {
+            write!(f, " at the last step")?;
+        }
+        if self.head.tied {
+            write!(f, ", tied to the embedding")?;
+        }
+        Ok(())
     }
 }
 
-/// Which tensor of a network; layers are counted from 0.
+/// Which tensor of a network; recurrences are numbered as [`Architecture::recurrences`] says, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Which {
-    /// Input weights of a layer, `[gates n_h, inputs]` (of tokens `[tokens, gates n_h]`).
+    /// The embedding, a row for each token, `[tokens, size]`.
+    Encoder,
+    /// Input weights of a recurrence, `[gates n_h, inputs]` (of one-hot tokens `[tokens, gates n_h]`).
     WeightIh(usize),
-    /// Recurrent weights of a layer, `[gates n_h, n_h]`.
+    /// Recurrent weights, `[gates n_h, n_h]`.
     WeightHh(usize),
-    /// Output weights, `[n_y, n_h]`.
+    /// Output weights, `[n_y, D n_h]`.
     Decoder,
-    /// The bias of a layer.
+    /// The bias of a recurrence.
     Bias(usize),
     /// The bias of the outputs.
     DecoderBias,
@@ -254,19 +412,6 @@ impl Which {
     /// Whether it is a vector.
     pub fn is_bias(self) -> bool {
         matches!(self, Which::Bias(_) | Which::DecoderBias)
-    }
-}
-
-/// The name in a model file, PyTorch's.
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Which::WeightIh(layer) => write!(f, "rnn.weight_ih_l{layer}"),
-            Which::WeightHh(layer) => write!(f, "rnn.weight_hh_l{layer}"),
-            Which::Decoder => write!(f, "decoder.weight"),
-            Which::Bias(layer) => write!(f, "rnn.bias_ih_l{layer}"),
-            Which::DecoderBias => write!(f, "decoder.bias"),
-        }
     }
 }
 
@@ -318,7 +463,7 @@ mod tests {
                 };
                 let mut end = 0;
                 for tensor in architecture.tensors() {
-                    assert_eq!(tensor.begin, end, "{}", tensor.which);
+                    assert_eq!(tensor.begin, end, "{:?}", tensor.which);
                     assert_eq!(tensor.shape().iter().product::<usize>(), tensor.len());
                     assert_eq!(architecture.tensor(tensor.which), tensor);
                     end = tensor.range().end;

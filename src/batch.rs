@@ -10,7 +10,8 @@
 //! Lengths and mask are two things: a length says where a sequence ends, a mask which of its steps count in the loss.
 //! Knows shapes and ranges; nothing is copied here.
 
-use crate::architecture::{Architecture, Input};
+use crate::architecture::{Architecture, At, Input};
+use crate::heads::Loss;
 use crate::targets::{Answers, Targets, check_ids};
 use crate::{Error, Result, Scalar};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
@@ -71,11 +72,15 @@ impl<T: Scalar> Inputs<'_, T> {
                 misfit(x.shape(), format!("[N, T, {n_x}] with N and T at least 1"))
             }
             (Inputs::Dense(_), Input::Features(_)) => Ok(()),
-            (Inputs::Tokens(ids), Input::Tokens(_)) if n == 0 || t == 0 => {
+            (Inputs::Tokens(ids), Input::Tokens(_) | Input::Embedding { .. })
+                if n == 0 || t == 0 =>
+            {
                 misfit(ids.shape(), "[N, T] with N and T at least 1".into())
             }
-            (Inputs::Tokens(ids), Input::Tokens(tokens)) => check_ids("inputs", ids, tokens),
-            (Inputs::Dense(x), Input::Tokens(tokens)) => misfit(
+            (Inputs::Tokens(ids), Input::Tokens(tokens) | Input::Embedding { tokens, .. }) => {
+                check_ids("inputs", ids, tokens)
+            }
+            (Inputs::Dense(x), Input::Tokens(tokens) | Input::Embedding { tokens, .. }) => misfit(
                 x.shape(),
                 format!("[N, T] ids, for the network reads one of {tokens} tokens a step"),
             ),
@@ -143,10 +148,12 @@ impl<'a, T: Scalar> Batch<'a, T> {
         self
     }
 
-    /// How many steps count.
+    /// How many answers count: steps, or sequences that are answered once.
     pub fn counted(&self) -> u64 {
+        let (n, t) = self.inputs.sequences();
         match (self.lengths, self.answers.mask) {
-            (None, _) => self.answers.counted(self.inputs.sequences()),
+            (_, _) if self.answers.targets.steps() != t => self.answers.counted((n, 1)),
+            (None, _) => self.answers.counted((n, t)),
             (Some(lengths), None) => lengths.iter().map(|&length| length as u64).sum(),
             (Some(lengths), Some(mask)) => (mask.rows().into_iter().zip(lengths))
                 .map(|(row, &length)| {
@@ -156,9 +163,12 @@ impl<'a, T: Scalar> Batch<'a, T> {
         }
     }
 
-    /// The mask of the steps that count, lengths and mask together; `None` where all do.
+    /// The mask of the answers that count, lengths and mask together; `None` where all do.
     pub fn counts(&self) -> Option<Array2<bool>> {
         let (n, t) = self.inputs.sequences();
+        if self.answers.targets.steps() != t {
+            return self.answers.mask.map(|mask| mask.to_owned());
+        }
         let mut mask = match self.answers.mask {
             Some(mask) => mask.to_owned(),
             None if self.lengths.is_none() => return None,
@@ -181,24 +191,88 @@ impl<'a, T: Scalar> Batch<'a, T> {
     /// Ids beyond the lengths are looked at as well: give them 0.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Id`] of the first that does not; [`Error::NothingCounts`].
+    /// [`Error::Shape`] or [`Error::Id`] of the first that does not; [`Error::Invalid`] for targets of another kind than the
+    /// network's loss takes; [`Error::NothingCounts`].
     pub fn check(&self, architecture: &Architecture) -> Result<()> {
         self.inputs.check(architecture.input)?;
         let (n, t) = self.inputs.sequences();
-        self.answers.check(architecture.head.outputs, (n, t))?;
-        if let Some(lengths) = self.lengths {
-            let longest = lengths.iter().copied().max().unwrap_or(0);
-            if lengths.len() != n || longest > t {
-                return Err(Error::Shape {
-                    what: "lengths",
-                    found: vec![lengths.len(), longest],
-                    expected: format!("[{n}] numbers of at most {t}, as the inputs"),
-                });
-            }
-            if self.counted() == 0 {
-                return Err(Error::NothingCounts);
-            }
+        let head = architecture.head;
+        let answers = match head.at {
+            At::Every => t,
+            At::Last => 1,
+        };
+        self.answers.check(head.outputs, (n, answers))?;
+        check_lengths(self.lengths, (n, t), head.at)?;
+        self.check_kind(head.loss)?;
+        match self.counted() {
+            0 => Err(Error::NothingCounts),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether the targets that count are of the kind that a loss takes.
+    fn check_kind(&self, loss: Loss) -> Result<()> {
+        match (loss, &self.answers.targets) {
+            (Loss::CrossEntropy, _) | (Loss::Mse | Loss::Huber, Targets::Values(_)) => Ok(()),
+            (Loss::Binary, Targets::Values(y)) => {
+                let is_label = |y: &T| (T::zero()..=T::one()).contains(y);
+                let Some(at) = y
+                    .indexed_iter()
+                    .find(|&((row, step, _), y)| !is_label(y) && self.has_answer(row, step))
+                else {
+                    return Ok(());
+                };
+                let ((row, step, k), y) = at;
+                let problem = format!("[{row}, {step}, {k}] is {y}: a label is from 0 to 1");
+                Err(Error::invalid("targets", problem))
+            }
+            (_, Targets::Classes(_)) => Err(Error::invalid(
+                "targets",
+                format!(
+                    "they are ids of classes, and the network's loss, {}, takes {}",
+                    loss.title(),
+                    loss.answers()
+                ),
+            )),
+        }
+    }
+
+    /// Whether an answer counts.
+    fn has_answer(&self, row: usize, step: usize) -> bool {
+        let masked = self.answers.mask.is_some_and(|mask| !mask[[row, step]]);
+        // Of one answer a sequence, which has steps, lengths say nothing.
+        !masked && self.lengths.is_none_or(|lengths| lengths[row] > step)
+    }
+}
+
+/// Whether lengths, if there are any, are those of `n` sequences of at most `t` steps, and of at least one where the last is to be
+/// answered.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Invalid`].
+pub(crate) fn check_lengths(
+    lengths: Option<&[usize]>,
+    (n, t): (usize, usize),
+    at: At,
+) -> Result<()> {
+    let Some(lengths) = lengths else {
+        return Ok(());
+    };
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    if lengths.len() != n || longest > t {
+        return Err(Error::Shape {
+            what: "lengths",
+            found: vec![lengths.len(), longest],
+            expected: format!("[{n}] numbers of at most {t}, as the inputs"),
+        });
+    }
+    match lengths.iter().position(|&length| length == 0) {
+        Some(row) if at == At::Last => Err(Error::invalid(
+            "lengths",
+            format!(
+                "[{row}] is 0, and the network answers at a sequence's last step: leave such sequences out"
+            ),
+        )),
+        _ => Ok(()),
     }
 }

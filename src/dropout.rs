@@ -13,6 +13,7 @@
 //! Masks come from a counter-based generator, ChaCha8 keyed by seed, update and layer, its stream by shard, its position by
 //! time step: they are drawn where they are needed, in any order, on any thread, and never stored.
 
+use crate::steps::Steps;
 use crate::{Error, Result, Scalar};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -181,6 +182,14 @@ impl Dropped {
     /// Multiplies the elements of the pass's time step `t` with their mask.
     pub fn apply<T: Scalar>(&mut self, t: usize, values: &mut [T]) {
         self.mask.apply(self.first + t, self.most, values);
+    }
+
+    /// The same for all time steps, whose rows are `width` elements.
+    pub fn apply_to_steps<T: Scalar>(&mut self, steps: &Steps, values: &mut [T], width: usize) {
+        for t in 0..steps.count() {
+            let rows = steps.rows(t);
+            self.apply(t, &mut values[rows.start * width..rows.end * width]);
+        }
     }
 }
 

@@ -5,9 +5,11 @@
 //! | [`Init::Glorot`] | N(0, 2 / (n + m)) | N(0, 2 / (n + m)) (Glorot and Bengio 2010) |
 //! | [`Init::Orthogonal`] | a random rotation (Saxe et al. 2014; QR of a Gaussian matrix) | as Glorot |
 //! | [`Init::Identity`] | the identity (Le et al. 2015) | as Glorot |
+//! | [`Init::Pytorch`] | U(-a, a), `a = 1 / sqrt(n_h)` | the same, of the decoder `a = 1 / sqrt(D n_h)`; embeddings N(0, 1) |
 //!
-//! for a matrix of `n` by `m`, each gate by itself. Biases begin at zero, but for the LSTM's forget gate: 1, so that it keeps its
-//! state at first (Jozefowicz et al. 2015). Everything is drawn in `f64` from ChaCha8 and then rounded, so that
+//! for a matrix of `n` by `m`, each gate by itself. The rows of an embedding are N(0, 1 / size), of length 1 as one-hot rows are.
+//! Biases begin at zero, but for the LSTM's forget gate: 1, so that it keeps its state at first (Jozefowicz et al. 2015;
+//! [`set_forget_bias`] for another number). PyTorch's are drawn like its weights, two for each sum where it has two. Everything is drawn in `f64` from ChaCha8 and then rounded, so that
 //! one seed gives one network, whatever the number type or the machine.
 
 use crate::architecture::{Architecture, Tensor, Which};
@@ -16,7 +18,7 @@ use crate::kernels::blas;
 use crate::{Error, Parameters, Result, Scalar};
 use ndarray::{Array2, Axis};
 use ndarray_linalg::QR;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -31,6 +33,8 @@ pub enum Init {
     Orthogonal,
     /// Recurrent weights the identity: the state is kept until inputs change it.
     Identity,
+    /// What PyTorch's modules begin with: everything uniform, the forget gate's bias like the others.
+    Pytorch,
 }
 
 /// Draws the parameters of a network, matrix by matrix in the order of [`Architecture::tensors`].
@@ -57,6 +61,10 @@ pub fn initialize<T: Scalar>(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = Parameters::zeros(architecture);
     let n_h = architecture.hidden;
+    if init == Init::Pytorch {
+        draw_as_pytorch(&mut parameters, &mut rng);
+        return Ok(parameters);
+    }
     let matrices = architecture
         .tensors()
         .filter(|tensor| !tensor.which.is_bias());
@@ -72,7 +80,11 @@ pub fn initialize<T: Scalar>(
             Which::WeightIh(_) | Which::WeightHh(_) => (architecture.cell.gates() - 1) * n_h,
             _ => 0,
         };
-        let deviation = (2.0 / (rows + columns - others) as f64).sqrt();
+        let variance = match which {
+            Which::Encoder => 1.0 / columns as f64,
+            _ => 2.0 / (rows + columns - others) as f64,
+        };
+        let deviation = variance.sqrt();
         let mut drawn = match (which, init) {
             (Which::WeightHh(_), Init::Identity) => Array2::zeros((rows, columns)),
             _ => Array2::from_shape_fn((rows, columns), |_| deviation * sample(&mut rng)),
@@ -85,7 +97,7 @@ pub fn initialize<T: Scalar>(
                         gate.assign(&rotation);
                     }
                     Init::Identity => gate.diag_mut().fill(1.0),
-                    Init::Glorot => {}
+                    Init::Glorot | Init::Pytorch => {}
                 }
             }
         }
@@ -93,11 +105,53 @@ pub fn initialize<T: Scalar>(
         to.zip_mut_with(&drawn, |to, &from| *to = T::from_f64(from));
     }
     if architecture.cell == Cell::Lstm {
-        for layer in 0..architecture.layers {
-            parameters.get_mut(Which::Bias(layer))[n_h..2 * n_h].fill(T::one());
-        }
+        set_forget_bias(&mut parameters, 1.0);
     }
     Ok(parameters)
+}
+
+/// Sets every bias of the LSTM's forget gates: at 1 or more, its state is kept at first; at 0 it is half forgotten at each step.
+///
+/// # Panics
+/// If the network is none of LSTM cells.
+pub fn set_forget_bias<T: Scalar>(parameters: &mut Parameters<T>, bias: f64) {
+    let architecture = parameters.architecture();
+    assert_eq!(
+        architecture.cell,
+        Cell::Lstm,
+        "only the LSTM has a forget gate"
+    );
+    let n_h = architecture.hidden;
+    for recurrence in 0..architecture.recurrences() {
+        parameters.get_mut(Which::Bias(recurrence))[n_h..2 * n_h].fill(T::from_f64(bias));
+    }
+}
+
+fn draw_as_pytorch<T: Scalar>(parameters: &mut Parameters<T>, rng: &mut ChaCha8Rng) {
+    let architecture = parameters.architecture();
+    let form = architecture.cell.form();
+    let gates = form.gates * architecture.hidden;
+    for tensor in architecture.tensors() {
+        let fan_in = match tensor.which {
+            Which::Decoder | Which::DecoderBias => architecture.outputs_of_layer(),
+            _ => architecture.hidden,
+        };
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        for (i, to) in parameters.get_mut(tensor.which).iter_mut().enumerate() {
+            let mut uniform = || rng.random_range(-bound..bound);
+            *to = T::from_f64(match tensor.which {
+                Which::Encoder => sample(rng),
+                // The sum of PyTorch's two, where both are added to one sum; the GRU has columns for one of them alone.
+                Which::Bias(_)
+                    if i < gates
+                        && (form.columns == form.gates || i < gates - architecture.hidden) =>
+                {
+                    uniform() + uniform()
+                }
+                _ => uniform(),
+            });
+        }
+    }
 }
 
 fn sample(rng: &mut ChaCha8Rng) -> f64 {
@@ -146,11 +200,11 @@ mod tests {
             // The sample variance of 2,400 or more normals lies within 15 % (more than five deviations).
             assert!(
                 (variance / expected - 1.0).abs() < 0.15,
-                "{name}: {variance} against {expected}"
+                "{name:?}: {variance} against {expected}"
             );
             assert!(
                 w.mean().unwrap().abs() < 5.0 * (expected / w.len() as f64).sqrt(),
-                "{name}"
+                "{name:?}"
             );
         }
         let biases = p.iter().filter(|(tensor, _)| tensor.which.is_bias());

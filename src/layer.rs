@@ -1,4 +1,4 @@
-//! One layer, there and back: all time steps of the sequences of a shard, of any cell.
+//! One direction of one layer, there and back: all time steps of the sequences of a shard, of any cell.
 //!
 //! ```text
 //! forward                                          backward
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A product and the cell that follows it meet in the second-level cache: the loop over blocks of rows stands here. Knows
-//! nothing of threads, of other layers, or of the loss.
+//! nothing of threads, of other layers, of directions (sequences that are read backwards were turned over), or of the loss.
 
 use crate::architecture::Which;
 use crate::cells::{Backward, CellMath, Form, Forward, State};
@@ -55,7 +55,7 @@ fn parts(rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
 /// What a layer is.
 pub(crate) struct Layer<T: 'static> {
     pub level: Level,
-    /// Which of the network's layers.
+    /// Which of the network's recurrences.
     pub index: usize,
     pub n_h: usize,
     pub form: &'static Form,
@@ -67,7 +67,7 @@ pub(crate) struct Layer<T: 'static> {
 pub(crate) enum LayerInput<'a, T> {
     /// Rows of the steps.
     Dense(Rows<'a, T>),
-    /// Ids of the steps: rows of `table [tokens, gates n_h]`, of size `scale`.
+    /// Ids of the steps: rows of `table [tokens, gates n_h]`, of size `scale`. (On the way back, the table is not read.)
     Tokens {
         table: &'a [T],
         ids: &'a [u32],
@@ -180,6 +180,8 @@ pub(crate) enum Above<'a, T> {
     Product(Rows<'a, T>, &'a Packed<T>),
     /// What is in `dh` already, for every step.
     Ready,
+    /// Nothing.
+    Nothing,
 }
 
 /// What a pass back takes beside the layer.
@@ -187,6 +189,8 @@ pub(crate) struct Back<'a, T> {
     pub weights: &'a BackWeights<T>,
     pub input: LayerInput<'a, T>,
     pub above: Above<'a, T>,
+    /// What comes to the state of each sequence after its last step beside that, a row for each of them; if anything does.
+    pub ends: Option<Rows<'a, T>>,
     /// Rows of all steps, or room for those of one; of a cell in place they become the gradients of its sums.
     pub dh: &'a mut [T],
     /// Room for the states before some steps, where they do not stand row beside row.
@@ -263,6 +267,7 @@ fn step_back<T: Scalar>(
     let mut above = None;
     match back.above {
         Above::Ready => start = Start::Out,
+        Above::Nothing => {}
         Above::Product(rows_above, weights) => {
             let rows = rows_above.skip(rows.start);
             above = Some(Source { rows, weights });
@@ -303,11 +308,20 @@ fn step_back<T: Scalar>(
                 (Some(only), None) | (None, Some(only)) => {
                     T::multiply(l.level, start, &[only], Out::whole(out, n_h));
                 }
-                // What is in `dh` already is all.
-                (None, None) => {}
+                (None, None) => match start {
+                    Start::Zero => out.fill(T::zero()),
+                    // What is in `dh` already is all.
+                    _ => {}
+                },
             }
             while goes_on && let Some(another) = next() {
                 T::multiply(l.level, Start::Out, &[another], Out::whole(out, n_h));
+            }
+            if let (false, Some(ends)) = (goes_on, back.ends) {
+                let ends = ends.skip(part.start).data.chunks(ends.stride);
+                for (out, end) in out.chunks_exact_mut(n_h).zip(ends) {
+                    out.iter_mut().zip(end).for_each(|(out, &end)| *out += end);
+                }
             }
         }
         // The cell, while these rows are in the second-level cache.

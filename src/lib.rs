@@ -87,18 +87,16 @@ mod stack;
 mod steps;
 mod stream;
 mod targets;
-#[cfg(test)]
-mod tour;
 pub mod train;
 mod weights;
 
-pub use architecture::{Architecture, Head, Input};
+pub use architecture::{Architecture, At, Head, Input};
 pub use batch::{Batch, Inputs};
 pub use cells::Cell;
 pub use dropout::Dropout;
-pub use engine::{Engine, EngineOptions, Gradient, GradientOptions};
+pub use engine::{Engine, EngineOptions, Gradient, GradientOptions, LayerGradients};
 pub use error::{Error, Result};
-pub use heads::Metrics;
+pub use heads::{Loss, Metrics};
 pub use init::Init;
 pub use machine::{Machine, machine};
 pub use network::Network;
@@ -118,7 +116,7 @@ pub mod internal {
     }
     /// Kernels on slices, with the vector instructions of [`simd::level`].
     pub mod kernels {
-        use crate::heads::cross_entropy::LossStep;
+        use crate::heads::{Loss, LossStep};
         use crate::kernels::packed::{Out, Packed, Source, Start};
         use crate::kernels::{rows::Rows, simd};
         use crate::{Metrics, Scalar, Targets};
@@ -146,8 +144,9 @@ pub mod internal {
                 step: 0,
                 n_y: u.len() / rows.len(),
                 scale: T::one(),
+                ranks: false,
             };
-            T::cross_entropy(simd::level(), u, step)
+            T::judge(simd::level(), Loss::CrossEntropy, u, step)
         }
 
         /// A matrix `[k, m]`, packed once for many products.

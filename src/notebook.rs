@@ -296,7 +296,7 @@ pub fn backward<T: Scalar>(
     caches: &Caches<T>,
 ) -> Result<Parameters<T>> {
     let mut engine = engine(parameters)?;
-    let batch = Batch::new(&caches.inputs, Targets::Distributions(y.view()));
+    let batch = Batch::new(&caches.inputs, Targets::Values(y.view()));
     engine.gradient(&Network::from_parameters(parameters.clone()), &batch)?;
     Ok(engine.gradients().clone())
 }
@@ -427,7 +427,7 @@ pub fn train<T: Scalar>(
     let mut engine = engine(&network.parameters)?;
     let mut trained = Network::from_parameters(network.parameters.clone());
     let inputs = Inputs::Dense(inputs.view());
-    let batch = Batch::new(inputs, Targets::Distributions(targets.view()));
+    let batch = Batch::new(inputs, Targets::Values(targets.view()));
     let mut losses = Losses::default();
     for _ in 0..max_iter {
         let outputs = engine.predict(&trained, inputs, None)?;

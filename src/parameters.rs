@@ -139,7 +139,7 @@ mod tests {
             (27.0, 33.0)
         );
         for (tensor, elements) in p.iter() {
-            assert_eq!(elements, p.get(tensor.which), "{}", tensor.which);
+            assert_eq!(elements, p.get(tensor.which), "{:?}", tensor.which);
         }
         p.matrix_mut(Which::Decoder)[[0, 0]] = -1.0;
         assert_eq!(p.as_slice()[15], -1.0);

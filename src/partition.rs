@@ -63,11 +63,6 @@ impl Partition {
             .map_or(self.t, |&(Reverse(length), _)| length)
     }
 
-    /// How many sequences that are, for a batch of `n`.
-    pub fn count(&self, shard: usize, n: usize) -> usize {
-        even_share(shard, self.shards, n).len()
-    }
-
     /// The size of a shard's first `segment` steps: no later segment is larger.
     pub fn extent(&self, shard: usize, segment: usize) -> Extent {
         let lengths = || self.rows(shard).map(|(length, _)| length);

@@ -1,8 +1,7 @@
 //! The one numeric bound of the crate: [`Scalar`] is `f32` or `f64`, with the kernels of networks.
 
 use crate::cells::{Cell, CellMath, elman, gru, lstm};
-use crate::heads::Metrics;
-use crate::heads::cross_entropy::{self, LossStep};
+use crate::heads::{self, Loss, LossStep, Metrics};
 use crate::kernels::blas::Blas;
 use crate::kernels::exp;
 use crate::kernels::number::Number;
@@ -30,7 +29,9 @@ pub trait Scalar: Number + Blas {
     #[doc(hidden)]
     fn softmax(level: Level, u: &mut [Self], n: usize);
     #[doc(hidden)]
-    fn cross_entropy(level: Level, u: &mut [Self], step: LossStep<'_, '_, Self>) -> Metrics;
+    fn respond(level: Level, loss: Loss, u: &mut [Self], n_y: usize);
+    #[doc(hidden)]
+    fn judge(level: Level, loss: Loss, u: &mut [Self], step: LossStep<'_, '_, Self>) -> Metrics;
     #[doc(hidden)]
     fn cell(cell: Cell) -> &'static dyn CellMath<Self>;
 }
@@ -50,8 +51,11 @@ macro_rules! scalar {
             fn softmax(level: Level, u: &mut [$t], n: usize) {
                 softmax::softmax_at(level, u, n);
             }
-            fn cross_entropy(level: Level, u: &mut [$t], step: LossStep<'_, '_, $t>) -> Metrics {
-                cross_entropy::kernel(level, u, step)
+            fn respond(level: Level, loss: Loss, u: &mut [$t], n_y: usize) {
+                heads::respond(level, loss, u, n_y);
+            }
+            fn judge(level: Level, loss: Loss, u: &mut [$t], step: LossStep<'_, '_, $t>) -> Metrics {
+                heads::kernel(level, loss, u, step)
             }
             fn cell(cell: Cell) -> &'static dyn CellMath<$t> {
                 match cell {

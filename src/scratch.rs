@@ -1,25 +1,30 @@
 //! Every buffer of a shard, in one table: [`Scratch`].
 //!
 //! [`buffers`] says which there are and how long each is; they are made by that table, and [`Scratch::bytes`] adds it up. Rows
-//! are those of [`crate::steps`]. (What is dropped of a layer's outputs is copied to one buffer more a layer, not counted.)
+//! are those of [`crate::steps`]. (Where some of a layer's outputs is dropped, they are copied to one buffer more a layer, not
+//! counted.) A recurrence is one direction of a layer; that which reads backwards has its rows turned over, each sequence's last
+//! step first, so that both run forwards.
 //!
 //! | buffer | rows | | forward | loss | backward |
 //! |---|---|---|---|---|---|
-//! | `x` or `ids` | steps | `n_x` | the inputs | | the inputs |
-//! | `h`, `c` of a layer | `n` and steps | `n_h` | the states | | the states |
-//! | `sums` of a layer | steps | `columns n_h` | sums, then activations | | become the gradients of the sums |
-//! | `u` | steps | `n_y` | logits | become dU | dU |
+//! | `x`, `ids` of a direction | steps | `n_x` | the inputs | | the inputs |
+//! | `h`, `c` of a recurrence | `n` and steps | `n_h` | the states | | the states |
+//! | `sums` of a recurrence | steps | `columns n_h` | sums, then activations | | become the gradients of the sums |
+//! | `outputs` of a recurrence | steps | `D n_h` | both directions side by side | | |
+//! | `last` | `n` | `D n_h` | the states that are answered from, at the last step alone | | their gradient |
+//! | `u` | steps, or `n` | `n_y` | logits | become dU | dU |
 //! | `dh` | steps, or one step | `n_h` | | | the gradient of `h`; of a cell in place that of its sums |
+//! | `dx` | steps | `D n_h`, or of an embedding its size | | | the gradient of a layer's outputs, of its inputs |
 //!
 //! For one Elman layer, whose sums stand in place, that is `2 n_h + n_y` values per sequence and step beside the inputs.
 //! Contents are unspecified between calls. Knows where things lie; knows nothing of what they mean.
 
-use crate::architecture::{Architecture, Input};
+use crate::architecture::{Architecture, At};
 use crate::cells::State;
 use crate::steps::{Assigned, Extent, Steps};
-use crate::weights::has_wide_decoder;
+use crate::weights::{Passes, has_wide_decoder, reaches_inputs};
 use crate::{Inputs, Scalar};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayView3};
 use std::ops::Range;
 
 /// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
@@ -34,26 +39,36 @@ pub(crate) const NO_TOKEN: u32 = u32::MAX;
 pub(crate) struct Scratch<T> {
     architecture: Architecture,
     pub steps: Steps,
-    pub x: Vec<T>,
-    pub ids: Vec<u32>,
+    /// Of each direction.
+    pub x: [Vec<T>; 2],
+    pub ids: [Vec<u32>; 2],
     /// The size of a token's one in its one-hot row: more than 1 where others are dropped.
     pub token_scale: T,
-    pub layers: Vec<LayerScratch<T>>,
+    pub recurrences: Vec<LayerScratch<T>>,
+    pub last: Vec<T>,
     pub u: Vec<T>,
     /// Two, for a layer reads the gradients of the layer above while it writes its own.
     pub dh: [Vec<T>; 2],
+    /// Two, for the same reason: those of the highest layer's outputs are in the first, of the next layer's in the second, ...
+    pub dx: [Vec<T>; 2],
+    /// Rows of one step on their way from one order to the other.
+    pub turning: Vec<T>,
+    /// Gradients of the state after the last step `[n, W]`, given by whoever runs the layers alone; become those of the state
+    /// before the first.
+    pub d_state: Vec<T>,
     /// States before each of a few steps, row beside row, where sequences end among them.
     pub gathered: Vec<T>,
 }
 
-/// The buffers of a layer.
+/// The buffers of a recurrence.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LayerScratch<T> {
     /// `h` and, for cells that have it, `c`.
     pub states: State<Vec<T>>,
     pub sums: Vec<T>,
-    /// What of `h` goes on to the layer above or the head, where some of it is dropped: steps x `n_h`. Else unused.
-    pub dropped: Vec<T>,
+    /// What the recurrence above in the same direction reads, or the head: empty where that is `h` as it stands, of one direction
+    /// with nothing dropped.
+    pub outputs: Vec<T>,
     /// The gradients of the sums of the step after the last, of the sequences that have one: what a segment of time leaves to
     /// the segment before. Empty for the last segment.
     pub after: Vec<T>,
@@ -64,13 +79,17 @@ pub(crate) struct LayerScratch<T> {
 /// Which buffer of the table.
 #[derive(Clone, Copy, Debug)]
 enum Buffer {
-    X,
-    Ids,
+    X(usize),
+    Ids(usize),
     H(usize),
     C(usize),
     Sums(usize),
+    Outputs(usize),
+    Last,
     U,
     Dh(usize),
+    Dx(usize),
+    Turning,
     After(usize),
     CarryH(usize),
     CarryC(usize),
@@ -91,10 +110,15 @@ enum Filled {
 impl Buffer {
     fn filled(self) -> Filled {
         match self {
-            Buffer::Dh(_) => Filled::Back,
-            Buffer::After(_) | Buffer::CarryH(_) | Buffer::CarryC(_) | Buffer::Gathered => {
-                Filled::Elsewhere
-            }
+            Buffer::Dh(_) | Buffer::Dx(_) => Filled::Back,
+            Buffer::Outputs(_)
+            | Buffer::Last
+            | Buffer::U
+            | Buffer::Turning
+            | Buffer::After(_)
+            | Buffer::CarryH(_)
+            | Buffer::CarryC(_)
+            | Buffer::Gathered => Filled::Elsewhere,
             _ => Filled::Forward,
         }
     }
@@ -102,44 +126,67 @@ impl Buffer {
 
 /// The table: every buffer of a pass over some steps, with its elements.
 fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usize)> {
-    let (form, n_h) = (a.cell.form(), a.hidden);
+    let (form, n_h, directions) = (a.cell.form(), a.hidden, a.directions());
     let Extent { n, rows, ragged } = extent;
     let two_states = (form.states == 2) as usize;
-    let of_layer = move |layer| {
+    let of_direction = move |d| {
+        let x = if a.input.is_one_hot() {
+            0
+        } else {
+            a.input.width()
+        };
+        let ids = a.input.is_tokens() as usize;
+        [(Buffer::X(d), rows * x), (Buffer::Ids(d), rows * ids)]
+    };
+    let of_recurrence = move |i| {
+        let joined = a.bidirectional && i + 1 < a.recurrences();
         [
-            (Buffer::H(layer), (n + rows) * n_h),
-            (Buffer::C(layer), (n + rows) * n_h * two_states),
+            (Buffer::H(i), (n + rows) * n_h),
+            (Buffer::C(i), (n + rows) * n_h * two_states),
             (
-                Buffer::Sums(layer),
+                Buffer::Sums(i),
                 rows * form.columns * n_h * !form.in_place as usize,
             ),
-            (Buffer::After(layer), n * form.columns * n_h),
-            (Buffer::CarryH(layer), n * n_h * form.passes_h as usize),
-            (Buffer::CarryC(layer), n * n_h * two_states),
+            (Buffer::Outputs(i), rows * 2 * n_h * joined as usize),
+            (Buffer::After(i), n * form.columns * n_h),
+            (Buffer::CarryH(i), n * n_h * form.passes_h as usize),
+            (Buffer::CarryC(i), n * n_h * two_states),
         ]
     };
-    let input = match a.input {
-        Input::Features(n_x) => (Buffer::X, rows * n_x),
-        Input::Tokens(_) => (Buffer::Ids, rows),
+    let answers = match a.head.at {
+        At::Every => [(Buffer::Last, 0), (Buffer::U, rows * a.head.outputs)],
+        At::Last => [
+            (Buffer::Last, n * a.outputs_of_layer()),
+            (Buffer::U, n * a.head.outputs),
+        ],
     };
-    // A wide decoder gives the gradients of all steps at once; of a cell in place they become those of the sums.
-    let all_rows = |whole| if whole { rows } else { n };
+    // A wide decoder gives the gradients of all steps at once, and so do two directions; of a cell in place they become those
+    // of the sums.
+    let ready = a.bidirectional || (a.head.at == At::Every && has_wide_decoder(&a));
     let dh = [
-        (
-            Buffer::Dh(0),
-            n_h * all_rows(form.in_place || has_wide_decoder(&a)),
-        ),
-        (
-            Buffer::Dh(1),
-            n_h * rows * (form.in_place && a.layers > 1) as usize,
-        ),
+        n_h * if form.in_place || ready { rows } else { n },
+        n_h * rows * (form.in_place && a.layers > 1 && !a.bidirectional) as usize,
     ];
+    // The gradient of the outputs of layer `L - 1 - k` is in buffer `k % 2`, that of the inputs as if they left layer -1.
+    let dx = [0, 1].map(|k| {
+        let inputs = reaches_inputs(&a, 0, Passes::ForwardAndBack) && a.layers % 2 == k;
+        let inputs = if inputs { a.input.width() } else { 0 };
+        let outputs = a.bidirectional && k < a.layers;
+        rows * inputs.max(if outputs { 2 * n_h } else { 0 })
+    });
+    let turning = match a.bidirectional {
+        true => n * (2 * n_h).max(a.input.width()),
+        false => 0,
+    };
     let chunk = rows.min(CHUNK / form.columns + n) * ragged as usize;
-    std::iter::once(input)
+    (0..directions)
+        .flat_map(of_direction)
         .chain([(Buffer::Gathered, chunk * n_h)])
-        .chain((0..a.layers).flat_map(of_layer))
-        .chain([(Buffer::U, rows * a.head.outputs)])
-        .chain(dh)
+        .chain((0..a.recurrences()).flat_map(of_recurrence))
+        .chain(answers)
+        .chain([0, 1].map(|k| (Buffer::Dh(k), dh[k])))
+        .chain([0, 1].map(|k| (Buffer::Dx(k), dx[k])))
+        .chain([(Buffer::Turning, turning)])
 }
 
 impl<T: Scalar> Scratch<T> {
@@ -148,12 +195,16 @@ impl<T: Scalar> Scratch<T> {
         Scratch {
             architecture,
             steps: Steps::default(),
-            x: Vec::new(),
-            ids: Vec::new(),
+            x: Default::default(),
+            ids: Default::default(),
             token_scale: T::one(),
-            layers: vec![LayerScratch::default(); architecture.layers],
+            recurrences: vec![LayerScratch::default(); architecture.recurrences()],
+            last: Vec::new(),
             u: Vec::new(),
-            dh: [Vec::new(), Vec::new()],
+            dh: Default::default(),
+            dx: Default::default(),
+            turning: Vec::new(),
+            d_state: Vec::new(),
             gathered: Vec::new(),
         }
     }
@@ -161,7 +212,7 @@ impl<T: Scalar> Scratch<T> {
     /// How many bytes the buffers come to in a training step without dropout.
     pub fn bytes(architecture: &Architecture, extent: Extent) -> usize {
         let size = |(buffer, len)| match buffer {
-            Buffer::Ids => len * size_of::<u32>(),
+            Buffer::Ids(_) => len * size_of::<u32>(),
             _ => len * size_of::<T>(),
         };
         buffers(*architecture, extent).map(size).sum()
@@ -182,7 +233,7 @@ impl<T: Scalar> Scratch<T> {
         let table = buffers(self.architecture, self.steps.extent());
         for (buffer, len) in table.filter(|(buffer, _)| buffer.filled() == filled) {
             match buffer {
-                Buffer::Ids => self.ids.resize(len, NO_TOKEN),
+                Buffer::Ids(d) => self.ids[d].resize(len, NO_TOKEN),
                 _ => self.buffer(buffer).resize(len, T::zero()),
             }
         }
@@ -190,50 +241,46 @@ impl<T: Scalar> Scratch<T> {
 
     fn buffer(&mut self, buffer: Buffer) -> &mut Vec<T> {
         match buffer {
-            Buffer::X => &mut self.x,
-            Buffer::H(layer) => &mut self.layers[layer].states.h,
-            Buffer::C(layer) => &mut self.layers[layer].states.c,
-            Buffer::Sums(layer) => &mut self.layers[layer].sums,
+            Buffer::X(d) => &mut self.x[d],
+            Buffer::H(i) => &mut self.recurrences[i].states.h,
+            Buffer::C(i) => &mut self.recurrences[i].states.c,
+            Buffer::Sums(i) => &mut self.recurrences[i].sums,
+            Buffer::Outputs(i) => &mut self.recurrences[i].outputs,
+            Buffer::Last => &mut self.last,
             Buffer::U => &mut self.u,
-            Buffer::Dh(i) => &mut self.dh[i],
-            Buffer::After(layer) => &mut self.layers[layer].after,
-            Buffer::CarryH(layer) => &mut self.layers[layer].carry.h,
-            Buffer::CarryC(layer) => &mut self.layers[layer].carry.c,
+            Buffer::Dh(k) => &mut self.dh[k],
+            Buffer::Dx(k) => &mut self.dx[k],
+            Buffer::Turning => &mut self.turning,
+            Buffer::After(i) => &mut self.recurrences[i].after,
+            Buffer::CarryH(i) => &mut self.recurrences[i].carry.h,
+            Buffer::CarryC(i) => &mut self.recurrences[i].carry.c,
             Buffer::Gathered => &mut self.gathered,
-            Buffer::Ids => unreachable!("ids are no numbers"),
+            Buffer::Ids(_) => unreachable!("ids are no numbers"),
         }
     }
 
-    /// Elements of a sequence's inputs at a step: one, if they are tokens.
-    pub fn input_width(&self) -> usize {
-        match self.architecture.input {
-            Input::Features(n_x) => n_x,
-            Input::Tokens(_) => 1,
-        }
-    }
-
-    /// Takes in the inputs of time steps `steps` of these sequences of a batch.
+    /// Takes in the inputs of time steps `steps` of these sequences of a batch, for the first direction.
     ///
     /// # Panics
     /// If the inputs do not fit the network ([`Inputs::check`]) or have fewer rows or steps.
     pub fn load(&mut self, inputs: &Inputs<'_, T>, assigned: &Assigned, steps: Range<usize>) {
         self.lay_out(assigned, steps.clone());
-        let n_x = self.architecture.input.size();
-        for (t, step) in steps.enumerate() {
-            let rows = self.steps.rows(t);
-            match inputs {
-                Inputs::Dense(from) => {
-                    let to = &mut self.x[rows.start * n_x..rows.end * n_x];
-                    for (to, &row) in to.chunks_exact_mut(n_x).zip(assigned.index()) {
-                        let from = from.slice(ndarray::s![row, step, ..]);
-                        match from.as_slice() {
-                            Some(from) => to.copy_from_slice(from),
-                            None => to.iter_mut().zip(from).for_each(|(to, &from)| *to = from),
-                        }
-                    }
-                }
-                Inputs::Tokens(from) => {
-                    for (to, &row) in self.ids[rows].iter_mut().zip(assigned.index()) {
+        match inputs {
+            Inputs::Dense(from) => {
+                let n_x = self.architecture.input.size();
+                copy_rows(
+                    &self.steps,
+                    assigned,
+                    from,
+                    steps.start,
+                    &mut self.x[0],
+                    n_x,
+                );
+            }
+            Inputs::Tokens(from) => {
+                for (t, step) in steps.enumerate() {
+                    let to = &mut self.ids[0][self.steps.rows(t)];
+                    for (to, &row) in to.iter_mut().zip(assigned.index()) {
                         *to = from[[row, step]];
                     }
                 }
@@ -269,7 +316,7 @@ impl<T: Scalar> Scratch<T> {
     fn begin_row(&mut self, i: usize, element: impl Fn(usize) -> T) {
         let n_h = self.architecture.hidden;
         let mut k = 0;
-        for LayerScratch { states, .. } in &mut self.layers {
+        for LayerScratch { states, .. } in &mut self.recurrences {
             for values in [&mut states.h, &mut states.c] {
                 if !values.is_empty() {
                     for (j, to) in values[i * n_h..][..n_h].iter_mut().enumerate() {
@@ -294,7 +341,7 @@ impl<T: Scalar> Scratch<T> {
             };
             for i in first..block.len() {
                 let mut row = &mut finals[i * width..][..width];
-                for LayerScratch { states, .. } in &self.layers {
+                for LayerScratch { states, .. } in &self.recurrences {
                     for values in [&states.h, &states.c] {
                         if !values.is_empty() {
                             let (to, rest) = row.split_at_mut(n_h);
@@ -310,5 +357,28 @@ impl<T: Scalar> Scratch<T> {
     /// How many sequences are alive at the last step.
     pub fn last_alive(&self) -> usize {
         self.steps.block(self.steps.count()).len()
+    }
+}
+
+/// The rows of these steps, `[steps, width]`, become those of `from [N, T, width]`, of which they are the time steps from
+/// `first` on.
+pub(crate) fn copy_rows<T: Scalar>(
+    steps: &Steps,
+    assigned: &Assigned,
+    from: &ArrayView3<'_, T>,
+    first: usize,
+    to: &mut [T],
+    width: usize,
+) {
+    for t in 0..steps.count() {
+        let rows = steps.rows(t);
+        let to = &mut to[rows.start * width..rows.end * width];
+        for (to, &row) in to.chunks_exact_mut(width).zip(assigned.index()) {
+            let from = from.slice(ndarray::s![row, first + t, ..]);
+            match from.as_slice() {
+                Some(from) => to.copy_from_slice(from),
+                None => to.iter_mut().zip(from).for_each(|(to, &from)| *to = from),
+            }
+        }
     }
 }

@@ -6,15 +6,17 @@
 //!
 //! Knows nothing of the other shards or of threads.
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, At, Head, Input, Which};
 use crate::dropout::{Dropout, Dropping};
 use crate::heads::Metrics;
-use crate::scratch::{NO_TOKEN, Scratch};
-use crate::stack::{self, Weights};
+use crate::kernels::simd;
+use crate::scratch::{Scratch, copy_rows};
+use crate::stack::{self, Origin, Weights};
 use crate::steps::{Assigned, Extent};
 use crate::targets::Answers;
+use crate::weights::PackedNetwork;
 use crate::{Inputs, Parameters, Scalar};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayView3, s};
 use std::ops::Range;
 
 /// What every shard of a batch is given.
@@ -75,6 +77,7 @@ impl<T: Scalar> Shard<T> {
         scale: T,
         dropout: Option<(&Dropout, u64)>,
     ) {
+        let a = self.architecture();
         // STEP 1: the states of all segments, of which those between them and those of the last are kept.
         let last = self.segments(pass) - 1;
         for s in 0..=last {
@@ -84,31 +87,73 @@ impl<T: Scalar> Shard<T> {
                 self.keep_states();
             }
         }
+        self.begin_carry(None);
+        if a.head.at == At::Last {
+            let dropping = self.dropping(pass, 0, dropout);
+            stack::take_last(&a, &mut self.scratch, &self.finals, &dropping);
+            self.judge(pass, answers, (0, scale, false));
+            self.scratch.lay_out_back();
+            let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
+            stack::head_back(pass.weights, scratch, gradients, &dropping, false);
+        }
         // STEP 2: from the last segment to the first: logits, loss, BPTT.
-        self.begin_carry();
         for s in (0..=last).rev() {
             let dropping = self.dropping(pass, s, dropout);
             if s < last {
                 self.run_states(pass, s, dropout);
             }
-            let n_y = self.architecture().head.outputs;
-            let (scratch, index) = (&mut self.scratch, self.assigned.index());
-            stack::logits(pass.weights, scratch);
-            self.metrics += stack::loss(scratch, answers, index, n_y, dropping.first, scale);
-            let gradients = &mut self.gradients;
-            stack::back(pass.weights, scratch, gradients, &dropping, s < last);
-            let entered = scratch.steps.n() * gradients.architecture().state();
+            if a.head.at == At::Every {
+                self.judge(pass, answers, (dropping.first, scale, false));
+            }
+            self.scratch.lay_out_back();
+            let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
+            if a.head.at == At::Every {
+                stack::head_back(pass.weights, scratch, gradients, &dropping, s < last);
+            }
+            let (packed, how) = (pass.weights.packed, (Origin::Head, s < last));
+            stack::layers_back(&a, packed, scratch, gradients, &dropping, how);
+            let entered = scratch.steps.n() * a.state();
             self.between
                 .truncate(self.between.len().saturating_sub(entered));
         }
     }
 
-    /// Forward alone; `visit` sees the scratch with the logits of each segment and the time step at which it begins.
-    pub fn infer(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
-        self.advance(pass, |shard, first| {
+    /// Logits, which become their gradients; `how` is the time step at which they begin, their scale and whether ranks are counted.
+    fn judge(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>, how: (usize, T, bool)) {
+        stack::logits(pass.weights, &mut self.scratch);
+        let (a, index) = (self.architecture(), self.assigned.index());
+        self.metrics += stack::loss(&a, &mut self.scratch, answers, index, how);
+    }
+
+    /// The metrics of a pass forward.
+    pub fn evaluate(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>) {
+        self.infer(pass, |shard, first| {
+            shard.judge(pass, answers, (first, T::one(), true));
+        });
+    }
+
+    /// What the network answers: `visit` sees the rows of each segment in `scratch.u` and the time step at which it begins.
+    pub fn predict(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&Self, usize)) {
+        let Head { outputs, loss, .. } = self.architecture().head;
+        self.infer(pass, |shard, first| {
             stack::logits(pass.weights, &mut shard.scratch);
+            T::respond(simd::level(), loss, &mut shard.scratch.u, outputs);
             visit(shard, first);
         });
+    }
+
+    /// States alone; `answer` is called where the head has what it reads, with the time step at which that begins.
+    fn infer(&mut self, pass: &Pass<'_, T>, mut answer: impl FnMut(&mut Self, usize)) {
+        let a = self.architecture();
+        self.advance(pass, |shard, first| {
+            if a.head.at == At::Every {
+                answer(shard, first);
+            }
+        });
+        if a.head.at == At::Last {
+            stack::take_last(&a, &mut self.scratch, &self.finals, &Dropping::NONE);
+            answer(self, 0);
+        }
     }
 
     /// The states alone; `visit` sees those of each segment and the time step at which it begins.
@@ -120,6 +165,52 @@ impl<T: Scalar> Shard<T> {
             self.between.clear();
             self.keep_states();
         }
+    }
+
+    /// After [`Shard::advance`] in one segment: the gradients of the layers, of the inputs and of the initial states from those of
+    /// the hidden states `[N, T, D n_h]` and of the states after the last steps `[N, W]`.
+    pub fn layers_back(
+        &mut self,
+        packed: &PackedNetwork<T>,
+        d_hidden: &ArrayView3<'_, T>,
+        d_state: Option<ArrayView2<'_, T>>,
+    ) {
+        let a = self.architecture();
+        let scratch = &mut self.scratch;
+        scratch.lay_out_back();
+        let (rows, width) = (scratch.steps.extent().rows, a.outputs_of_layer());
+        if let Input::Features(n_x) = a.input {
+            let dx = &mut scratch.dx[a.layers % 2];
+            dx.resize(dx.len().max(rows * n_x), T::zero());
+        }
+        let to = match a.bidirectional {
+            true => &mut scratch.dx[0],
+            false => &mut scratch.dh[0],
+        };
+        to.resize(to.len().max(rows * width), T::zero());
+        copy_rows(&scratch.steps, &self.assigned, d_hidden, 0, to, width);
+        scratch.d_state.clear();
+        for &row in self.assigned.index() {
+            match &d_state {
+                Some(d) => scratch.d_state.extend(d.row(row)),
+                None => scratch
+                    .d_state
+                    .resize(scratch.d_state.len() + a.state(), T::zero()),
+            }
+        }
+        self.begin_carry(d_state);
+        let (scratch, g) = (&mut self.scratch, &mut self.gradients);
+        if !a.head.tied {
+            g.get_mut(Which::Decoder).fill(T::zero());
+        }
+        g.get_mut(Which::DecoderBias).fill(T::zero());
+        let how = (Origin::Caller, false);
+        stack::layers_back(&a, packed, scratch, g, &Dropping::NONE, how);
+    }
+
+    /// After the states of a segment: what leaves the highest layer, `[steps, D n_h]`.
+    pub fn hidden(&self) -> &[T] {
+        stack::hidden(&self.architecture(), &self.scratch)
     }
 
     fn segments(&self, pass: &Pass<'_, T>) -> usize {
@@ -148,7 +239,6 @@ impl<T: Scalar> Shard<T> {
         let width = self.architecture().state();
         let scratch = &mut self.scratch;
         scratch.load(&pass.inputs, &self.assigned, steps);
-        drop_inputs(scratch, &dropping);
         if s == 0 {
             scratch.begin(pass.state, &self.assigned);
             self.finals.resize(scratch.steps.n() * width, T::zero());
@@ -165,20 +255,28 @@ impl<T: Scalar> Shard<T> {
         self.between.extend_from_slice(&self.finals[..alive]);
     }
 
-    /// Nothing comes from beyond the last step.
-    fn begin_carry(&mut self) {
-        let form = self.architecture().cell.form();
-        let carried = self.assigned.len() * self.architecture().hidden;
-        for layer in &mut self.scratch.layers {
-            layer.after.clear();
-            let carry = &mut layer.carry;
-            for (carry, is_carried) in [
-                (&mut carry.h, form.passes_h),
-                (&mut carry.c, form.states == 2),
-            ] {
-                carry.clear();
-                if is_carried {
-                    carry.resize(carried, T::zero());
+    /// What comes from beyond the last step: nothing, or to a cell's second state the gradients `d_state [N, W]`.
+    fn begin_carry(&mut self, d_state: Option<ArrayView2<'_, T>>) {
+        let a = self.architecture();
+        let (form, n_h, n) = (a.cell.form(), a.hidden, self.assigned.len());
+        for (i, recurrence) in self.scratch.recurrences.iter_mut().enumerate() {
+            recurrence.after.clear();
+            let carry = &mut recurrence.carry;
+            carry.h.clear();
+            carry.c.clear();
+            if form.passes_h {
+                carry.h.resize(n * n_h, T::zero());
+            }
+            if form.states < 2 {
+                continue;
+            }
+            match &d_state {
+                None => carry.c.resize(n * n_h, T::zero()),
+                Some(d_state) => {
+                    let c = i * a.recurrence_state() + n_h;
+                    for &row in self.assigned.index() {
+                        carry.c.extend(d_state.slice(s![row, c..c + n_h]));
+                    }
                 }
             }
         }
@@ -192,30 +290,6 @@ impl<T: Scalar> Shard<T> {
     pub fn clear(&mut self) {
         self.metrics = Metrics::default();
         self.between.clear();
-    }
-}
-
-/// Drops inputs, or tokens; what is kept is made larger.
-fn drop_inputs<T: Scalar>(s: &mut Scratch<T>, dropping: &Dropping<'_>) {
-    s.token_scale = T::one();
-    // A token is one element of its one-hot row.
-    let width = s.input_width();
-    let Some(mut dropped) = dropping.inputs(width) else {
-        return;
-    };
-    for t in 0..s.steps.count() {
-        let rows = s.steps.rows(t);
-        if s.x.is_empty() {
-            s.token_scale = dropped.mask.scale();
-            let ids = &mut s.ids[rows];
-            dropped.draw(t, ids.len(), |i, kept| {
-                if !kept {
-                    ids[i] = NO_TOKEN;
-                }
-            });
-        } else {
-            dropped.apply(t, &mut s.x[rows.start * width..rows.end * width]);
-        }
     }
 }
 
@@ -240,7 +314,12 @@ mod tests {
         let x = Array3::from_shape_fn((n, t, architecture.input.size()), |(i, t, j)| {
             ((i + 2 * t + 3 * j) as f64).sin()
         });
-        let classes = Array2::from_shape_fn((n, t), |(i, t)| ((i + t) % n_y) as u32);
+        let answers = if architecture.head.at == At::Last {
+            1
+        } else {
+            t
+        };
+        let classes = Array2::from_shape_fn((n, answers), |(i, t)| ((i + t) % n_y) as u32);
         let weights = (0..architecture.len()).map(|i| (i as f64).cos() / 4.0);
         let parameters = Parameters::from_vec(architecture, weights.collect()).unwrap();
         let mut packed = PackedNetwork::default();
@@ -271,16 +350,24 @@ mod tests {
 
     #[test]
     fn what_is_in_the_scratch_does_not_matter() {
-        for (cell, layers) in Cell::ALL
+        let kinds = [
+            (1, false, Head::softmax(4)),
+            (2, false, Head::softmax(4)),
+            (2, true, Head::softmax(4)),
+            (1, true, Head::softmax(4).at_last()),
+            (2, false, Head::softmax(4).at_last()),
+        ];
+        let kinds = Cell::ALL
             .into_iter()
-            .flat_map(|cell| [(cell, 1), (cell, 2)])
-        {
+            .flat_map(|cell| kinds.map(|kind| (cell, kind)));
+        for (cell, (layers, bidirectional, head)) in kinds {
             let architecture = Architecture {
                 cell,
                 layers,
-                ..Architecture::new(Input::Features(3), 10, Head::softmax(4))
+                bidirectional,
+                ..Architecture::new(Input::Features(3), 10, head)
             };
-            for segment in [7, 3] {
+            for segment in [7, if bidirectional { 7 } else { 3 }] {
                 let clean = run(&mut Shard::new(architecture, 0), 3, 7, segment);
                 let mut shard = Shard::new(architecture, 0);
                 run(&mut shard, 4, 9, 9);
@@ -291,12 +378,14 @@ mod tests {
                     between,
                     ..
                 } = &mut shard;
-                let mut buffers = vec![finals, between, &mut scratch.x, &mut scratch.u];
+                let mut buffers = vec![finals, between, &mut scratch.u, &mut scratch.last];
+                buffers.extend(&mut scratch.x);
                 buffers.extend(&mut scratch.dh);
-                buffers.push(&mut scratch.gathered);
-                for layer in &mut scratch.layers {
+                buffers.extend(&mut scratch.dx);
+                buffers.extend([&mut scratch.gathered, &mut scratch.turning]);
+                for layer in &mut scratch.recurrences {
                     buffers.extend([&mut layer.states.h, &mut layer.states.c, &mut layer.sums]);
-                    buffers.extend([&mut layer.dropped, &mut layer.after]);
+                    buffers.extend([&mut layer.outputs, &mut layer.after]);
                     buffers.extend([&mut layer.carry.h, &mut layer.carry.c]);
                 }
                 buffers.into_iter().for_each(|buffer| buffer.fill(f64::NAN));

@@ -2,24 +2,28 @@
 //!
 //! ```text
 //! forward   inputs -> layer 0 -> ... -> layer L-1 -> U = H W_decoder^T + b_decoder
-//! backward  dU -> dW_decoder, and layer L-1 -> ... -> layer 0
+//! backward  dU -> dW_decoder, and layer L-1 -> ... -> layer 0 -> embedding
 //! ```
+//!
+//! With both directions, a layer is two recurrences over the same rows, of which the second reads its sequences turned over; what
+//! leaves them is put side by side for the layer above, once in either order. Where a network answers once a sequence, the head
+//! reads the states after the last steps, and their gradient goes back to these alone.
 //!
 //! Dropout is on what enters the first layer and on what leaves each layer. Knows nothing of threads, nor where the batch
 //! came from.
 
-use crate::architecture::{Architecture, Which};
+use crate::architecture::{Architecture, At, Input, Which};
 use crate::dropout::Dropping;
-use crate::heads::Metrics;
-use crate::heads::cross_entropy::LossStep;
+use crate::heads::{LossStep, Metrics};
 use crate::kernels::blas::{gemm_nn, gemm_nt, gemm_tn};
-use crate::kernels::packed::{Out, Source, Start};
-use crate::kernels::rows::Rows;
+use crate::kernels::packed::{Out, Packed, Source, Start};
+use crate::kernels::rows::{Rows, scatter_add};
 use crate::kernels::simd;
 use crate::layer::{Above, Back, Layer, LayerInput, backward, chunks_back, forward, sum_gradients};
-use crate::scratch::{LayerScratch, Scratch};
+use crate::scratch::{LayerScratch, NO_TOKEN, Scratch};
+use crate::steps::Steps;
 use crate::targets::Answers;
-use crate::weights::PackedNetwork;
+use crate::weights::{PackedNetwork, Passes, reaches_inputs};
 use crate::{Parameters, Scalar};
 
 /// A network as a pass needs it.
@@ -29,90 +33,213 @@ pub(crate) struct Weights<'a, T: Scalar> {
     pub packed: &'a PackedNetwork<T>,
 }
 
-fn layer<T: Scalar>(architecture: &Architecture, index: usize) -> Layer<T> {
+fn layer<T: Scalar>(a: &Architecture, recurrence: usize) -> Layer<T> {
     Layer {
         level: simd::level(),
-        index,
-        n_h: architecture.hidden,
-        form: architecture.cell.form(),
-        cell: T::cell(architecture.cell),
+        index: recurrence,
+        n_h: a.hidden,
+        form: a.cell.form(),
+        cell: T::cell(a.cell),
     }
 }
 
-/// What a layer reads, of the first layer's inputs and the layers below.
+/// What a recurrence reads: the inputs of its direction, or what leaves the layer below (recurrences below are those of `below`).
+/// `table` holds the first layer's weights for one-hot tokens.
 fn input<'a, T: Scalar>(
-    w: Weights<'a, T>,
-    x: &'a [T],
-    ids: &'a [u32],
-    scale: T,
+    a: &Architecture,
+    table: &'a [T],
+    (x, ids, scale): (&'a [Vec<T>; 2], &'a [Vec<u32>; 2], T),
     below: &'a [LayerScratch<T>],
     n: usize,
 ) -> LayerInput<'a, T> {
-    let architecture = w.parameters.architecture();
-    match below.last() {
-        Some(below) => LayerInput::Dense(outputs(&architecture, below, n)),
-        None if architecture.input.is_tokens() => LayerInput::Tokens {
-            table: w.parameters.get(Which::WeightIh(0)),
-            ids,
+    let (i, directions) = (below.len(), a.directions());
+    match i.checked_sub(directions) {
+        Some(below_i) => LayerInput::Dense(outputs(a, &below[below_i], n)),
+        None if a.input.is_one_hot() => LayerInput::Tokens {
+            table,
+            ids: &ids[i],
             scale,
         },
-        None => LayerInput::Dense(Rows::of(x, architecture.input.size())),
+        None => LayerInput::Dense(Rows::of(&x[i], a.input.width())),
     }
 }
 
-/// What leaves a layer at every step, for `n` sequences that entered.
+/// What leaves the layer of a recurrence at every step, in the order of its direction, for `n` sequences that entered.
 fn outputs<'a, T>(a: &Architecture, s: &'a LayerScratch<T>, n: usize) -> Rows<'a, T> {
-    match s.dropped.is_empty() {
-        true => Rows::of(&s.states.h[n * a.hidden..], a.hidden),
-        false => Rows::of(&s.dropped, a.hidden),
+    match a.bidirectional || !s.outputs.is_empty() {
+        true => Rows::of(&s.outputs, a.outputs_of_layer()),
+        false => Rows::of(&s.states.h[n * a.hidden..], a.hidden),
     }
 }
 
 /// From the inputs (`s.load`, then `s.begin` or `s.go_on`) to the states of all layers.
 pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'_>) {
-    let architecture = w.parameters.architecture();
-    let n_h = architecture.hidden;
-    for i in 0..architecture.layers {
-        let (below, rest) = s.layers.split_at_mut(i);
+    let a = w.parameters.architecture();
+    enter(w, s, dropping);
+    for i in 0..a.recurrences() {
+        let (below, rest) = s.recurrences.split_at_mut(i);
         let (n, bias) = (s.steps.n(), w.parameters.get(Which::Bias(i)));
-        let input = input(w, &s.x, &s.ids, s.token_scale, below, n);
-        let l = layer(&architecture, i);
-        forward(
-            &l,
-            &w.packed.forward[i],
-            bias,
-            &s.steps,
-            input,
-            &mut rest[0],
-        );
-        let LayerScratch {
-            dropped, states, ..
-        } = &mut rest[0];
-        dropped.clear();
-        if let Some(mut mask) = dropping.outputs(architecture.layers - 1 - i, n_h) {
-            dropped.extend_from_slice(&states.h[n * n_h..]);
+        let table = w.parameters.get(Which::WeightIh(i));
+        let input = input(&a, table, (&s.x, &s.ids, s.token_scale), below, n);
+        let (l, weights) = (layer(&a, i), &w.packed.forward[i]);
+        forward(&l, weights, bias, &s.steps, input, &mut rest[0]);
+        if (i + 1).is_multiple_of(a.directions()) {
+            leave(&a, s, i / a.directions(), dropping);
+        }
+    }
+}
+
+/// What the first layer reads, in the order of each direction: tokens embedded, some of it dropped.
+fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'_>) {
+    let a = w.parameters.architecture();
+    let width = a.input.width();
+    if let Input::Embedding { .. } = a.input {
+        let table = w.parameters.get(Which::Encoder);
+        for (x, &id) in s.x[0].chunks_exact_mut(width).zip(&s.ids[0]) {
+            x.copy_from_slice(&table[id as usize * width..][..width]);
+        }
+    }
+    s.token_scale = T::one();
+    if a.input.is_one_hot() {
+        // A token is one element of its one-hot row.
+        if let Some(mut dropped) = dropping.inputs(1) {
+            s.token_scale = dropped.mask.scale();
             for t in 0..s.steps.count() {
-                let rows = s.steps.rows(t);
-                mask.apply(t, &mut dropped[rows.start * n_h..rows.end * n_h]);
+                let ids = &mut s.ids[0][s.steps.rows(t)];
+                dropped.draw(t, ids.len(), |i, kept| {
+                    if !kept {
+                        ids[i] = NO_TOKEN;
+                    }
+                });
+            }
+        }
+    } else if let Some(mut dropped) = dropping.inputs(width) {
+        dropped.apply_to_steps(&s.steps, &mut s.x[0], width);
+    }
+    if a.bidirectional {
+        let ([x, turned_x], [ids, turned_ids]) = (&mut s.x, &mut s.ids);
+        for (row, to) in s.steps.turned() {
+            if a.input.is_one_hot() {
+                turned_ids[to] = ids[row];
+            } else {
+                turned_x[to * width..][..width].copy_from_slice(&x[row * width..][..width]);
             }
         }
     }
 }
 
-/// After [`states`]: the logits of every step.
+/// What leaves a layer: both directions side by side, some of it dropped, in the order of each direction that reads it. Of one
+/// direction with nothing dropped, its states are read where they are.
+fn leave<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, index: usize, dropping: &Dropping<'_>) {
+    let (n, n_h, width) = (s.steps.n(), a.hidden, a.outputs_of_layer());
+    let is_top = index + 1 == a.layers;
+    let mask = dropping.outputs(a.layers - 1 - index, width);
+    // At the last step alone, the head reads states, and drops of these.
+    let mask = mask.filter(|_| !(is_top && a.head.at == At::Last));
+    let len = width * s.steps.extent().rows;
+    let of_layer = &mut s.recurrences[index * a.directions()..][..a.directions()];
+    match of_layer {
+        [only] => {
+            only.outputs.clear();
+            if mask.is_some() {
+                only.outputs.extend_from_slice(&only.states.h[n * n_h..]);
+            }
+        }
+        [forwards, backwards] => {
+            forwards.outputs.resize(len, T::zero());
+            let h = &forwards.states.h[n * n_h..];
+            let turned_h = &backwards.states.h[n * n_h..];
+            for (row, turned) in s.steps.turned() {
+                let to = &mut forwards.outputs[row * width..][..width];
+                let (to_h, to_turned) = to.split_at_mut(n_h);
+                to_h.copy_from_slice(&h[row * n_h..][..n_h]);
+                to_turned.copy_from_slice(&turned_h[turned * n_h..][..n_h]);
+            }
+        }
+        _ => unreachable!("one direction or two"),
+    }
+    if let Some(mut mask) = mask {
+        mask.apply_to_steps(&s.steps, &mut of_layer[0].outputs, width);
+    }
+    if let ([forwards, backwards], false) = (of_layer, is_top) {
+        backwards.outputs.resize(len, T::zero());
+        turn(&s.steps, &forwards.outputs, &mut backwards.outputs, width);
+    }
+}
+
+/// What leaves the highest layer at every step.
+pub(crate) fn hidden<'a, T>(a: &Architecture, s: &'a Scratch<T>) -> &'a [T] {
+    let top = &s.recurrences[(a.layers - 1) * a.directions()];
+    outputs(a, top, s.steps.n()).data
+}
+
+/// Rows of all steps in the other order.
+fn turn<T: Scalar>(steps: &Steps, from: &[T], to: &mut [T], width: usize) {
+    for (row, turned) in steps.turned() {
+        to[turned * width..][..width].copy_from_slice(&from[row * width..][..width]);
+    }
+}
+
+/// At the last step alone: what the head reads, from the states `finals [n, W]` after each sequence's last step.
+pub(crate) fn take_last<T: Scalar>(
+    a: &Architecture,
+    s: &mut Scratch<T>,
+    finals: &[T],
+    dropping: &Dropping<'_>,
+) {
+    let (n_h, of_recurrence) = (a.hidden, a.recurrence_state());
+    s.last.clear();
+    for state in finals.chunks_exact(a.state()) {
+        let top = &state[(a.layers - 1) * a.directions() * of_recurrence..];
+        for state in top.chunks_exact(of_recurrence) {
+            s.last.extend_from_slice(&state[..n_h]);
+        }
+    }
+    drop_last(a, s, dropping);
+}
+
+fn drop_last<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, dropping: &Dropping<'_>) {
+    // One mask a sequence, whichever time step is its last.
+    let dropping = Dropping {
+        first: 0,
+        ..*dropping
+    };
+    if let Some(mut mask) = dropping.outputs(0, a.outputs_of_layer()) {
+        mask.apply(0, &mut s.last);
+    }
+}
+
+/// What the head reads.
+fn answered_from<'a, T>(
+    a: &Architecture,
+    recurrences: &'a [LayerScratch<T>],
+    last: &'a [T],
+    n: usize,
+) -> Rows<'a, T> {
+    match a.head.at {
+        At::Every => outputs(a, &recurrences[(a.layers - 1) * a.directions()], n),
+        At::Last => Rows::of(last, a.outputs_of_layer()),
+    }
+}
+
+/// After [`states`], or at the last step alone after [`take_last`]: the logits.
 pub(crate) fn logits<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
-    let architecture = w.parameters.architecture();
-    let (n_h, n_y) = (architecture.hidden, architecture.head.outputs);
-    let top = s.layers.last().expect("a network has a layer");
-    let h = outputs(&architecture, top, s.steps.n());
+    let a = w.parameters.architecture();
+    let (width, n_y) = (a.outputs_of_layer(), a.head.outputs);
+    let rows = match a.head.at {
+        At::Every => s.steps.extent().rows,
+        At::Last => s.last.len() / width,
+    };
+    s.u.resize(rows * n_y, T::zero());
+    let h = answered_from(&a, &s.recurrences, &s.last, s.steps.n());
     let bias = w.parameters.get(Which::DecoderBias);
     let out = Out::whole(&mut s.u, n_y);
     if w.packed.wide {
         out.data
             .chunks_exact_mut(n_y)
             .for_each(|u| u.copy_from_slice(bias));
-        let decoder = Rows::of(w.parameters.get(Which::Decoder), n_h);
-        return gemm_nt(h, decoder, T::one(), out, n_h);
+        let decoder = Rows::of(w.parameters.get(Which::Decoder), width);
+        return gemm_nt(h, decoder, T::one(), out, width);
     }
     let source = Source {
         rows: h,
@@ -122,112 +249,307 @@ pub(crate) fn logits<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
 }
 
 /// Turns the logits into their gradients, `scale` times those of the summed loss, for the sequences `index` of the batch and
-/// the time steps from `first` on that `s` was loaded with.
+/// the time steps from `first` on that `s` was loaded with. `ranks` as in [`LossStep`].
 pub(crate) fn loss<T: Scalar>(
+    a: &Architecture,
     s: &mut Scratch<T>,
     answers: &Answers<'_, T>,
     index: &[usize],
-    n_y: usize,
-    first: usize,
-    scale: T,
+    (first, scale, ranks): (usize, T, bool),
 ) -> Metrics {
     let mut metrics = Metrics::default();
+    let (level, n_y) = (simd::level(), a.head.outputs);
+    let step = LossStep {
+        answers,
+        rows: index,
+        step: 0,
+        n_y,
+        scale,
+        ranks,
+    };
+    if a.head.at == At::Last {
+        return T::judge(level, a.head.loss, &mut s.u, step);
+    }
     for t in 0..s.steps.count() {
         let rows = s.steps.rows(t);
-        let step = LossStep {
-            answers,
-            rows: index,
-            step: first + t,
-            n_y,
-            scale,
-        };
         let u = &mut s.u[rows.start * n_y..rows.end * n_y];
-        metrics += T::cross_entropy(simd::level(), u, step);
+        let step = LossStep {
+            step: first + t,
+            ..step
+        };
+        metrics += T::judge(level, a.head.loss, u, step);
     }
     metrics
 }
 
-/// From dU to the gradients `g`, in place of what is there or added to it. Leaves to the segment of time before what it needs.
-pub(crate) fn back<T: Scalar>(
+/// From dU, with room made for the way back, to the gradients of the decoder in `g`, in place of what is there or added to it, and to what goes back to the
+/// layers: where the highest layer does not multiply for itself step by step, the gradient of what the head read.
+pub(crate) fn head_back<T: Scalar>(
     w: Weights<'_, T>,
     s: &mut Scratch<T>,
     g: &mut Parameters<T>,
     dropping: &Dropping<'_>,
     accumulate: bool,
 ) {
-    let architecture = w.parameters.architecture();
-    let n_h = architecture.hidden;
-    s.lay_out_back();
-    decoder_gradients(&architecture, s, g, accumulate);
+    let a = w.parameters.architecture();
+    let (width, n_y) = (a.outputs_of_layer(), a.head.outputs);
+    decoder_gradients(&a, s, g, accumulate);
+    let out = match a.head.at {
+        At::Last => &mut s.last,
+        At::Every if a.bidirectional => &mut s.dx[0],
+        At::Every if w.packed.wide => &mut s.dh[0],
+        At::Every => return,
+    };
+    let (du, n) = (Rows::of(&s.u, n_y), s.u.len() / n_y);
+    let out = Out::whole(&mut out[..n * width], width);
     if w.packed.wide {
-        let (decoder, n_y) = (w.parameters.get(Which::Decoder), architecture.head.outputs);
-        let (du, decoder) = (Rows::of(&s.u, n_y), Rows::of(decoder, n_h));
-        gemm_nn(du, decoder, T::zero(), Out::whole(&mut s.dh[0], n_h), n_y);
+        let decoder = Rows::of(w.parameters.get(Which::Decoder), width);
+        gemm_nn(du, decoder, T::zero(), out, n_y);
+    } else {
+        multiply(du, &w.packed.decoder_back, out);
     }
-    for i in (0..architecture.layers).rev() {
-        let l = layer(&architecture, i);
-        let (below, rest) = s.layers.split_at_mut(i);
-        let (this, upper) = rest.split_first_mut().expect("there are so many layers");
-        // A layer in place leaves its gradients in one buffer while the layer below writes the other.
-        let [even, odd] = &mut s.dh;
-        let (dh, dh_above) = match l.form.in_place && (architecture.layers - i).is_multiple_of(2) {
-            true => (odd, even),
-            false => (even, odd),
-        };
-        let above = match upper.first() {
-            Some(upper) => Above::Product(
-                sum_gradients(&l, &upper.sums, dh_above),
-                &w.packed.back[i + 1].ih,
-            ),
-            None if w.packed.wide => Above::Ready,
-            None => Above::Product(
-                Rows::of(&s.u, architecture.head.outputs),
-                &w.packed.decoder_back,
-            ),
-        };
-        let back = Back {
-            weights: &w.packed.back[i],
-            input: input(w, &s.x, &s.ids, s.token_scale, below, s.steps.n()),
-            above,
-            dh: &mut *dh,
-            gathered: &mut s.gathered,
-            dropped: dropping.outputs(architecture.layers - 1 - i, n_h),
-            accumulate,
-        };
-        backward(&l, &s.steps, this, g, back);
-        // The segment before, if there is one, goes on from the gradients of this one's first step.
-        let first = match dropping.first {
-            0 => 0,
-            _ => s.steps.alive(0) * l.form.columns * n_h,
-        };
-        let sums = sum_gradients(&l, &this.sums, dh).data;
-        this.after.clear();
-        this.after.extend_from_slice(&sums[..first]);
+    match a.head.at {
+        At::Last => drop_last(&a, s, dropping),
+        At::Every => drop_gradient(&a, s, a.layers - 1, dropping),
+    }
+}
+
+fn multiply<T: Scalar>(rows: Rows<'_, T>, weights: &Packed<T>, out: Out<'_, T>) {
+    T::multiply(simd::level(), Start::Zero, &[Source { rows, weights }], out);
+}
+
+/// Of both directions, the gradient of a layer's outputs, as far as they were not dropped. (Of one, the layer does that.)
+fn drop_gradient<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, layer: usize, d: &Dropping<'_>) {
+    let (depth, width) = (a.layers - 1 - layer, a.outputs_of_layer());
+    if let (true, Some(mut mask)) = (a.bidirectional, d.outputs(depth, width)) {
+        mask.apply_to_steps(&s.steps, &mut s.dx[depth % 2], width);
     }
 }
 
 /// `dW_decoder = sum_t dU_t^T H_t`, `db_decoder = sum_t dU_t^T 1`: one product each for as many steps as the layers take.
 fn decoder_gradients<T: Scalar>(
-    architecture: &Architecture,
+    a: &Architecture,
     s: &Scratch<T>,
     g: &mut Parameters<T>,
     mut accumulate: bool,
 ) {
-    let (n_h, n_y) = (architecture.hidden, architecture.head.outputs);
-    let top = s.layers.last().expect("a network has a layer");
-    let h = outputs(architecture, top, s.steps.n());
+    let (width, n_y) = (a.outputs_of_layer(), a.head.outputs);
+    let h = answered_from(a, &s.recurrences, &s.last, s.steps.n());
     if !accumulate {
         g.get_mut(Which::Decoder).fill(T::zero());
         g.get_mut(Which::DecoderBias).fill(T::zero());
     }
-    for chunk in chunks_back(&s.steps) {
-        let rows = s.steps.rows_of(chunk);
+    let mut add = |rows: std::ops::Range<usize>| {
         let beta = if accumulate { T::one() } else { T::zero() };
         let du = &s.u[rows.start * n_y..rows.end * n_y];
-        let out = Out::whole(g.get_mut(Which::Decoder), n_h);
+        let out = Out::whole(g.get_mut(Which::Decoder), width);
         gemm_tn(Rows::of(du, n_y), h.skip(rows.start), beta, out, rows.len());
         let bias = g.get_mut(Which::DecoderBias);
         T::sum_rows(simd::level(), Rows::of(du, n_y), bias);
         accumulate = true;
+    };
+    match a.head.at {
+        At::Every => chunks_back(&s.steps).for_each(|chunk| add(s.steps.rows_of(chunk))),
+        At::Last => add(0..s.u.len() / n_y),
+    }
+}
+
+/// Where the gradient of what leaves the highest layer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The head, by [`head_back`].
+    Head,
+    /// Whoever runs the layers alone: it is in `s.dh[0]`, or of both directions in `s.dx[0]`, and that of the states after the last
+    /// steps in `s.d_state` and the carries.
+    Caller,
+}
+
+/// From the gradient of what leaves the highest layer to the gradients `g` of all layers and of the embedding, in place of what is
+/// there or added to it. Leaves to the segment of time before what it needs, and to the caller the gradients of the inputs
+/// and states.
+pub(crate) fn layers_back<T: Scalar>(
+    a: &Architecture,
+    packed: &PackedNetwork<T>,
+    s: &mut Scratch<T>,
+    g: &mut Parameters<T>,
+    dropping: &Dropping<'_>,
+    (origin, accumulate): (Origin, bool),
+) {
+    let passes = match origin {
+        Origin::Head => Passes::ForwardAndBack,
+        Origin::Caller => Passes::BackToInputs,
+    };
+    for layer in (0..a.layers).rev() {
+        for d in 0..a.directions() {
+            let i = layer * a.directions() + d;
+            recurrence_back(a, packed, s, g, dropping, (i, origin, accumulate));
+            if reaches_inputs(a, i, passes) && (a.bidirectional || a.is_first(i)) {
+                input_gradient(a, packed, s, i);
+            }
+        }
+        if layer > 0 {
+            drop_gradient(a, s, layer - 1, dropping);
+        }
+    }
+    if let Input::Embedding { size, .. } = a.input {
+        let dx = &mut s.dx[a.layers % 2];
+        if let Some(mut mask) = dropping.inputs(size) {
+            mask.apply_to_steps(&s.steps, dx, size);
+        }
+        let table = g.get_mut(Which::Encoder);
+        // What a tied decoder has added to it already stays.
+        if !accumulate && !(a.head.tied && origin == Origin::Head) {
+            table.fill(T::zero());
+        }
+        let rows = Rows::of(&dx[..s.ids[0].len() * size], size);
+        scatter_add(rows, &s.ids[0], T::one(), table, size);
+    }
+}
+
+/// One recurrence, its gradients of the sums left in place.
+fn recurrence_back<T: Scalar>(
+    a: &Architecture,
+    packed: &PackedNetwork<T>,
+    s: &mut Scratch<T>,
+    g: &mut Parameters<T>,
+    dropping: &Dropping<'_>,
+    (i, origin, accumulate): (usize, Origin, bool),
+) {
+    let (n_h, directions) = (a.hidden, a.directions());
+    let (layer_index, direction) = (i / directions, i % directions);
+    let depth = a.layers - 1 - layer_index;
+    let answers_last = depth == 0 && origin == Origin::Head && a.head.at == At::Last;
+    if a.bidirectional && !answers_last {
+        // Its columns of the gradient of the layer's outputs, in its own order.
+        let (dx, dh) = (&s.dx[depth % 2], &mut s.dh[0]);
+        for (row, turned) in s.steps.turned() {
+            let to = if direction == 0 { row } else { turned };
+            let from = &dx[row * 2 * n_h + direction * n_h..][..n_h];
+            dh[to * n_h..][..n_h].copy_from_slice(from);
+        }
+    }
+    let l = layer(a, i);
+    let (below, rest) = s.recurrences.split_at_mut(i);
+    let (this, upper) = rest.split_first_mut().expect("there are so many");
+    // A layer in place leaves its gradients in one buffer while the layer below writes the other.
+    let [even, odd] = &mut s.dh;
+    let (dh, dh_above) = match l.form.in_place && !a.bidirectional && depth % 2 == 1 {
+        true => (odd, even),
+        false => (even, odd),
+    };
+    let above = match upper.first() {
+        _ if answers_last => Above::Nothing,
+        _ if a.bidirectional => Above::Ready,
+        Some(upper) => Above::Product(
+            sum_gradients(&l, &upper.sums, dh_above),
+            &packed.back[i + 1].ih,
+        ),
+        None if packed.wide || origin == Origin::Caller => Above::Ready,
+        None => Above::Product(Rows::of(&s.u, a.head.outputs), &packed.decoder_back),
+    };
+    let ends = match origin {
+        Origin::Head if answers_last => {
+            Some(Rows::of(&s.last, a.outputs_of_layer()).columns(direction * n_h))
+        }
+        Origin::Head => None,
+        Origin::Caller => Some(Rows::of(&s.d_state, a.state()).columns(i * a.recurrence_state())),
+    };
+    let dropped = match a.bidirectional || answers_last {
+        true => None,
+        false => dropping.outputs(depth, n_h),
+    };
+    let input = input(a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n());
+    let back = Back {
+        weights: &packed.back[i],
+        input,
+        above,
+        ends,
+        dh: &mut *dh,
+        gathered: &mut s.gathered,
+        dropped,
+        accumulate,
+    };
+    backward(&l, &s.steps, this, g, back);
+    // The segment before, if there is one, goes on from the gradients of this one's first step.
+    let alive = s.steps.rows_of(0..s.steps.count().min(1)).len();
+    let first = match dropping.first == 0 && origin == Origin::Head {
+        true => 0,
+        false => alive * l.form.columns * n_h,
+    };
+    let sums = sum_gradients(&l, &this.sums, dh);
+    this.after.clear();
+    this.after.extend_from_slice(&sums.data[..first]);
+    if origin == Origin::Caller {
+        let of_state = &mut s.d_state[i * a.recurrence_state()..];
+        state_gradient(&l, packed, this, alive, of_state, a.state());
+    }
+}
+
+/// The gradient of the state with which the sequences entered a recurrence, in place of that of their last states; a row of `d_state`
+/// every `stride` elements. Of sequences without steps, that was it already.
+fn state_gradient<T: Scalar>(
+    l: &Layer<T>,
+    packed: &PackedNetwork<T>,
+    s: &mut LayerScratch<T>,
+    alive: usize,
+    d_state: &mut [T],
+    stride: usize,
+) {
+    let (n_h, after) = (l.n_h, Rows::of(&s.after, l.form.columns * l.n_h));
+    let mut start = Start::Zero;
+    for (sum, weights) in
+        (l.form.sums.iter().filter(|sum| sum.hh.is_some())).zip(&packed.back[l.index].hh)
+    {
+        let rows = after.columns(sum.columns.start * n_h);
+        let out = Out {
+            data: &mut *d_state,
+            stride,
+            n: alive,
+            m: n_h,
+        };
+        T::multiply(l.level, start, &[Source { rows, weights }], out);
+        start = Start::Out;
+    }
+    for (i, d) in d_state.chunks_mut(stride).enumerate() {
+        if let Some(carry) = s.carry.h.get(i * n_h..(i + 1) * n_h) {
+            d.iter_mut().zip(carry).for_each(|(d, &carry)| *d += carry);
+        }
+        if let Some(carry) = s.carry.c.get(i * n_h..(i + 1) * n_h) {
+            d[n_h..2 * n_h].copy_from_slice(carry);
+        }
+    }
+}
+
+/// What a recurrence gives to the gradient of its inputs, of the second direction turned back and added to that of the first.
+fn input_gradient<T: Scalar>(
+    a: &Architecture,
+    packed: &PackedNetwork<T>,
+    s: &mut Scratch<T>,
+    i: usize,
+) {
+    let (l, width, directions) = (layer::<T>(a, i), a.inputs_of(i), a.directions());
+    let depth = a.layers - 1 - i / directions;
+    // The second direction of a cell in place has overwritten what the first one left, which was taken before.
+    let k = if l.form.in_place && !a.bidirectional {
+        depth % 2
+    } else {
+        0
+    };
+    let sums = sum_gradients(&l, &s.recurrences[i].sums, &s.dh[k]);
+    let (weights, dx) = (&packed.back[i].ih, &mut s.dx[(depth + 1) % 2]);
+    let rows = s.steps.extent().rows;
+    if i % directions == 0 {
+        return multiply(sums, weights, Out::whole(&mut dx[..rows * width], width));
+    }
+    let mut turned = s.steps.turned();
+    for t in 0..s.steps.count() {
+        let rows = s.steps.rows(t);
+        s.turning.resize(rows.len() * width, T::zero());
+        let of_step = sums.skip(rows.start);
+        multiply(of_step, weights, Out::whole(&mut s.turning, width));
+        for (from, (_, to)) in s.turning.chunks_exact(width).zip(&mut turned) {
+            let to = &mut dx[to * width..][..width];
+            to.iter_mut().zip(from).for_each(|(to, &d)| *to += d);
+        }
     }
 }

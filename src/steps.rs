@@ -70,6 +70,8 @@ pub(crate) struct Steps {
     n: usize,
     /// The first row of each step; one more at the end.
     starts: Vec<usize>,
+    /// How many of the steps each sequence that enters has.
+    lengths: Vec<usize>,
 }
 
 impl Steps {
@@ -79,6 +81,10 @@ impl Steps {
             0 => assigned.len(),
             first => assigned.alive(first - 1),
         };
+        let entering = &assigned.lengths[..self.n];
+        let within = |&length: &usize| length.min(steps.end).saturating_sub(steps.start);
+        self.lengths.clear();
+        self.lengths.extend(entering.iter().map(within));
         self.starts.clear();
         self.starts.push(0);
         let mut end = 0;
@@ -120,6 +126,21 @@ impl Steps {
     /// The rows of some steps.
     pub fn rows_of(&self, steps: Range<usize>) -> Range<usize> {
         self.starts[steps.start]..self.starts[steps.end]
+    }
+
+    /// The rows of sequence `i`, from its first step on.
+    pub fn rows_of_sequence(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
+        self.starts[..self.lengths[i]]
+            .iter()
+            .map(move |start| start + i)
+    }
+
+    /// Every row, with the row that the same step of its sequence has when the sequence is turned over, its last step first.
+    pub fn turned(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        (0..self.count()).flat_map(move |t| {
+            let turn = move |(i, row)| (row, self.starts[self.lengths[i] - 1 - t] + i);
+            self.rows(t).enumerate().map(turn)
+        })
     }
 
     /// The row at which the states before step `t` begin, where those that enter stand in front: as many as there are
@@ -172,6 +193,9 @@ mod tests {
         );
         assert_eq!([0, 1, 2, 3].map(|t| steps.before(t)), [0, 4, 7, 9]);
         assert_eq!([0, 1, 4].map(|t| steps.block(t)), [0..4, 4..7, 10..11]);
+        let turned: Vec<usize> = steps.turned().map(|(_, to)| to).collect();
+        assert_eq!(turned, [6, 4, 2, 5, 1, 3, 0]);
+        assert_eq!(steps.rows_of_sequence(1).collect::<Vec<_>>(), [1, 4]);
         // Any one step is; two are where no sequence ends before the first of them.
         assert!((0..4).all(|t| steps.are_contiguous(t..t + 1)));
         assert!((0..3).all(|t| !steps.are_contiguous(t..t + 2)));

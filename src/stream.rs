@@ -1,5 +1,6 @@
 //! A network fed one time step after another: [`Stream`], for streaming inference.
 
+use crate::architecture::At;
 use crate::dropout::Dropping;
 use crate::engine::check_state;
 use crate::kernels::simd;
@@ -7,7 +8,7 @@ use crate::scratch::Scratch;
 use crate::stack::{self, Weights};
 use crate::steps::Assigned;
 use crate::weights::{PackedNetwork, Passes};
-use crate::{Inputs, Network, Result, Scalar};
+use crate::{Error, Inputs, Network, Result, Scalar};
 use ndarray::{Array2, ArrayView2};
 
 /// Sequences side by side that go on step by step, on the calling thread.
@@ -20,7 +21,7 @@ use ndarray::{Array2, ArrayView2};
 /// let network = Network::<f64>::new(architecture, Init::Orthogonal, 0)?;
 /// let mut engine = Engine::new(architecture, EngineOptions::default())?;
 /// let whole = engine.predict(&network, &array![[2u32, 0, 1]], None)?;
-/// let mut stream = Stream::new(&network, 1);
+/// let mut stream = Stream::new(&network, 1)?;
 /// for (t, id) in [2u32, 0, 1].into_iter().enumerate() {
 ///     assert_eq!(stream.step(&array![[id]])?.row(0), whole.slice(ndarray::s![0, t, ..]));
 /// }
@@ -33,28 +34,36 @@ pub struct Stream<'n, T: Scalar> {
     scratch: Scratch<T>,
     assigned: Assigned,
     state: Array2<T>,
-    probabilities: Array2<T>,
+    answers: Array2<T>,
 }
 
 impl<'n, T: Scalar> Stream<'n, T> {
     /// `n` sequences side by side, each from a zero state.
-    pub fn new(network: &'n Network<T>, n: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for a network that reads its sequences from both ends: of a stream, the end is not
+    /// known.
+    pub fn new(network: &'n Network<T>, n: usize) -> Result<Self> {
         let architecture = network.architecture();
+        if architecture.bidirectional {
+            let problem = "it reads sequences from both ends, and a stream has no end yet";
+            return Err(Error::invalid("network", problem));
+        }
         let mut packed = PackedNetwork::default();
         // Few rows at a time, of weights that are packed once: even a wide decoder is.
         packed.pack(network.parameters(), Passes::Forward, false);
-        Stream {
+        Ok(Stream {
             network,
             packed,
             scratch: Scratch::new(architecture),
             assigned: Assigned::default(),
             state: Array2::zeros((n, architecture.state())),
-            probabilities: Array2::zeros((n, architecture.head.outputs)),
-        }
+            answers: Array2::zeros((n, architecture.head.outputs)),
+        })
     }
 
-    /// The next inputs, of any number of steps (`[n, T]` tokens or `[n, T, n_x]` features), and the probabilities
-    /// `[n, n_y]` after the last of them.
+    /// The next inputs, of any number of steps (`[n, T]` tokens or `[n, T, n_x]` features), and what the network answers after
+    /// the last of them, `[n, n_y]`: probabilities, or numbers.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) or [`Error::Id`](crate::Error::Id) if the inputs do not fit the network or the
@@ -73,13 +82,17 @@ impl<'n, T: Scalar> Stream<'n, T> {
             packed: &self.packed,
         };
         stack::states(weights, scratch, &Dropping::NONE);
+        let state = self.state.as_slice_mut().expect("standard layout");
+        scratch.copy_last_states(state);
+        if architecture.head.at == At::Last {
+            stack::take_last(&architecture, scratch, state, &Dropping::NONE);
+        }
         stack::logits(weights, scratch);
-        scratch.copy_last_states(self.state.as_slice_mut().expect("standard layout"));
-        let last = &scratch.u[(t - 1) * n * n_y..];
-        let probabilities = self.probabilities.as_slice_mut().expect("standard layout");
-        probabilities.copy_from_slice(last);
-        T::softmax(simd::level(), probabilities, n_y);
-        Ok(self.probabilities.view())
+        let last = &scratch.u[scratch.u.len() - n * n_y..];
+        let answers = self.answers.as_slice_mut().expect("standard layout");
+        answers.copy_from_slice(last);
+        T::respond(simd::level(), architecture.head.loss, answers, n_y);
+        Ok(self.answers.view())
     }
 
     /// The state after the last step, `[n, W]`.

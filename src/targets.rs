@@ -3,8 +3,10 @@
 //! | | shape | |
 //! |---|---|---|
 //! | [`Targets::Classes`] | `[N, T]` | class ids below `n_y` |
-//! | [`Targets::Distributions`] | `[N, T, n_y]` | a weight for each class |
+//! | [`Targets::Values`] | `[N, T, n_y]` | a weight for each class, a label from 0 to 1, or a number |
 //! | mask | `[N, T]` | `true` where a step counts in the loss |
+//!
+//! Of a network that answers once a sequence ([`At::Last`](crate::At)), `T` is 1 in all three.
 //!
 //! Borrowed from the caller's arrays, batch-first. Knows shapes and ranges; nothing is copied here.
 
@@ -17,13 +19,13 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub enum Targets<'a, T> {
     /// Class ids `[N, T]`, each below `n_y`.
     Classes(ArrayView2<'a, u32>),
-    /// Weights `[N, T, n_y]`: the loss of a step is `-sum_k target_k log y_k`.
-    Distributions(ArrayView3<'a, T>),
+    /// Numbers `[N, T, n_y]`: weights of the classes, labels or values, as the network's [`Loss`](crate::Loss) takes them.
+    Values(ArrayView3<'a, T>),
 }
 
 impl<'a, T> From<&'a Array3<T>> for Targets<'a, T> {
     fn from(x: &'a Array3<T>) -> Self {
-        Targets::Distributions(x.view())
+        Targets::Values(x.view())
     }
 }
 
@@ -34,6 +36,14 @@ impl<'a, T> From<&'a Array2<u32>> for Targets<'a, T> {
 }
 
 impl<T: Number> Targets<'_, T> {
+    /// The answers of a sequence: `T`, or 1.
+    pub fn steps(&self) -> usize {
+        match self {
+            Targets::Classes(ids) => ids.dim().1,
+            Targets::Values(y) => y.dim().1,
+        }
+    }
+
     /// Whether they are the targets of `n` sequences of `t` steps for a network of `n_y` outputs.
     ///
     /// # Errors
@@ -46,12 +56,12 @@ impl<T: Number> Targets<'_, T> {
                 expected: format!("[{n}, {t}] as the inputs"),
             }),
             Targets::Classes(ids) => check_ids("targets", ids, n_y),
-            Targets::Distributions(y) if y.dim() != (n, t, n_y) => Err(Error::Shape {
+            Targets::Values(y) if y.dim() != (n, t, n_y) => Err(Error::Shape {
                 what: "targets",
                 found: y.shape().to_vec(),
                 expected: format!("[{n}, {t}, {n_y}] as the inputs and the network"),
             }),
-            Targets::Distributions(_) => Ok(()),
+            Targets::Values(_) => Ok(()),
         }
     }
 }

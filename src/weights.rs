@@ -1,6 +1,6 @@
 //! The weights of a network laid out for its products, once for all shards of a process: [`PackedNetwork`].
 
-use crate::architecture::{Architecture, Which};
+use crate::architecture::{Architecture, Input, Which};
 use crate::cells::Sum;
 use crate::kernels::packed::Packed;
 use crate::kernels::simd;
@@ -19,19 +19,19 @@ const PARALLEL: usize = 1 << 15;
 /// What the products of a pass multiply with.
 #[derive(Debug, Default)]
 pub(crate) struct PackedNetwork<T> {
-    /// Of each layer, on the way forward.
+    /// Of each recurrence, on the way forward.
     pub forward: Vec<ForwardWeights<T>>,
-    /// Of each layer, on the way back.
+    /// Of each recurrence, on the way back.
     pub back: Vec<BackWeights<T>>,
-    /// `decoder^T [n_h, n_y]`, to the logits; empty for a wide decoder.
+    /// `decoder^T [D n_h, n_y]`, to the logits; empty for a wide decoder.
     pub decoder: Packed<T>,
-    /// `decoder [n_y, n_h]`, back from them; empty for a wide decoder.
+    /// `decoder [n_y, D n_h]`, back from them; empty for a wide decoder.
     pub decoder_back: Packed<T>,
     /// Whether the products with the decoder are left to BLAS.
     pub wide: bool,
 }
 
-/// The weights of a layer, each in the order of those sums of its cell's form that have it.
+/// The weights of a recurrence, each in the order of those sums of its cell's form that have it.
 #[derive(Debug, Default)]
 pub(crate) struct ForwardWeights<T> {
     /// `weight_ih^T [inputs, columns n_h]`; not packed where the inputs are tokens.
@@ -45,7 +45,7 @@ pub(crate) struct ForwardWeights<T> {
 pub(crate) struct BackWeights<T> {
     /// `weight_hh [columns n_h, n_h]`.
     pub hh: Vec<Packed<T>>,
-    /// `weight_ih [gates n_h, inputs]`, for layers above the first.
+    /// `weight_ih [gates n_h, inputs]`, where the gradient of the inputs is wanted: above the first layer always.
     pub ih: Packed<T>,
 }
 
@@ -54,6 +54,19 @@ pub(crate) struct BackWeights<T> {
 pub(crate) enum Passes {
     Forward,
     ForwardAndBack,
+    /// And back to features: for whoever runs the layers alone.
+    BackToInputs,
+}
+
+/// Whether a pass back finds the gradient of the inputs of a recurrence.
+pub(crate) fn reaches_inputs(a: &Architecture, recurrence: usize, passes: Passes) -> bool {
+    match a.input {
+        _ if passes == Passes::Forward => false,
+        _ if !a.is_first(recurrence) => true,
+        Input::Embedding { .. } => true,
+        Input::Features(_) => passes == Passes::BackToInputs,
+        Input::Tokens(_) => false,
+    }
 }
 
 /// Whether products with the decoder are BLAS's, for many rows at a time.
@@ -66,11 +79,12 @@ impl<T: Scalar> PackedNetwork<T> {
     /// decoder to BLAS.
     pub fn pack(&mut self, p: &Parameters<T>, passes: Passes, wide: bool) {
         let architecture = p.architecture();
-        let layers = architecture.layers;
-        let back = passes == Passes::ForwardAndBack;
+        let recurrences = architecture.recurrences();
+        let back = passes != Passes::Forward;
         self.wide = wide;
-        self.forward.resize_with(layers, ForwardWeights::default);
-        self.back.resize_with(layers, BackWeights::default);
+        self.forward
+            .resize_with(recurrences, ForwardWeights::default);
+        self.back.resize_with(recurrences, BackWeights::default);
         let (to, from) = (&mut self.decoder, &mut self.decoder_back);
         let mut pack_decoder = || {
             let matrix = p.matrix(Which::Decoder);
@@ -81,20 +95,20 @@ impl<T: Scalar> PackedNetwork<T> {
                 }
             }
         };
-        let back_layers = if back { &mut self.back[..] } else { &mut [] };
+        let back_weights = if back { &mut self.back[..] } else { &mut [] };
         if architecture.len() < PARALLEL || rayon::current_thread_index().is_none() {
             let forward = self.forward.iter_mut().enumerate();
-            forward.for_each(|(layer, weights)| weights.pack(p, layer));
-            let back = back_layers.iter_mut().enumerate();
-            back.for_each(|(layer, weights)| weights.pack(p, layer));
+            forward.for_each(|(i, weights)| weights.pack(p, i));
+            let back = back_weights.iter_mut().enumerate();
+            back.for_each(|(i, weights)| weights.pack(p, i, passes));
             pack_decoder();
         } else {
             let forward = self.forward.par_iter_mut().enumerate();
-            let back = back_layers.par_iter_mut().enumerate();
+            let back = back_weights.par_iter_mut().enumerate();
             rayon::join(
-                || forward.for_each(|(layer, weights)| weights.pack(p, layer)),
+                || forward.for_each(|(i, weights)| weights.pack(p, i)),
                 || {
-                    back.for_each(|(layer, weights)| weights.pack(p, layer));
+                    back.for_each(|(i, weights)| weights.pack(p, i, passes));
                     pack_decoder();
                 },
             );
@@ -105,30 +119,33 @@ impl<T: Scalar> PackedNetwork<T> {
     pub fn bytes(architecture: &Architecture) -> usize {
         let len = |k, m| Packed::<T>::len(simd::level(), k, m);
         let n_h = architecture.hidden;
-        let of_layer = |layer: usize| -> usize {
-            let inputs = architecture.inputs_of(layer);
+        let of_recurrence = |i: usize| -> usize {
+            let inputs = architecture.inputs_of(i);
             let form = architecture.cell.form();
             let of_sum = |sum: &Sum| {
                 let columns = sum.columns.len() * n_h;
-                let ih = match sum.ih && !(layer == 0 && architecture.input.is_tokens()) {
+                let ih = match sum.ih && !architecture.has_table(i) {
                     true => len(inputs, columns),
                     false => 0,
                 };
                 let hh = sum.hh.is_some() as usize * (len(n_h, columns) + len(columns, n_h));
                 ih + hh
             };
-            let ih_back = if layer > 0 {
-                len(form.gates * n_h, inputs)
-            } else {
-                0
+            let ih_back = match reaches_inputs(architecture, i, Passes::ForwardAndBack) {
+                true => len(form.gates * n_h, inputs),
+                false => 0,
             };
             form.sums.iter().map(of_sum).sum::<usize>() + ih_back
         };
         let decoder = match has_wide_decoder(architecture) {
             true => 0,
-            false => len(n_h, architecture.head.outputs) + len(architecture.head.outputs, n_h),
+            false => {
+                let (n, m) = (architecture.outputs_of_layer(), architecture.head.outputs);
+                len(n, m) + len(m, n)
+            }
         };
-        ((0..architecture.layers).map(of_layer).sum::<usize>() + decoder) * size_of::<T>()
+        let recurrences = 0..architecture.recurrences();
+        (recurrences.map(of_recurrence).sum::<usize>() + decoder) * size_of::<T>()
     }
 }
 
@@ -140,19 +157,19 @@ fn recurrent(architecture: &Architecture) -> impl Iterator<Item = Range<usize>> 
 }
 
 impl<T: Scalar> ForwardWeights<T> {
-    fn pack(&mut self, p: &Parameters<T>, layer: usize) {
+    fn pack(&mut self, p: &Parameters<T>, i: usize) {
         let architecture = p.architecture();
         let (form, n_h) = (architecture.cell.form(), architecture.hidden);
         let sums = form.sums.iter().filter(|sum| sum.ih);
         self.ih.resize_with(sums.clone().count(), Packed::default);
-        if !(layer == 0 && architecture.input.is_tokens()) {
-            let ih = p.matrix(Which::WeightIh(layer));
+        if !architecture.has_table(i) {
+            let ih = p.matrix(Which::WeightIh(i));
             for (packed, sum) in self.ih.iter_mut().zip(sums) {
                 let rows = ih.slice(s![sum.columns.start * n_h..sum.columns.end * n_h, ..]);
                 packed.pack(simd::level(), rows.reversed_axes());
             }
         }
-        let hh = p.matrix(Which::WeightHh(layer));
+        let hh = p.matrix(Which::WeightHh(i));
         let recurrent = recurrent(&architecture);
         self.hh
             .resize_with(recurrent.clone().count(), Packed::default);
@@ -163,8 +180,8 @@ impl<T: Scalar> ForwardWeights<T> {
 }
 
 impl<T: Scalar> BackWeights<T> {
-    fn pack(&mut self, p: &Parameters<T>, layer: usize) {
-        let hh = p.matrix(Which::WeightHh(layer));
+    fn pack(&mut self, p: &Parameters<T>, i: usize, passes: Passes) {
+        let hh = p.matrix(Which::WeightHh(i));
         let architecture = p.architecture();
         let recurrent = recurrent(&architecture);
         self.hh
@@ -172,9 +189,8 @@ impl<T: Scalar> BackWeights<T> {
         for (packed, rows) in self.hh.iter_mut().zip(recurrent) {
             packed.pack(simd::level(), hh.slice(s![rows, ..]));
         }
-        if layer > 0 {
-            self.ih
-                .pack(simd::level(), p.matrix(Which::WeightIh(layer)));
+        if reaches_inputs(&architecture, i, passes) {
+            self.ih.pack(simd::level(), p.matrix(Which::WeightIh(i)));
         }
     }
 }

@@ -303,7 +303,7 @@ fn assert_all_close(what: &str, found: &Parameters<f64>, expected: &Parameters<f
     for ((tensor, found), (_, expected)) in found.iter().zip(expected.iter()) {
         let (name, shape) = (tensor.which, tensor.shape());
         let array = |slice: &[f64]| ArrayD::from_shape_vec(shape.clone(), slice.to_vec()).unwrap();
-        assert_close(&format!("{what} {name}"), &array(found), &array(expected));
+        assert_close(&format!("{what} {name:?}"), &array(found), &array(expected));
     }
 }
 

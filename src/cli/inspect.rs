@@ -22,12 +22,12 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
     let p = model.network.parameters().cast::<f64>();
     let network = p.architecture();
     let vocabulary = model.about.vocabulary.as_ref();
-    let radii: Vec<f64> = (0..network.layers)
-        .map(|layer| spectral_radius(p.matrix(Which::WeightHh(layer)), network.hidden))
+    let radii: Vec<f64> = (0..network.recurrences())
+        .map(|i| spectral_radius(p.matrix(Which::WeightHh(i)), network.hidden))
         .collect::<Result<_>>()?;
     let (mut table, mut tensors) = (String::new(), Vec::new());
     for (tensor, values) in p.iter() {
-        let name = tensor.which.to_string();
+        let name = network.name(tensor.which);
         let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();
         let largest = values.iter().fold(0.0f64, |max, x| max.max(x.abs()));
         let shape = tensor.shape();
@@ -80,7 +80,7 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
         "", "shape", "values", "norm", "largest"
     ))?;
     for (layer, radius) in radii.iter().enumerate() {
-        let name = Which::WeightHh(layer);
+        let name = network.name(Which::WeightHh(layer));
         output.text(format_args!("spectral radius of {name}  {radius:.4}"))?;
     }
     let Some(settings) = model.about.config.as_object() else {

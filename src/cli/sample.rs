@@ -87,7 +87,7 @@ pub fn generate<T: Scalar>(
         let line_feed = vocabulary.encode(b"\n").unwrap_or_default();
         next = vec![line_feed.first().copied().unwrap_or(0)];
     }
-    let mut stream = Stream::new(network, 1);
+    let mut stream = Stream::new(network, 1)?;
     for _ in 0..length {
         let inputs = Array2::from_shape_vec((1, next.len()), next).expect("one row");
         let probabilities = stream.step(&inputs)?;

@@ -23,13 +23,13 @@ const SMALL: u64 = 8 << 20;
 
 /// An open `.npz` archive.
 pub(super) struct Archive<R> {
-    path: PathBuf,
+    pub path: PathBuf,
     zip: ZipArchive<R>,
     /// The bytes of the archive.
     bytes: u64,
     /// The bytes that the arrays take together when they are unpacked.
     unpacked: u64,
-    entries: HashMap<String, Entry>,
+    entries: HashMap<&'static str, Entry>,
 }
 
 /// An array that is as large as its header says.
@@ -41,20 +41,13 @@ struct Entry {
 }
 
 impl Archive<BufReader<fs_err::File>> {
-    /// # Errors
-    /// [`Error::Io`] if the file is not there; as [`Archive::new`].
-    pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
-        let (file, _) = atomic::open_ordinary(path)?;
-        Self::new(path, BufReader::new(file), names)
-    }
-
-    /// [`Archive::open`] that unpacks nothing.
+    /// An archive in a file; if not `unpack`, what is compressed is believed to be as large as it says.
     ///
     /// # Errors
-    /// As [`Archive::open`].
-    pub fn headers(path: &Path, names: &[&str]) -> Result<Self> {
+    /// [`Error::Io`] if the file is not there; as [`Archive::new`].
+    pub fn open(path: &Path, names: &[&'static str], unpack: bool) -> Result<Self> {
         let (file, _) = atomic::open_ordinary(path)?;
-        Self::checked(path, BufReader::new(file), names, false)
+        Self::new(path, BufReader::new(file), names, unpack)
     }
 
     /// Those of the named arrays that the archive has, to be read in parts; `None` if one of them is compressed or in
@@ -64,33 +57,19 @@ impl Archive<BufReader<fs_err::File>> {
     /// [`Error::Io`].
     pub fn on_disk(&self, names: &[&'static str]) -> Result<Option<Vec<DiskArray>>> {
         let file = Arc::new(fs_err::File::open(&self.path)?);
-        let entries = names
-            .iter()
-            .filter_map(|&name| Some((name, self.entries.get(name)?)));
-        let array = |(name, entry): (&'static str, &Entry)| {
-            Some(DiskArray {
-                path: self.path.clone(),
-                name,
-                file: Arc::clone(&file),
-                begin: entry.stored_at?,
-                layout: entry.layout.clone(),
-                checksum: entry.checksum,
+        let array = |&name| {
+            self.entries.get(name).map(|entry| {
+                Some(DiskArray {
+                    path: self.path.clone(),
+                    name,
+                    file: Arc::clone(&file),
+                    begin: entry.stored_at?,
+                    layout: entry.layout.clone(),
+                    checksum: entry.checksum,
+                })
             })
         };
-        Ok(entries.map(array).collect())
-    }
-
-    /// The most bytes that are held, by the headers of the arrays, while they are read one after another and each number
-    /// becomes one of `number` bytes.
-    ///
-    /// # Errors
-    /// As [`Archive::open`].
-    pub fn memory(path: &Path, names: &[&str], number: usize) -> Result<f64> {
-        let archive = Self::headers(path, names)?;
-        let layouts = archive.entries.values().map(|entry| &entry.layout);
-        Ok(layouts
-            .map(|layout| layout.count as f64 * (layout.item + number.max(layout.item)) as f64)
-            .sum())
+        Ok(names.iter().filter_map(array).collect())
     }
 }
 
@@ -100,11 +79,7 @@ impl<R: Read + Seek> Archive<R> {
     ///
     /// # Errors
     /// [`Error::File`] if it is no zip archive; if one of the arrays is not as large as it says, or holds no numbers.
-    pub fn new(path: &Path, reader: R, names: &[&str]) -> Result<Self> {
-        Self::checked(path, reader, names, true)
-    }
-
-    fn checked(path: &Path, mut reader: R, names: &[&str], unpack: bool) -> Result<Self> {
+    pub fn new(path: &Path, mut reader: R, names: &[&'static str], unpack: bool) -> Result<Self> {
         let no_archive = |problem: String| {
             let problem = format!("not an `.npz` archive as `numpy.savez` writes it ({problem})");
             Error::file(path, problem)
@@ -128,9 +103,7 @@ impl<R: Read + Seek> Archive<R> {
         for &name in names {
             let entry = archive.check_entry(name, unpack);
             let entry = entry.map_err(|problem| archive.array_error(name, problem))?;
-            archive
-                .entries
-                .extend(entry.map(|entry| (name.to_owned(), entry)));
+            archive.entries.extend(entry.map(|entry| (name, entry)));
         }
         Ok(archive)
     }
@@ -186,7 +159,7 @@ impl<R: Read + Seek> Archive<R> {
     pub fn checksums(&self, names: &[&str]) -> Vec<u8> {
         let mut all = Vec::new();
         for name in names {
-            if let Some(entry) = self.entries.get(*name) {
+            if let Some(entry) = self.entries.get(name) {
                 all.extend(name.as_bytes());
                 all.extend(entry.checksum.to_le_bytes());
             }
@@ -198,11 +171,6 @@ impl<R: Read + Seek> Archive<R> {
         Error::file(&self.path, format!("array `{name}`: {problem}"))
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The names of the arrays.
     pub fn names(&self) -> Vec<&str> {
         let names = self.zip.file_names();
@@ -211,11 +179,16 @@ impl<R: Read + Seek> Archive<R> {
             .collect()
     }
 
-    /// An array, if there is one of this name among those the archive was opened for.
+    /// The form of an array, if there is one of this name among those the archive was opened for.
+    pub fn layout(&self, name: &str) -> Option<&Layout> {
+        self.entries.get(name).map(|entry| &entry.layout)
+    }
+
+    /// The array of this form and name.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read.
-    pub fn read(&mut self, name: &str) -> Result<Option<Numbers>> {
+    pub fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
         let Some(Entry { layout, .. }) = self.entries.get(name) else {
             return Ok(None);
         };

@@ -1,14 +1,13 @@
 //! One array as an `.npy` file holds it: what its header says ([`Layout`]), and its elements ([`Numbers`]).
 //!
-//! `ndarray-npy` parses headers and decodes elements (little and big endian, C and Fortran order); here the size that a
-//! header claims is held against the bytes that are there. Knows nothing of archives, nor of what the numbers mean.
+//! `ndarray-npy` parses headers; here the size that a header claims is held against the bytes that are there, and the
+//! elements are decoded: little and big endian, C and Fortran order. Knows nothing of archives, nor of what the numbers mean.
 
 use crate::Scalar;
-use ndarray::{ArrayD, IxDyn, ShapeBuilder};
-use ndarray_npy::ReadableElement;
+use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header::Header;
-use std::fmt::Display;
-use std::io::{BufReader, Read};
+use std::fmt::{self, Display};
+use std::io::Read;
 
 /// The longest header that is parsed; NumPy's own limit is 10,000 bytes.
 const LONGEST_HEADER: usize = 10_000;
@@ -16,41 +15,35 @@ const LONGEST_HEADER: usize = 10_000;
 /// all that is in it: a damaged header of eight of them takes hours.
 const MOST_BRACKETS: usize = 2;
 
-/// The form of an array that is as large as its header says.
+/// What the elements of an array are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Signed,
+    Unsigned,
+    Float,
+}
+
+/// The form of an array that is as large as its header says, or of some of its rows.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    header: Header,
-    /// The type of the elements, without their byte order.
-    dtype: String,
-    /// Whether the elements are stored in the byte order of this machine.
-    pub native: bool,
-    pub count: usize,
+    pub shape: Vec<usize>,
+    pub kind: Kind,
     /// The bytes of an element.
     pub item: usize,
+    big_endian: bool,
+    fortran: bool,
     /// The bytes of the header.
     pub header_len: usize,
 }
 
-/// The elements of an array in C order, or those of some of its rows.
+/// The elements of an array, or those of some of its rows.
 pub(super) struct Numbers {
-    pub shape: Vec<usize>,
+    pub layout: Layout,
     /// The index of the first of these elements in the whole array.
     pub first: Vec<usize>,
-    values: Values,
-}
-
-enum Values {
-    Bool(Vec<bool>),
-    I8(Vec<i8>),
-    I16(Vec<i16>),
-    I32(Vec<i32>),
-    I64(Vec<i64>),
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    U32(Vec<u32>),
-    U64(Vec<u64>),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
+    /// The elements as they stand in the file.
+    pub bytes: Vec<u8>,
 }
 
 impl Layout {
@@ -63,88 +56,70 @@ impl Layout {
         let Some(described) = header.type_descriptor.as_string() else {
             return Err("a record array, expected plain numbers".to_owned());
         };
-        let other_order = if cfg!(target_endian = "little") {
-            '>'
-        } else {
-            '<'
+        let (kind, item) = element(described)?;
+        let layout = Layout {
+            fortran: header.layout.is_fortran() && header.shape.len() > 1,
+            shape: header.shape,
+            kind,
+            item,
+            big_endian: described.starts_with('>')
+                || (cfg!(target_endian = "big") && !described.starts_with('<')),
+            header_len,
         };
-        let native = !described.starts_with(other_order);
-        let dtype = described
-            .trim_start_matches(['<', '>', '|', '='])
-            .to_owned();
-        let item = item_size(&dtype, described)?;
-        let mut axes = header.shape.iter();
-        let count = axes.try_fold(1usize, |product, &n| product.checked_mul(n));
-        let claimed = count.and_then(|n| n.checked_mul(item)).map(|n| n as u64);
+        let mut sizes = layout.shape.iter().copied().chain([item]);
+        let claimed = sizes.try_fold(1, usize::checked_mul);
         let there = size - size.min(header_len as u64);
-        match count {
-            Some(count) if claimed == Some(there) => Ok(Layout {
-                header,
-                dtype,
-                native,
-                count,
-                item,
-                header_len,
-            }),
+        match claimed {
+            Some(claimed) if claimed as u64 == there => Ok(layout),
             _ => Err(format!(
                 "its header says {:?} elements of {item} bytes, but {there} bytes are there: the file is damaged",
-                header.shape
+                layout.shape
             )),
         }
     }
 
-    pub fn shape(&self) -> &[usize] {
-        &self.header.shape
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
     }
 
     /// The bytes of all elements.
     pub fn bytes(&self) -> usize {
-        self.count * self.item
+        self.count() * self.item
+    }
+
+    /// The bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.shape.iter().skip(1).product::<usize>() * self.item
     }
 
     pub fn is_float(&self) -> bool {
-        self.dtype.starts_with('f')
+        self.kind == Kind::Float
     }
 
     pub fn is_integer(&self) -> bool {
-        self.dtype.starts_with(['i', 'u'])
+        matches!(self.kind, Kind::Signed | Kind::Unsigned)
     }
 
     /// Whether each row is in one place, and one row after another.
     pub fn is_c_order(&self) -> bool {
-        !self.header.layout.is_fortran() || self.shape().len() < 2
+        !self.fortran
     }
 
-    /// Decodes so many elements.
-    fn decode(&self, read: impl Read, count: usize) -> Result<Values, String> {
-        Ok(match self.dtype.as_str() {
-            "b1" => Values::Bool(self.elements(read, count)?),
-            "i1" => Values::I8(self.elements(read, count)?),
-            "i2" => Values::I16(self.elements(read, count)?),
-            "i4" => Values::I32(self.elements(read, count)?),
-            "i8" => Values::I64(self.elements(read, count)?),
-            "u1" => Values::U8(self.elements(read, count)?),
-            "u2" => Values::U16(self.elements(read, count)?),
-            "u4" => Values::U32(self.elements(read, count)?),
-            "u8" => Values::U64(self.elements(read, count)?),
-            "f4" => Values::F32(self.elements(read, count)?),
-            _ => Values::F64(self.elements(read, count)?),
-        })
+    /// Whether the bytes of the elements are what this machine holds.
+    pub fn is_native(&self) -> bool {
+        self.big_endian == cfg!(target_endian = "big")
     }
+}
 
-    /// So many elements in C order.
-    fn elements<A>(&self, read: impl Read, count: usize) -> Result<Vec<A>, String>
-    where
-        A: ReadableElement + Clone,
-    {
-        let descriptor = &self.header.type_descriptor;
-        let values = A::read_to_end_exact_vec(BufReader::new(read), descriptor, count)
-            .map_err(|e| format!("cannot be read ({e})"))?;
-        if self.is_c_order() {
-            return Ok(values);
-        }
-        let array = ArrayD::from_shape_vec(IxDyn(self.shape()).f(), values);
-        Ok(array.map_err(|e| e.to_string())?.iter().cloned().collect())
+/// `float [2, 3]` and the like.
+impl Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Bool => "bool",
+            Kind::Float => "float",
+            Kind::Signed | Kind::Unsigned => "integer",
+        };
+        write!(f, "{kind} {:?}", self.shape)
     }
 }
 
@@ -176,20 +151,26 @@ fn read_header(npy: &mut impl Read) -> Result<(Header, usize), String> {
     Ok((header, length))
 }
 
-/// The bytes of an element, of the types that are read.
-fn item_size(dtype: &str, described: &str) -> Result<usize, String> {
-    match dtype {
-        "b1" | "i1" | "u1" => Ok(1),
-        "i2" | "u2" => Ok(2),
-        "i4" | "u4" | "f4" => Ok(4),
-        "i8" | "u8" | "f8" => Ok(8),
-        "O" => Err("Python objects (dtype `object`), expected numbers; \
-             make the rows equally long, pad them and give `lengths`"
-            .to_owned()),
-        _ => Err(format!(
-            "elements of type `{described}`, expected float32, float64, integers or bool; convert with `.astype(...)`"
-        )),
-    }
+/// What the elements are, and the bytes of one, of the types that are read.
+fn element(described: &str) -> Result<(Kind, usize), String> {
+    let dtype = described.trim_start_matches(['<', '>', '|', '=']);
+    let kind = match dtype {
+        "b1" => Kind::Bool,
+        "i1" | "i2" | "i4" | "i8" => Kind::Signed,
+        "u1" | "u2" | "u4" | "u8" => Kind::Unsigned,
+        "f4" | "f8" => Kind::Float,
+        "O" => {
+            return Err("Python objects (dtype `object`), expected numbers; \
+                 make the rows equally long, pad them and give `lengths`"
+                .to_owned());
+        }
+        _ => {
+            return Err(format!(
+                "elements of type `{described}`, expected float32, float64, integers or bool; convert with `.astype(...)`"
+            ));
+        }
+    };
+    Ok((kind, usize::from(dtype.as_bytes()[1] - b'0')))
 }
 
 impl Numbers {
@@ -199,118 +180,99 @@ impl Numbers {
     /// What is wrong, if they cannot be read.
     pub fn read(mut npy: impl Read, layout: &Layout) -> Result<Self, String> {
         read_header(&mut npy)?;
-        // One byte more, so that the checksum is compared.
-        let elements = npy.take(layout.bytes() as u64 + 1);
+        let mut bytes = Vec::with_capacity(layout.bytes());
+        // One byte more is asked for, so that the checksum is compared.
+        let read = npy
+            .take(layout.bytes() as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| format!("cannot be read ({e})"))?;
+        if read != layout.bytes() {
+            return Err(format!("cannot be read (it has {read} bytes)"));
+        }
         Ok(Numbers {
-            shape: layout.shape().to_vec(),
-            first: vec![0; layout.shape().len()],
-            values: layout.decode(elements, layout.count)?,
+            first: vec![0; layout.shape.len()],
+            layout: layout.clone(),
+            bytes,
         })
     }
 
-    /// A part of an array, of this shape and from the element at `first` on.
-    ///
-    /// # Errors
-    /// What is wrong, if the bytes are no such elements.
-    pub fn decode(
-        layout: &Layout,
-        first: Vec<usize>,
-        shape: Vec<usize>,
-        bytes: &[u8],
-    ) -> Result<Self, String> {
-        let values = layout.decode(bytes, shape.iter().product())?;
-        Ok(Numbers {
-            shape,
-            first,
-            values,
+    /// The elements in C order.
+    fn elements<const N: usize>(&self) -> impl Iterator<Item = [u8; N]> + '_ {
+        let Layout { shape, fortran, .. } = &self.layout;
+        let (elements, _) = self.bytes.as_chunks::<N>();
+        let shape = IxDyn(shape).set_f(*fortran);
+        let elements = ArrayViewD::from_shape(shape, elements).expect("as many as the shape says");
+        let big_endian = self.layout.big_endian;
+        elements.into_iter().map(move |&(mut bytes)| {
+            if big_endian {
+                bytes.reverse();
+            }
+            bytes
         })
-    }
-
-    /// The number of the first row in the whole array.
-    pub fn first_row(&self) -> usize {
-        self.first.first().copied().unwrap_or(0)
-    }
-
-    /// Whether they are floating-point numbers.
-    pub fn is_float(&self) -> bool {
-        matches!(self.values, Values::F32(_) | Values::F64(_))
-    }
-
-    /// Whether they are integers.
-    pub fn is_integer(&self) -> bool {
-        !self.is_float() && !matches!(self.values, Values::Bool(_))
-    }
-
-    /// `"float [2, 3]"` and the like.
-    pub fn describe(&self) -> String {
-        let kind = match self.values {
-            Values::Bool(_) => "bool",
-            Values::F32(_) | Values::F64(_) => "float",
-            _ => "integer",
-        };
-        format!("{kind} {:?}", self.shape)
     }
 
     /// As floats of type `T`, rounded or widened.
     ///
     /// # Panics
     /// If they are not floating-point numbers.
-    pub fn into_floats<T: Scalar>(self) -> Vec<T> {
-        match self.values {
-            Values::F32(v) => v.into_iter().map(|x| T::from_f64(f64::from(x))).collect(),
-            Values::F64(v) => v.into_iter().map(T::from_f64).collect(),
+    pub fn floats<T: Scalar>(&self) -> Vec<T> {
+        let single = |x: [u8; 4]| T::from_f64(f32::from_le_bytes(x).into());
+        let double = |x: [u8; 8]| T::from_f64(f64::from_le_bytes(x));
+        match (self.layout.kind, self.layout.item) {
+            (Kind::Float, 4) => self.elements().map(single).collect(),
+            (Kind::Float, 8) => self.elements().map(double).collect(),
             _ => panic!("asked for floats after `is_float`"),
         }
     }
 
-    /// As ids or counts; 0 where `used` is false of an element's number, whatever the element is.
+    /// As ids or counts up to `most`; 0 where `used` is false of an element's number, whatever the element is.
     ///
     /// # Errors
     /// What and where, for a negative or too large number that is used.
     ///
     /// # Panics
     /// If they are floating-point numbers.
-    pub fn into_ids(self, used: impl Fn(usize) -> bool) -> Result<Vec<u32>, String> {
-        let (shape, first) = (&self.shape, &self.first);
-        match self.values {
-            Values::Bool(v) => Ok(v.into_iter().map(u32::from).collect()),
-            Values::I8(v) => ids(v, shape, first, used),
-            Values::I16(v) => ids(v, shape, first, used),
-            Values::I32(v) => ids(v, shape, first, used),
-            Values::I64(v) => ids(v, shape, first, used),
-            Values::U8(v) => ids(v, shape, first, used),
-            Values::U16(v) => ids(v, shape, first, used),
-            Values::U32(v) => ids(v, shape, first, used),
-            Values::U64(v) => ids(v, shape, first, used),
-            Values::F32(_) | Values::F64(_) => panic!("asked for ids after `is_float`"),
+    pub fn ids(&self, most: u32, used: impl Fn(usize) -> bool) -> Result<Vec<u32>, String> {
+        assert!(!self.layout.is_float(), "asked for ids of integers");
+        match self.layout.item {
+            1 => self.ids_of::<1>(most, used),
+            2 => self.ids_of::<2>(most, used),
+            4 => self.ids_of::<4>(most, used),
+            _ => self.ids_of::<8>(most, used),
         }
     }
-}
 
-fn ids<A: Copy + Display + TryInto<u32>>(
-    values: Vec<A>,
-    shape: &[usize],
-    first: &[usize],
-    used: impl Fn(usize) -> bool,
-) -> Result<Vec<u32>, String> {
-    let id = |(i, value): (usize, A)| match value.try_into() {
-        _ if !used(i) => Ok(0),
-        Ok(id) if id < u32::MAX => Ok(id),
-        _ => Err(format!(
-            "{value} at {:?}, expected a number from 0 to {}",
-            position(i, shape, first),
-            u32::MAX - 1
-        )),
-    };
-    values.into_iter().enumerate().map(id).collect()
-}
-
-/// The index of element `i`, counted in C order from the element at `first` on.
-fn position(mut i: usize, shape: &[usize], first: &[usize]) -> Vec<usize> {
-    let mut index = first.to_vec();
-    for (at, &n) in index.iter_mut().zip(shape).rev() {
-        *at += i % n;
-        i /= n;
+    fn ids_of<const N: usize>(
+        &self,
+        most: u32,
+        used: impl Fn(usize) -> bool,
+    ) -> Result<Vec<u32>, String> {
+        let signed = self.layout.kind == Kind::Signed;
+        let id = |(i, bytes): (usize, [u8; N])| {
+            let mut wide = [0; 16];
+            wide[..N].copy_from_slice(&bytes);
+            if signed && bytes[N - 1] >= 0x80 {
+                wide[N..].fill(0xff);
+            }
+            match i128::from_le_bytes(wide) {
+                _ if !used(i) => Ok(0),
+                value if (0..=most.into()).contains(&value) => Ok(value as u32),
+                value => Err(format!(
+                    "{value} at {:?}, expected a number from 0 to {most}",
+                    self.position(i)
+                )),
+            }
+        };
+        self.elements().enumerate().map(id).collect()
     }
-    index
+
+    /// The index of element `i`, counted in C order, in the whole array.
+    pub fn position(&self, mut i: usize) -> Vec<usize> {
+        let mut index = self.first.clone();
+        for (at, &n) in index.iter_mut().zip(&self.layout.shape).rev() {
+            *at += i % n;
+            i /= n;
+        }
+        index
+    }
 }

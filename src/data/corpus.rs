@@ -92,7 +92,7 @@ impl Corpus {
             pushed.map_err(|problem| Error::file(piece.path, problem))
         })?;
         let (interner, merged) = match ranks {
-            Some(ranks) => interner.merged(kind, ranks),
+            Some(ranks) => interner.merged(ranks),
             None => (interner, Vec::new()),
         };
         let (vocabulary, map) = interner.finish(limits);
@@ -293,100 +293,4 @@ fn append(vocabulary: &Vocabulary, piece: Piece<'_>, ids: &mut Ids) -> Result<()
         ids.push(END_OF_LINE_ID);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Vec<PathBuf>) {
-        let root = tempfile::tempdir().unwrap();
-        let mut paths = Vec::new();
-        for (name, content) in files {
-            paths.push(root.path().join(name));
-            std::fs::write(paths.last().unwrap(), content).unwrap();
-        }
-        (root, paths)
-    }
-
-    fn all(corpus: &Corpus) -> Vec<u32> {
-        let mut out = vec![0; corpus.len()];
-        corpus.ids().copy_to(0, &mut out);
-        out
-    }
-
-    #[test]
-    fn files_are_joined_and_encoded_with_their_own_characters() {
-        let (_root, paths) = folder(&[("b", "bé".as_bytes()), ("a", b"ab")]);
-        let (corpus, reading) = Corpus::read(&paths, TokenKind::Char).unwrap();
-        assert_eq!(corpus.vocabulary(), &Vocabulary::of_chars("abé"));
-        assert_eq!(all(&corpus), [1, 2, 0, 1]);
-        assert_eq!((reading.files, reading.bytes), (2, 5));
-        assert_eq!(
-            Corpus::read_with(&paths, corpus.vocabulary()).unwrap().0,
-            corpus
-        );
-        let (bytes, _) = Corpus::read(&paths, TokenKind::Byte).unwrap();
-        assert_eq!(all(&bytes), [98, 0xc3, 0xa9, 97, 98]);
-    }
-
-    #[test]
-    fn every_word_file_ends_its_last_line() {
-        let (_root, paths) = folder(&[("1", b"a b"), ("2", b"b\n")]);
-        let (corpus, _) = Corpus::read(&paths, TokenKind::Word).unwrap();
-        assert_eq!(all(&corpus), [3, 2, 1, 2, 1]);
-        assert_eq!(
-            Corpus::read_with(&paths, corpus.vocabulary()).unwrap().0,
-            corpus
-        );
-        let limits = WordLimits {
-            min_count: 2,
-            vocab_size: None,
-        };
-        let (corpus, _) = Corpus::read_words(&paths, limits).unwrap();
-        assert_eq!(all(&corpus), [0, 2, 1, 2, 1]);
-    }
-
-    #[test]
-    fn ids_widen_and_narrow_as_needed() {
-        let text: String = (0x4e00..0x4e00 + 300).filter_map(char::from_u32).collect();
-        let (_root, paths) = folder(&[("a", text.as_bytes())]);
-        let (corpus, _) = Corpus::read(&paths, TokenKind::Char).unwrap();
-        assert!(matches!(corpus.ids(), Ids::U16(_)));
-        assert_eq!(all(&corpus), (0..300).collect::<Vec<u32>>());
-
-        let words: String = (0..70_000).map(|i| format!("w{i} same ")).collect();
-        let (_root, paths) = folder(&[("a", words.as_bytes())]);
-        let (corpus, _) = Corpus::read(&paths, TokenKind::Word).unwrap();
-        assert!(matches!(corpus.ids(), Ids::U32(_)));
-        assert_eq!(corpus.vocabulary().len(), 70_003);
-        let limits = WordLimits {
-            min_count: 2,
-            vocab_size: None,
-        };
-        let (corpus, _) = Corpus::read_words(&paths, limits).unwrap();
-        assert!(matches!(corpus.ids(), Ids::U8(_)));
-        assert_eq!(all(&corpus)[..4], [0, 2, 0, 2]);
-    }
-
-    #[test]
-    fn an_unknown_symbol_is_named_with_its_file() {
-        let (_root, paths) = folder(&[("good.txt", b"ab"), ("bad.txt", b"ab\nab?")]);
-        let error = Corpus::read_with(&paths, &Vocabulary::of_chars("ab\n")).unwrap_err();
-        let error = error.to_string();
-        assert!(error.contains("bad.txt: line 2, column 3: '?'"), "{error}");
-    }
-
-    #[test]
-    fn a_split_keeps_every_token() {
-        let corpus = Corpus::from_text("0123456789", &Vocabulary::bytes()).unwrap();
-        let (train, valid) = corpus.clone().split(0.1).unwrap();
-        assert_eq!([all(&train), all(&valid)].concat(), all(&corpus));
-        assert_eq!(valid.len(), 1);
-        assert!(corpus.clone().split(0.0).unwrap().1.is_empty());
-        for fraction in [1.0, -0.1, f64::NAN] {
-            let error = corpus.clone().split(fraction).unwrap_err().to_string();
-            assert!(error.contains("valid_fraction"), "{error}");
-        }
-    }
 }

@@ -67,23 +67,15 @@ impl Ids {
 
     /// Appends an id, widening all of them if it does not fit.
     pub(super) fn push(&mut self, id: u32) {
-        match self {
-            Ids::U8(v) => match u8::try_from(id) {
-                Ok(id) => v.push(id),
-                Err(_) => {
-                    *self = Ids::U16(v.iter().map(|&id| u16::from(id)).collect());
-                    self.push(id);
-                }
-            },
-            Ids::U16(v) => match u16::try_from(id) {
-                Ok(id) => v.push(id),
-                Err(_) => {
-                    *self = Ids::U32(v.iter().map(|&id| u32::from(id)).collect());
-                    self.push(id);
-                }
-            },
-            Ids::U32(v) => v.push(id),
+        let fits = match self {
+            Ids::U8(_) => id <= u8::MAX.into(),
+            Ids::U16(_) => id <= u16::MAX.into(),
+            Ids::U32(_) => true,
+        };
+        if !fits {
+            *self = std::mem::take(self).mapped(|id| id, id as usize + 1);
         }
+        each!(self, v => v.push(id as _));
     }
 
     pub(super) fn reserve(&mut self, more: usize) {
@@ -93,35 +85,21 @@ impl Ids {
     pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) {
         match self {
             Ids::U8(v) => v.extend_from_slice(bytes),
-            _ => bytes.iter().for_each(|&byte| self.push(u32::from(byte))),
+            _ => bytes.iter().for_each(|&byte| self.push(byte.into())),
         }
     }
 
     /// Each id `i` replaced by `map[i]`, all of them below `symbols`; in the smallest integers for as many.
-    pub(super) fn mapped(self, map: impl Fn(u32) -> u32, symbols: usize) -> Self {
-        let same = self.width() == Self::for_symbols(symbols).width();
-        match self {
-            Ids::U8(mut v) if same => {
-                v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as u8);
-                Ids::U8(v)
-            }
-            Ids::U16(mut v) if same => {
-                v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as u16);
-                Ids::U16(v)
-            }
-            Ids::U32(mut v) if same => {
-                v.iter_mut().for_each(|id| *id = map(*id));
-                Ids::U32(v)
-            }
-            other => {
-                let ids = (0..other.len()).map(|i| map(other.get(i)));
-                match Self::for_symbols(symbols) {
-                    Ids::U8(_) => Ids::U8(ids.map(|id| id as u8).collect()),
-                    Ids::U16(_) => Ids::U16(ids.map(|id| id as u16).collect()),
-                    Ids::U32(_) => Ids::U32(ids.collect()),
-                }
-            }
+    #[allow(clippy::useless_conversion)] // one of the three is `u32`
+    pub(super) fn mapped(mut self, map: impl Fn(u32) -> u32, symbols: usize) -> Self {
+        let mut mapped = Self::for_symbols(symbols);
+        if mapped.width() == self.width() {
+            each!(&mut self, v => v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as _));
+            return self;
         }
+        mapped.reserve(self.len());
+        each!(self, v => v.into_iter().for_each(|id| mapped.push(map(u32::from(id)))));
+        mapped
     }
 
     /// None yet, in the smallest integers for so many symbols.
@@ -130,15 +108,6 @@ impl Ids {
             ..=0x100 => Ids::U8(Vec::new()),
             0x101..=0x1_0000 => Ids::U16(Vec::new()),
             _ => Ids::U32(Vec::new()),
-        }
-    }
-
-    /// None yet, in integers of the same size.
-    pub(super) fn none(&self) -> Self {
-        match self {
-            Ids::U8(_) => Ids::U8(Vec::new()),
-            Ids::U16(_) => Ids::U16(Vec::new()),
-            Ids::U32(_) => Ids::U32(Vec::new()),
         }
     }
 

@@ -9,58 +9,53 @@
 
 use super::ids::Ids;
 use super::symbols::{
-    CharIds, END_OF_LINE, END_OF_LINE_ID, UNKNOWN, WordIds, WordLimits, for_each_word,
+    Distinct, END_OF_LINE, END_OF_LINE_ID, Symbols, UNKNOWN, WordLimits, for_each_word,
 };
 use super::text::{Piece, TokenKind, utf8};
 use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, broadcast_bytes};
 use bytemuck::{cast_slice, pod_read_unaligned};
+use std::cmp::Reverse;
 
 /// The symbols met so far.
-pub(super) enum Interner {
-    Bytes,
-    Chars(CharIds),
-    Words { ids: WordIds, counts: Vec<u64> },
+pub(super) struct Interner {
+    symbols: Symbols,
+    /// Of words, how often each was met.
+    counts: Vec<u64>,
 }
 
 impl Interner {
     pub fn new(kind: TokenKind) -> Self {
-        match kind {
-            TokenKind::Byte => Interner::Bytes,
-            TokenKind::Char => Interner::Chars(CharIds::default()),
-            TokenKind::Word => {
-                let mut ids = WordIds::default();
-                ids.intern(UNKNOWN);
-                ids.intern(END_OF_LINE);
-                Interner::Words {
-                    ids,
-                    counts: vec![0; 2],
+        Interner {
+            symbols: match kind {
+                TokenKind::Byte => Symbols::Bytes,
+                TokenKind::Char => Symbols::Chars(Distinct::default()),
+                TokenKind::Word => {
+                    Symbols::Words([UNKNOWN, END_OF_LINE].map(Box::from).into_iter().collect())
                 }
-            }
+            },
+            counts: vec![0; 2],
         }
     }
 
     /// Appends a piece of a text; its last line ends even without a line feed.
     pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) -> Result<(), String> {
-        let text = piece.text;
-        match self {
-            Interner::Bytes => out.extend_from_bytes(text),
-            Interner::Chars(ids) => {
-                let text = utf8(text)?;
+        match &mut self.symbols {
+            Symbols::Bytes => out.extend_from_bytes(piece.text),
+            Symbols::Chars(chars) => {
+                let text = utf8(piece.text)?;
                 out.reserve(text.chars().count());
-                text.chars().for_each(|c| out.push(ids.intern(c)));
+                for c in text.chars() {
+                    out.push(chars.insert_full(c).0 as u32);
+                }
             }
-            Interner::Words { ids, counts } => {
-                let mut push = |id: u32| {
-                    match counts.get_mut(id as usize) {
-                        Some(count) => *count += 1,
-                        None => counts.push(1),
-                    }
-                    out.push(id);
-                };
-                for_each_word(utf8(text)?, |word| push(ids.intern(word)));
+            Symbols::Words(words) => {
+                for_each_word(utf8(piece.text)?, |word| {
+                    out.push(count(words, &mut self.counts, word, 1));
+                });
                 if piece.open_end {
-                    push(END_OF_LINE_ID);
+                    self.counts[END_OF_LINE_ID as usize] += 1;
+                    out.push(END_OF_LINE_ID);
                 }
             }
         }
@@ -69,23 +64,33 @@ impl Interner {
 
     /// The symbols that all ranks have met, as if one process had read the texts of the ranks one after another; and the map
     /// from the ids of this rank to ids of these symbols.
-    pub fn merged(self, kind: TokenKind, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
-        let (text, counts) = match &self {
-            Interner::Bytes => return (self, (0..256).collect()),
-            Interner::Chars(ids) => (ids.list.iter().collect(), &[][..]),
-            Interner::Words { ids, counts } => (ids.list.join("\n"), &counts[..]),
+    pub fn merged(self, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
+        let text = match &self.symbols {
+            Symbols::Bytes => return (self, (0..256).collect()),
+            Symbols::Chars(chars) => chars.iter().collect(),
+            Symbols::Words(words) => words
+                .iter()
+                .map(|word| format!("{word}\n"))
+                .collect::<String>(),
         };
-        let (mut all, mut own) = (Interner::new(kind), Vec::new());
+        let (mut all, mut own) = (Interner::new(self.symbols.kind()), Vec::new());
         for from in 0..ranks.size() {
             let text = broadcast_bytes(ranks, text.as_bytes(), from);
-            let counts = broadcast_bytes(ranks, cast_slice(counts), from);
             let text = std::str::from_utf8(&text).expect("symbols that another rank has read");
-            let map = all.add(
-                text,
-                counts
-                    .chunks_exact(size_of::<u64>())
-                    .map(pod_read_unaligned),
-            );
+            let counts = broadcast_bytes(ranks, cast_slice(&self.counts), from);
+            let counts = counts.chunks_exact(size_of::<u64>());
+            let map = match &mut all.symbols {
+                Symbols::Bytes => unreachable!("they are known without reading"),
+                Symbols::Chars(chars) => {
+                    let ids = text.chars().map(|c| chars.insert_full(c).0 as u32);
+                    ids.collect()
+                }
+                Symbols::Words(words) => {
+                    let theirs = text.lines().zip(counts.map(pod_read_unaligned));
+                    let ids = theirs.map(|(word, n)| count(words, &mut all.counts, word, n));
+                    ids.collect()
+                }
+            };
             if from == ranks.rank() {
                 own = map;
             }
@@ -93,131 +98,41 @@ impl Interner {
         (all, own)
     }
 
-    /// Adds symbols and how often each occurs, words separated by line feeds; returns the ids of these symbols.
-    fn add(&mut self, symbols: &str, counts: impl Iterator<Item = u64>) -> Vec<u32> {
-        match self {
-            Interner::Bytes => Vec::new(),
-            Interner::Chars(ids) => symbols.chars().map(|c| ids.intern(c)).collect(),
-            Interner::Words { ids, counts: all } => {
-                let words = symbols.split('\n').zip(counts);
-                let ids = words.map(|(word, count)| {
-                    let id = ids.intern(word);
-                    all.resize(all.len().max(id as usize + 1), 0);
-                    all[id as usize] += count;
-                    id
-                });
-                ids.collect()
-            }
-        }
-    }
-
     /// The vocabulary, and the map from the ids given so far to ids of the vocabulary; words left out become `<unk>`.
     pub fn finish(self, limits: WordLimits) -> (Vocabulary, Vec<u32>) {
-        match self {
-            Interner::Bytes => (Vocabulary::bytes(), (0..256).collect()),
-            Interner::Chars(ids) => {
-                let mut order: Vec<usize> = (0..ids.list.len()).collect();
-                order.sort_unstable_by_key(|&i| ids.list[i]);
-                let chars = order.iter().map(|&i| ids.list[i]).collect();
-                (
-                    Vocabulary::from_distinct_chars(chars),
-                    inverse(&order, ids.list.len()),
-                )
+        let counts = self.counts;
+        match self.symbols {
+            Symbols::Bytes => (Vocabulary::bytes(), (0..256).collect()),
+            Symbols::Chars(chars) => {
+                let mut sorted = chars.clone();
+                sorted.sort_unstable();
+                let id = |c| sorted.get_index_of(c).unwrap_or(0) as u32;
+                let map = chars.iter().map(id).collect();
+                (Vocabulary::of(Symbols::Chars(sorted)), map)
             }
-            Interner::Words { ids, counts } => {
-                let words = &ids.list;
+            Symbols::Words(words) => {
                 let mut order: Vec<usize> = (2..words.len())
                     .filter(|&i| counts[i] >= limits.min_count)
                     .collect();
-                order.sort_unstable_by(|&a, &b| {
-                    counts[b]
-                        .cmp(&counts[a])
-                        .then_with(|| words[a].cmp(&words[b]))
-                });
+                order.sort_unstable_by_key(|&i| (Reverse(counts[i]), &words[i]));
                 order.truncate(limits.vocab_size.map_or(usize::MAX, |size| size - 2));
-                order.splice(0..0, [0, 1]);
-                let kept = order.iter().map(|&i| words[i].clone());
-                (
-                    Vocabulary::from_distinct_words(kept),
-                    inverse(&order, words.len()),
-                )
+                let kept = [0, 1].into_iter().chain(order);
+                let kept: Distinct<Box<str>> = kept.map(|i| words[i].clone()).collect();
+                let id = |word| kept.get_index_of(word).unwrap_or(0) as u32;
+                let map = words.iter().map(id).collect();
+                (Vocabulary::of(Symbols::Words(kept)), map)
             }
         }
     }
 }
 
-/// `map[order[i]] = i`, and 0 for each number that is not in `order`.
-fn inverse(order: &[usize], len: usize) -> Vec<u32> {
-    let mut map = vec![0; len];
-    for (new, &old) in order.iter().enumerate() {
-        map[old] = new as u32;
-    }
-    map
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(kind: TokenKind, limits: WordLimits, texts: &[&str]) -> (Vocabulary, Vec<u32>) {
-        let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
-        for text in texts {
-            let piece = Piece {
-                file: 0,
-                path: "".as_ref(),
-                text: text.as_bytes(),
-                place: Default::default(),
-                open_end: !text.ends_with('\n'),
-            };
-            interner.push(piece, &mut ids).unwrap();
-        }
-        let (vocabulary, map) = interner.finish(limits);
-        let ids = (0..ids.len()).map(|i| map[ids.get(i) as usize]).collect();
-        (vocabulary, ids)
-    }
-
-    #[test]
-    fn reading_once_is_as_reading_twice() {
-        let text = "banana\n\u{1F600}brea é";
-        let (vocabulary, ids) = read(TokenKind::Char, WordLimits::default(), &[text]);
-        assert_eq!(vocabulary, Vocabulary::of_chars(text));
-        assert_eq!(ids, vocabulary.encode(text.as_bytes()).unwrap());
-    }
-
-    #[test]
-    fn words_are_ordered_by_frequency_then_spelling() {
-        let limits = WordLimits::default();
-        let (vocabulary, ids) = read(TokenKind::Word, limits, &["b a c\nc", "d\n"]);
-        let expected = ["<unk>", "<eos>", "c", "a", "b", "d"].map(Box::from);
-        assert_eq!(vocabulary, Vocabulary::from_distinct_words(expected));
-        assert_eq!(ids, [4, 3, 2, 1, 2, 1, 5, 1]);
-    }
-
-    #[test]
-    fn limits_send_the_rest_to_unk() {
-        let text = ["x y y z z z <unk> w w w w\n"];
-        let limits = WordLimits {
-            min_count: 2,
-            vocab_size: Some(4),
-        };
-        let (vocabulary, ids) = read(TokenKind::Word, limits, &text);
-        assert_eq!(vocabulary.len(), 4);
-        assert_eq!(ids, [0, 0, 0, 3, 3, 3, 0, 2, 2, 2, 2, 1]);
-        let limits = WordLimits {
-            min_count: 3,
-            vocab_size: None,
-        };
-        assert_eq!(read(TokenKind::Word, limits, &text).0.len(), 4);
-        let too_small = WordLimits {
-            min_count: 0,
-            vocab_size: Some(2),
-        };
-        assert!(
-            too_small
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("vocab_size: 2")
-        );
-    }
+/// The id of a word that was met so many times more, the next free one if it is new.
+fn count(words: &mut Distinct<Box<str>>, counts: &mut Vec<u64>, word: &str, times: u64) -> u32 {
+    let id = match words.get_index_of(word) {
+        Some(id) => id,
+        None => words.insert_full(word.into()).0,
+    };
+    counts.resize(words.len(), 0);
+    counts[id] += times;
+    id as u32
 }

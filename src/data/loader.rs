@@ -19,10 +19,9 @@
 
 use super::collate::Collator;
 use super::corpus::Corpus;
-use super::evaluation::{Chunks, ROWS, STEPS};
+use super::cut::{Cut, ROWS, Rows, STEPS};
 use super::sequences::Sequences;
 use super::sharded_ids::Requests;
-use super::streams::Streams;
 use super::window::{Position, Window};
 use crate::partition::Share;
 use crate::ranks::Ranks;
@@ -62,11 +61,7 @@ pub struct Loader<T> {
 enum Source<T> {
     Text {
         corpus: Corpus,
-        streams: Streams,
-    },
-    Evaluation {
-        corpus: Corpus,
-        chunks: Chunks,
+        cut: Cut,
     },
     Sequences {
         set: Sequences<T>,
@@ -92,8 +87,8 @@ impl<T: Scalar> Loader<T> {
         check_positive("batch", batch)?;
         check_positive("seq_len", seq_len)?;
         check_length(&corpus, seq_len)?;
-        let streams = Streams::new(corpus.predictions(), batch, seq_len);
-        Ok(Self::new(Source::Text { corpus, streams }))
+        let cut = Cut::streams(&corpus.documents, batch, seq_len);
+        Ok(Self::new(Source::Text { corpus, cut }))
     }
 
     /// Sequences for training, shuffled in each epoch by `(seed, epoch)`, `batch` at a time, the
@@ -122,8 +117,8 @@ impl<T: Scalar> Loader<T> {
     /// [`Error::Invalid`] if there is nothing to predict.
     pub fn evaluation_text(corpus: Corpus) -> Result<Self> {
         check_length(&corpus, 1)?;
-        let chunks = Chunks::new(&corpus.documents);
-        Ok(Self::new(Source::Evaluation { corpus, chunks }))
+        let cut = Cut::chunks(&corpus.documents);
+        Ok(Self::new(Source::Text { corpus, cut }))
     }
 
     /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer.
@@ -165,33 +160,22 @@ impl<T: Scalar> Loader<T> {
     pub(crate) fn share(&mut self, ranks: &dyn Ranks, shards: usize) {
         let collator = &mut self.collator;
         collator.share = Some(Share::new(ranks.rank(), ranks.size(), shards));
-        let (tokens, requests) = match &mut self.source {
-            Source::Text { corpus, streams } if corpus.tokens.is_part() => {
-                let mut requests = Requests::new(&corpus.tokens, ranks);
-                for window in 0..streams.windows() {
-                    collator.lay_out_streams(&corpus.documents, streams, window);
-                    collator.request(&mut requests);
-                }
-                (&mut corpus.tokens, requests)
+        if let Source::Text { corpus, cut } = &mut self.source
+            && corpus.tokens.is_part()
+        {
+            let mut requests = Requests::new(&corpus.tokens, ranks);
+            for window in 0..cut.windows() {
+                collator.lay_out(cut, &corpus.documents, window);
+                collator.request(&mut requests);
             }
-            Source::Evaluation { corpus, chunks } if corpus.tokens.is_part() => {
-                let mut requests = Requests::new(&corpus.tokens, ranks);
-                for window in 0..chunks.windows() {
-                    collator.lay_out_rows(chunks.window(window).0);
-                    collator.request(&mut requests);
-                }
-                (&mut corpus.tokens, requests)
-            }
-            _ => return,
-        };
-        tokens.exchange(requests, ranks);
+            corpus.tokens.exchange(requests, ranks);
+        }
     }
 
     /// How many windows an epoch has.
     pub fn windows_per_epoch(&self) -> u64 {
         match &self.source {
-            Source::Text { streams, .. } => streams.windows() as u64,
-            Source::Evaluation { chunks, .. } => chunks.windows() as u64,
+            Source::Text { cut, .. } => cut.windows() as u64,
             Source::Sequences {
                 set,
                 batch,
@@ -210,46 +194,36 @@ impl<T: Scalar> Loader<T> {
     /// but no more steps in all.
     pub fn shape(&self) -> (usize, usize) {
         match &self.source {
-            Source::Text { streams, .. } => (streams.count, streams.window_steps(0)),
-            Source::Evaluation { chunks, .. } => {
-                let (rows, _) = chunks.window(0);
-                rows.fold((0, 0), |(n, steps), row| (n + 1, steps.max(row.1)))
-            }
+            Source::Text { cut, .. } => cut.shape(),
             Source::Sequences { batch, seq_len, .. } => (*batch, *seq_len),
         }
     }
 
     /// The steps of each row of the window that takes the most memory.
     pub fn largest_window(&self) -> Vec<usize> {
-        let size = |lengths: &Vec<usize>| lengths.len() + lengths.iter().sum::<usize>();
-        let largest = match &self.source {
-            Source::Text { corpus, streams } => {
-                let windows = match corpus.documents.len() {
-                    1 => 0..1,
-                    _ => 0..streams.windows(),
+        match &self.source {
+            Source::Text { corpus, cut } => {
+                let (mut largest, mut rows) = (Vec::new(), Rows::default());
+                let size = |parts: &[(usize, usize)]| -> usize {
+                    parts.iter().map(|part| 1 + part.1).sum()
                 };
-                let parts = |window| {
-                    let steps = streams.window_steps(window);
-                    let streams = (0..streams.count).map(move |s| streams.begin(s, window));
-                    streams.flat_map(move |begin| corpus.documents.parts(begin, steps))
-                };
-                let lengths = |window| parts(window).map(|part| part.steps).collect();
-                windows.map(lengths).max_by_key(size)
+                for window in 0..cut.windows() {
+                    cut.lay_out(&corpus.documents, window, &mut rows);
+                    if size(&rows.parts) > size(&largest) {
+                        largest.clone_from(&rows.parts);
+                    }
+                }
+                largest.into_iter().map(|part| part.1).collect()
             }
-            Source::Evaluation { chunks, .. } => {
-                let lengths = |window| chunks.window(window).0.map(|row| row.1).collect();
-                chunks.first_windows().map(lengths).max_by_key(size)
-            }
-            Source::Sequences { batch, seq_len, .. } => Some(vec![*seq_len; *batch]),
-        };
-        largest.expect("there is a window")
+            Source::Sequences { batch, seq_len, .. } => vec![*seq_len; *batch],
+        }
     }
 
     /// The most bytes that the arrays of a window of so many rows take.
     pub fn window_bytes(&self, rows: usize) -> usize {
         let of_step = match &self.source {
             Source::Sequences { set, .. } => set.step_bytes(),
-            Source::Text { .. } | Source::Evaluation { .. } => 2 * size_of::<u32>(),
+            Source::Text { .. } => 2 * size_of::<u32>(),
         };
         rows * (self.shape().1 * of_step + size_of::<usize>())
     }
@@ -257,8 +231,7 @@ impl<T: Scalar> Loader<T> {
     /// How many steps count in the loss in an epoch.
     pub fn counted_per_epoch(&self) -> u64 {
         match &self.source {
-            Source::Text { streams, .. } => streams.predictions() as u64,
-            Source::Evaluation { corpus, .. } => corpus.predictions() as u64,
+            Source::Text { cut, .. } => cut.predictions() as u64,
             Source::Sequences { set, .. } => set.counted(),
         }
     }
@@ -313,15 +286,11 @@ impl<T: Scalar> Loader<T> {
         };
         let window = position.window as usize;
         let (batch, rows, fresh) = match &mut self.source {
-            Source::Text { corpus, streams } => {
-                let begin = (self.collator).lay_out_streams(&corpus.documents, streams, window);
-                let (batch, rows) = self.collator.text(&corpus.tokens);
-                (batch, begin.then_some(rows), window == 0)
-            }
-            Source::Evaluation { corpus, chunks } => {
-                let (rows, fresh) = chunks.window(window);
-                self.collator.lay_out_rows(rows);
-                (self.collator.text(&corpus.tokens).0, None, fresh)
+            Source::Text { corpus, cut } => {
+                self.collator.lay_out(cut, &corpus.documents, window);
+                let (batch, laid_out) = self.collator.text(&corpus.tokens);
+                let rows = (!laid_out.as_before).then_some(&laid_out.rows[..]);
+                (batch, rows, laid_out.fresh)
             }
             Source::Sequences {
                 set,
@@ -394,6 +363,3 @@ fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
         },
     ))
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,7 @@
 //! | `listing` | files and folders | which are read, and which of their bytes by which rank |
 //! | `fingerprint` | files | a number that tells them apart; whether all ranks see the same files |
 //! | `text` | these files | texts, piece by piece |
-//! | `symbols` | characters and words | ids in the order of first appearance |
+//! | `symbols` | characters and words | ids |
 //! | `vocabulary` | symbols | ids below `n_x`: [`Vocabulary`] |
 //! | `interner` | a text read once | a vocabulary and the ids |
 //! | `ids`, `sharded_ids` | ids | the smallest integers: [`Ids`]; the ids of a text that this rank has |
@@ -14,15 +14,14 @@
 //! | `on_disk` | an `.npy` array in a file | parts of it, whenever they are needed |
 //! | `archive` | an `.npz` archive | its arrays |
 //! | `padding` | lengths and mask | where sequences end, which of their steps count: [`Padding`] |
-//! | `owned`, `store` | inputs and targets | the same, checked; some steps of them at a time |
+//! | `owned`, `store` | inputs and targets | the same, checked; some steps of them, in memory or in a file |
 //! | `sequences` | all of these | [`Sequences`] |
 //! | `npz` | an archive | [`Sequences`] in memory |
 //! | `npz_on_disk` | an archive | [`Sequences`] that stay in the file, and are read when they are needed |
 //! | `decoder` | ids as they come | text that reads well: [`Decoder`] |
 //! | `reber` | a seed | text of a known best loss: [`reber()`] |
 //! | `documents` | their lengths | the predictions of each, part by part |
-//! | `streams` | a number of predictions | contiguous streams and their windows, to train on |
-//! | `evaluation` | documents | chunks side by side and their windows, to evaluate |
+//! | `cut` | documents | streams to train on or chunks to evaluate, in windows |
 //! | `window` | | what a loader hands out: [`Window`], [`Position`] |
 //! | `collate` | the steps of a window | its arrays |
 //! | `loader` | a corpus or sequences | one [`Window`] after another: [`Loader`] |
@@ -46,9 +45,9 @@ mod archive;
 mod array;
 mod collate;
 mod corpus;
+mod cut;
 mod decoder;
 mod documents;
-mod evaluation;
 mod fingerprint;
 mod ids;
 mod interner;
@@ -63,16 +62,15 @@ mod reber;
 mod sequences;
 mod sharded_ids;
 mod store;
-mod streams;
 mod symbols;
 mod text;
 mod vocabulary;
 mod window;
 
 pub use corpus::Corpus;
-pub use decoder::Decoder;
 #[doc(hidden)]
-pub use evaluation::{ROWS as EVALUATION_ROWS, STEPS as EVALUATION_STEPS};
+pub use cut::{ROWS as EVALUATION_ROWS, STEPS as EVALUATION_STEPS};
+pub use decoder::Decoder;
 pub use fingerprint::file_fingerprint;
 pub use ids::Ids;
 pub use loader::Loader;

@@ -10,20 +10,32 @@
 //!
 //! Without `lengths` every sequence has `T` steps; without `mask` every step of a sequence counts. Inputs beyond the lengths
 //! may be anything: a negative id, a NaN. So may targets of steps that do not count.
+//!
+//! The shapes and types of all arrays are checked first ([`Form`]); then numbers are read, of the whole file or of some of its
+//! rows.
 
 use super::archive::Archive;
-use super::array::Numbers;
+use super::array::{Layout, Numbers};
 use super::owned::{OwnedInputs, OwnedTargets};
 use super::padding::Padding;
 use super::sequences::Sequences;
 use crate::{Error, Result, Scalar};
-use ndarray::{Array, Array2, Dimension, StrideShape};
+use ndarray::{Array, Dimension, StrideShape};
+use std::collections::HashMap;
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The arrays of a set, and those that inputs alone consist of.
+/// The arrays of a set with a row for each sequence: those of inputs, and those of targets.
+pub(super) const INPUTS: [&str; 2] = ["inputs", "lengths"];
+pub(super) const ROWS: [&str; 4] = ["inputs", "lengths", "mask", "targets"];
+/// All arrays of a set.
 pub(super) const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n_x", "n_y"];
-const INPUT_ARRAYS: [&str; 2] = ["inputs", "lengths"];
+
+/// The most that an id or a count can be.
+const MOST: u32 = u32::MAX - 1;
+
+/// Arrays of a file by their names, or the same rows of each.
+pub(super) type Arrays = HashMap<&'static str, Numbers>;
 
 impl<T: Scalar> Sequences<T> {
     /// The sequences of an `.npz` file with `inputs` and `targets`, checked.
@@ -33,7 +45,7 @@ impl<T: Scalar> Sequences<T> {
     /// finite; [`Error::File`] for everything else: no archive, an array that is missing, damaged,
     /// or not of the forms above.
     pub fn read_npz(path: &Path) -> Result<Self> {
-        Self::from_archive(Archive::open(path, &ARRAYS)?)
+        Self::from_archive(Archive::open(path, &ARRAYS, true)?)
     }
 
     /// The same from wherever the bytes of the file are; `path` is what errors call them.
@@ -41,15 +53,13 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn from_npz(path: &Path, reader: impl Read + Seek) -> Result<Self> {
-        Self::from_archive(Archive::new(path, reader, &ARRAYS)?)
+        Self::from_archive(Archive::new(path, reader, &ARRAYS, true)?)
     }
 
     pub(super) fn from_archive<R: Read + Seek>(mut archive: Archive<R>) -> Result<Self> {
-        let stated = StatedSizes::read(&mut archive)?;
-        let set = assembled::<T>(&mut archive)?;
-        let (n_x, n_y) = stated.or(set.dims());
-        let set = set.with_dims(n_x, n_y);
-        set.map_err(|e| in_file(archive.path(), e))
+        let form = Form::of(&mut archive)?;
+        let set = form.sequences(read_all(&mut archive, &ROWS)?)?;
+        form.with_stated_sizes(set)
     }
 
     /// The most bytes of memory that [`Sequences::read_npz`] takes for a file, which may be compressed; without `targets`,
@@ -58,9 +68,16 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn npz_memory(path: &Path, targets: bool) -> Result<f64> {
-        let names = if targets { &ARRAYS[..] } else { &INPUT_ARRAYS };
+        let names = if targets { &ARRAYS[..] } else { &INPUTS };
+        let archive = Archive::open(path, names, false)?;
         // An integer becomes an id of 4 bytes, and in a mask a byte of that.
-        Archive::memory(path, names, size_of::<T>().max(size_of::<u32>() + 1))
+        let number = size_of::<T>().max(size_of::<u32>() + 1);
+        let bytes = |layout: &Layout| layout.count() as f64 * (layout.item + number) as f64;
+        Ok(names
+            .iter()
+            .filter_map(|name| archive.layout(name))
+            .map(bytes)
+            .sum())
     }
 
     /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there
@@ -69,190 +86,211 @@ impl<T: Scalar> Sequences<T> {
     /// # Errors
     /// As [`Sequences::read_npz`].
     pub fn inputs_only(path: &Path) -> Result<OwnedInputs<T>> {
-        let mut archive = Archive::open(path, &INPUT_ARRAYS)?;
-        let (inputs, padding, _) = read_inputs(&mut archive)?;
-        let inputs = inputs.checked(&padding, 0);
+        let mut archive = Archive::open(path, &INPUTS, true)?;
+        let form = Form::of_inputs(&archive)?;
+        let mut arrays = read_all(&mut archive, &INPUTS)?;
+        let padding = form.padding(&arrays)?;
+        let inputs = form.inputs(&mut arrays, &padding)?.checked(&padding, 0);
         inputs.map_err(|e| in_file(path, e))
     }
 }
 
-/// Where the arrays of a set are read from: a whole file, or the same rows of each array.
-pub(super) trait Arrays {
-    /// The file.
-    fn path(&self) -> &Path;
-    /// The names of all its arrays.
-    fn names(&self) -> Vec<&str>;
-    /// An array, or some rows of it; `None` if the file has none of this name.
-    fn read(&mut self, name: &'static str) -> Result<Option<Numbers>>;
+/// The arrays of these names, as far as the archive has them.
+fn read_all<R: Read + Seek>(archive: &mut Archive<R>, names: &[&'static str]) -> Result<Arrays> {
+    let mut arrays = Arrays::new();
+    for &name in names {
+        arrays.extend(archive.read(name)?.map(|numbers| (name, numbers)));
+    }
+    Ok(arrays)
+}
 
-    /// An array that must be there.
-    fn require(&mut self, name: &'static str) -> Result<Numbers> {
-        self.read(name)?.ok_or_else(|| {
-            let names = self.names();
-            let found = match names.is_empty() {
-                true => "is empty".to_owned(),
-                false => format!("has {names:?}"),
-            };
-            self.error(format!("no array `{name}`: the archive {found}"))
+/// A set whose arrays have shapes and types that fit each other.
+pub(super) struct Form {
+    pub path: PathBuf,
+    pub n: usize,
+    pub t: usize,
+    /// The sizes that the file states.
+    stated: [Option<usize>; 2],
+}
+
+impl Form {
+    /// Of a set with its targets.
+    pub fn of<R: Read + Seek>(archive: &mut Archive<R>) -> Result<Self> {
+        let mut form = Self::of_inputs(archive)?;
+        let Form { n, t, .. } = form;
+        if let Some(mask) = archive.layout("mask")
+            && (mask.shape != [n, t] || mask.is_float())
+        {
+            return Err(form.error(format!(
+                "array `mask` is {mask}, expected bool [{n}, {t}], true where a step of `inputs` counts"
+            )));
+        }
+        let targets = required(archive, "targets")?;
+        if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
+            let found = &targets.shape;
+            return Err(form.error(format!(
+                "array `targets` is {found:?}, expected {n} sequences of {t} steps as `inputs`"
+            )));
+        }
+        match targets.shape[..] {
+            [_, _] if targets.is_integer() => {}
+            [_, _, n_y] if targets.is_float() && n_y > 0 => {}
+            _ => {
+                return Err(form.error(format!(
+                    "array `targets` is {targets}, \
+                     expected integer classes [N, T] or float distributions [N, T, n_y]"
+                )));
+            }
+        }
+        for (name, size) in ["n_x", "n_y"].into_iter().zip(&mut form.stated) {
+            *size = read_size(archive, name)?;
+        }
+        Ok(form)
+    }
+
+    /// Of inputs alone.
+    pub fn of_inputs<R: Read + Seek>(archive: &Archive<R>) -> Result<Self> {
+        let error = |problem: String| Err(Error::file(&archive.path, problem));
+        let inputs = required(archive, "inputs")?;
+        let (n, t) = match inputs.shape[..] {
+            [n, t] if inputs.is_integer() => (n, t),
+            [n, t, _] if inputs.is_float() => (n, t),
+            _ => {
+                return error(format!(
+                    "array `inputs` is {inputs}, expected float features [N, T, n_x] or integer ids [N, T]"
+                ));
+            }
+        };
+        if inputs.shape.contains(&0) {
+            return error(format!(
+                "array `inputs` is {inputs}, expected no axis of length 0"
+            ));
+        }
+        if let Some(lengths) = archive.layout("lengths")
+            && (lengths.shape != [n] || !lengths.is_integer())
+        {
+            return error(format!(
+                "array `lengths` is {lengths}, expected integer [{n}], the steps of each sequence"
+            ));
+        }
+        Ok(Form {
+            path: archive.path.clone(),
+            n,
+            t,
+            stated: [None; 2],
         })
     }
 
+    /// The sequences that these arrays make, or these rows of them; it may be that nothing counts.
+    pub fn sequences<T: Scalar>(&self, mut arrays: Arrays) -> Result<Sequences<T>> {
+        let first_row = arrays["inputs"].first[0];
+        let mut padding = self.padding(&arrays)?;
+        let inputs = self.inputs(&mut arrays, &padding)?;
+        let (n, t) = inputs.sequences();
+        if let Some(mask) = arrays.remove("mask") {
+            let mask = self.ids("mask", &mask, 1, |_| true)?;
+            let mask = mask.into_iter().map(|value| value == 1).collect();
+            padding.mask = Some(shaped((n, t), mask));
+        }
+        let targets = arrays.remove("targets").expect("an array that is required");
+        let targets = match targets.layout.shape[..] {
+            [_, _, n_y] => OwnedTargets::Values(shaped((n, t, n_y), targets.floats())),
+            _ => {
+                let counts = |i| padding.counts(i / t, i % t);
+                let ids = self.ids("targets", &targets, self.most(1), counts)?;
+                OwnedTargets::Classes(shaped((n, t), ids))
+            }
+        };
+        Sequences::checked(inputs, targets, padding, first_row).map_err(|e| in_file(&self.path, e))
+    }
+
+    /// The set with the sizes that its file states instead of those that were found.
+    pub fn with_stated_sizes<T: Scalar>(&self, set: Sequences<T>) -> Result<Sequences<T>> {
+        let ((n_x, n_y), [x, y]) = (set.dims(), self.stated);
+        let set = set.with_dims(x.unwrap_or(n_x), y.unwrap_or(n_y));
+        set.map_err(|e| in_file(&self.path, e))
+    }
+
+    /// Where the sequences of inputs end.
+    fn padding(&self, arrays: &Arrays) -> Result<Padding> {
+        let mut padding = Padding::default();
+        if let Some(lengths) = arrays.get("lengths") {
+            let (n, first_row) = (lengths.layout.shape[0], lengths.first[0]);
+            let lengths = self.ids("lengths", lengths, MOST, |_| true)?;
+            padding.lengths = Some(lengths.into_iter().map(|length| length as usize).collect());
+            let checked = padding.check((n, self.t), first_row);
+            checked.map_err(|e| in_file(&self.path, e))?;
+        }
+        Ok(padding)
+    }
+
+    fn inputs<T: Scalar>(&self, arrays: &mut Arrays, padding: &Padding) -> Result<OwnedInputs<T>> {
+        let inputs = arrays.remove("inputs").expect("an array that is required");
+        Ok(match inputs.layout.shape[..] {
+            [n, t, n_x] => OwnedInputs::Dense(shaped((n, t, n_x), inputs.floats())),
+            [n, ..] => {
+                let t = self.t;
+                let has = |i| padding.has(i / t, i % t);
+                let ids = self.ids("inputs", &inputs, self.most(0), has)?;
+                OwnedInputs::Tokens(shaped((n, t), ids))
+            }
+            [] => unreachable!("shapes have been checked"),
+        })
+    }
+
+    /// The most that ids can be, by the size that the file states.
+    fn most(&self, which: usize) -> u32 {
+        let most = |size: usize| u32::try_from(size).unwrap_or(u32::MAX).saturating_sub(1);
+        self.stated[which].map_or(MOST, most)
+    }
+
+    fn ids(
+        &self,
+        name: &str,
+        numbers: &Numbers,
+        most: u32,
+        used: impl Fn(usize) -> bool,
+    ) -> Result<Vec<u32>> {
+        let ids = numbers.ids(most, used);
+        ids.map_err(|problem| self.error(format!("array `{name}`: {problem}")))
+    }
+
     fn error(&self, problem: String) -> Error {
-        Error::file(self.path(), problem)
+        Error::file(&self.path, problem)
     }
 }
 
-impl<R: Read + Seek> Arrays for Archive<R> {
-    fn path(&self) -> &Path {
-        self.path()
-    }
-
-    fn names(&self) -> Vec<&str> {
-        self.names()
-    }
-
-    fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
-        self.read(name)
-    }
-}
-
-/// The sizes that a file states, `n_x` and `n_y`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StatedSizes(Option<usize>, Option<usize>);
-
-impl StatedSizes {
-    pub fn read(arrays: &mut impl Arrays) -> Result<Self> {
-        let n_x = read_size(arrays, "n_x")?;
-        Ok(StatedSizes(n_x, read_size(arrays, "n_y")?))
-    }
-
-    /// The sizes that are stated; instead of one that is not, the size that was found.
-    pub fn or(self, (n_x, n_y): (usize, usize)) -> (usize, usize) {
-        (self.0.unwrap_or(n_x), self.1.unwrap_or(n_y))
-    }
-}
-
-/// The sequences that these arrays make; it may be that nothing counts.
-pub(super) fn assembled<T: Scalar>(arrays: &mut impl Arrays) -> Result<Sequences<T>> {
-    let (inputs, mut padding, first_row) = read_inputs(arrays)?;
-    let (n, t) = inputs.sequences();
-    if let Some(mask) = arrays.read("mask")? {
-        padding.mask = Some(to_mask(arrays, mask, (n, t))?);
-    }
-    let targets = arrays.require("targets")?;
-    if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
-        let found = &targets.shape;
-        return Err(arrays.error(format!(
-            "array `targets` is {found:?}, expected {n} sequences of {t} steps as `inputs`"
-        )));
-    }
-    let targets = match targets.shape[..] {
-        [n, t] if targets.is_integer() => {
-            let counts = |i| padding.counts(i / t, i % t);
-            let ids = to_ids(arrays, "targets", targets, counts)?;
-            OwnedTargets::Classes(shaped((n, t), ids))
-        }
-        [n, t, n_y] if targets.is_float() => {
-            let weights = targets.into_floats();
-            OwnedTargets::Distributions(shaped((n, t, n_y), weights))
-        }
-        _ => {
-            return Err(arrays.error(format!(
-                "array `targets` is {}, \
-                 expected integer classes [N, T] or float distributions [N, T, n_y]",
-                targets.describe()
-            )));
-        }
-    };
-    Sequences::checked(inputs, targets, padding, first_row).map_err(|e| in_file(arrays.path(), e))
-}
-
-/// The inputs, where they end, and the number of their first row in the file.
-fn read_inputs<T: Scalar>(arrays: &mut impl Arrays) -> Result<(OwnedInputs<T>, Padding, usize)> {
-    let numbers = arrays.require("inputs")?;
-    let (n, t) = match numbers.shape[..] {
-        [n, t] if numbers.is_integer() => (n, t),
-        [n, t, _] if numbers.is_float() => (n, t),
-        _ => {
-            return Err(arrays.error(format!(
-                "array `inputs` is {}, expected float features [N, T, n_x] or integer ids [N, T]",
-                numbers.describe()
-            )));
-        }
-    };
-    if numbers.shape.contains(&0) {
-        return Err(arrays.error(format!(
-            "array `inputs` is {}, expected no axis of length 0",
-            numbers.describe()
-        )));
-    }
-    let first_row = numbers.first_row();
-    let mut padding = Padding::default();
-    if let Some(lengths) = arrays.read("lengths")? {
-        if lengths.shape != [n] || !lengths.is_integer() {
-            return Err(arrays.error(format!(
-                "array `lengths` is {}, expected integer [{n}], the steps of each sequence",
-                lengths.describe()
-            )));
-        }
-        let lengths = to_ids(arrays, "lengths", lengths, |_| true)?;
-        padding.lengths = Some(lengths.into_iter().map(|length| length as usize).collect());
-        let checked = padding.check((n, t), first_row);
-        checked.map_err(|e| in_file(arrays.path(), e))?;
-    }
-    let inputs = match numbers.shape[..] {
-        [_, _, n_x] => OwnedInputs::Dense(shaped((n, t, n_x), numbers.into_floats())),
-        _ => {
-            let ids = to_ids(arrays, "inputs", numbers, |i| padding.has(i / t, i % t))?;
-            OwnedInputs::Tokens(shaped((n, t), ids))
-        }
-    };
-    Ok((inputs, padding, first_row))
-}
-
-/// Bool, or 0 and 1.
-fn to_mask(arrays: &impl Arrays, mask: Numbers, (n, t): (usize, usize)) -> Result<Array2<bool>> {
-    if mask.shape != [n, t] || mask.is_float() {
-        return Err(arrays.error(format!(
-            "array `mask` is {}, expected bool [{n}, {t}], true where a step of `inputs` counts",
-            mask.describe()
-        )));
-    }
-    let first = mask.first_row();
-    let values = to_ids(arrays, "mask", mask, |_| true)?;
-    if let Some(i) = values.iter().position(|&value| value > 1) {
-        return Err(arrays.error(format!(
-            "array `mask`: {} at [{}, {}], expected 0 or 1",
-            values[i],
-            first + i / t,
-            i % t
-        )));
-    }
-    let mask = values.into_iter().map(|value| value == 1).collect();
-    Ok(shaped((n, t), mask))
+/// The form of an array that must be there.
+fn required<'a, R: Read + Seek>(archive: &'a Archive<R>, name: &str) -> Result<&'a Layout> {
+    archive.layout(name).ok_or_else(|| {
+        let names = archive.names();
+        let found = match names.is_empty() {
+            true => "is empty".to_owned(),
+            false => format!("has {names:?}"),
+        };
+        Error::file(
+            &archive.path,
+            format!("no array `{name}`: the archive {found}"),
+        )
+    })
 }
 
 /// One integer, if it is there.
-fn read_size(arrays: &mut impl Arrays, name: &'static str) -> Result<Option<usize>> {
-    let Some(numbers) = arrays.read(name)? else {
+fn read_size<R: Read + Seek>(
+    archive: &mut Archive<R>,
+    name: &'static str,
+) -> Result<Option<usize>> {
+    let Some(numbers) = archive.read(name)? else {
         return Ok(None);
     };
-    if !numbers.is_integer() || numbers.shape.iter().any(|&n| n != 1) {
-        let found = numbers.describe();
-        return Err(arrays.error(format!("array `{name}` is {found}, expected one integer")));
+    let error = |problem: String| Error::file(&archive.path, format!("array `{name}`{problem}"));
+    let layout = &numbers.layout;
+    if !layout.is_integer() || layout.count() != 1 {
+        return Err(error(format!(" is {layout}, expected one integer")));
     }
-    let values = to_ids(arrays, name, numbers, |_| true)?;
-    Ok(values.first().map(|&value| value as usize))
-}
-
-fn to_ids(
-    arrays: &impl Arrays,
-    name: &str,
-    numbers: Numbers,
-    used: impl Fn(usize) -> bool,
-) -> Result<Vec<u32>> {
-    let result = numbers.into_ids(used);
-    result.map_err(|problem| arrays.error(format!("array `{name}`: {problem}")))
+    let values = numbers.ids(MOST, |_| true);
+    let values = values.map_err(|problem| error(format!(": {problem}")))?;
+    Ok(Some(values[0] as usize))
 }
 
 /// As many elements as the header of their array says, in this shape.
@@ -261,7 +299,7 @@ fn shaped<A, D: Dimension>(shape: impl Into<StrideShape<D>>, data: Vec<A>) -> Ar
 }
 
 /// The error with the file's name.
-pub(super) fn in_file(path: &Path, error: Error) -> Error {
+fn in_file(path: &Path, error: Error) -> Error {
     match error {
         Error::NotFinite {
             what,
@@ -275,6 +313,3 @@ pub(super) fn in_file(path: &Path, error: Error) -> Error {
         other => Error::file(path, other.to_string()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,34 +24,18 @@ pub(super) struct DiskArray {
 }
 
 impl DiskArray {
-    pub fn shape(&self) -> &[usize] {
-        self.layout.shape()
-    }
-
-    /// The bytes of a row.
-    pub fn row_bytes(&self) -> usize {
-        self.shape().iter().skip(1).product::<usize>() * self.layout.item
-    }
-
-    /// The whole array, whose bytes are added to a checksum.
-    ///
-    /// # Errors
-    /// [`Error::File`] if it cannot be read any more.
-    pub fn all(&self, sum: &mut Hasher) -> Result<Numbers> {
-        let first = vec![0; self.shape().len()];
-        self.numbers(first, self.shape().to_vec(), Some(sum))
-    }
-
     /// Some rows, whose bytes are added to a checksum.
     ///
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
     pub fn rows(&self, rows: Range<usize>, sum: &mut Hasher) -> Result<Numbers> {
-        let mut first = vec![0; self.shape().len()];
+        let mut first = vec![0; self.layout.shape.len()];
         first[0] = rows.start;
-        let mut shape = self.shape().to_vec();
+        let mut shape = self.layout.shape.clone();
         shape[0] = rows.len();
-        self.numbers(first, shape, Some(sum))
+        let numbers = self.numbers(first, shape)?;
+        sum.update(&numbers.bytes);
+        Ok(numbers)
     }
 
     /// Whether the elements are those that were saved, by the checksum and the number of bytes of each of their parts.
@@ -60,8 +44,7 @@ impl DiskArray {
     /// [`Error::File`].
     pub fn verify(&self, parts: impl IntoIterator<Item = (u32, u64)>) -> Result<()> {
         let mut header = vec![0; self.layout.header_len];
-        let at = self.begin - header.len() as u64;
-        read_at(self.file.file(), at, &mut header).map_err(|e| self.unreadable(e))?;
+        self.read_at(self.begin - header.len() as u64, &mut header)?;
         let mut sum = Hasher::new();
         sum.update(&header);
         for (part, bytes) in parts.into_iter().filter(|part| part.1 > 0) {
@@ -79,10 +62,19 @@ impl DiskArray {
     ///
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
-    pub fn ids(&self, row: usize, steps: Range<usize>, used: Option<&[bool]>) -> Result<Vec<u32>> {
-        let numbers = self.numbers(vec![row, steps.start], vec![1, steps.len()], None)?;
-        let ids = numbers.into_ids(|i| used.is_none_or(|used| used[i]));
-        ids.map_err(|problem| self.error(problem))
+    pub fn ids(
+        &self,
+        row: usize,
+        steps: Range<usize>,
+        used: impl Fn(usize) -> bool,
+        out: &mut [u32],
+    ) -> Result<()> {
+        let mut shape = self.layout.shape.clone();
+        shape[..2].copy_from_slice(&[1, steps.len()]);
+        let numbers = self.numbers(vec![row, steps.start], shape)?;
+        let ids = numbers.ids(u32::MAX, used);
+        out.copy_from_slice(&ids.map_err(|problem| self.error(problem))?);
+        Ok(())
     }
 
     /// Some steps of a row, as floats.
@@ -91,60 +83,49 @@ impl DiskArray {
     /// [`Error::File`] if they cannot be read any more.
     pub fn floats<T: Scalar>(&self, row: usize, steps: Range<usize>, out: &mut [T]) -> Result<()> {
         let first = vec![row, steps.start, 0];
-        if self.layout.item == size_of::<T>() && self.layout.native {
+        if self.layout.item == size_of::<T>() && self.layout.is_native() {
             // The bytes of the file are the numbers.
-            let bytes = bytemuck::cast_slice_mut(out);
-            return self.read(&first, bytes).map_err(|e| self.unreadable(e));
+            return self.read_at(self.place(&first), bytemuck::cast_slice_mut(out));
         }
-        let shape = vec![1, steps.len(), self.shape()[2]];
-        out.copy_from_slice(&self.numbers(first, shape, None)?.into_floats::<T>());
+        let shape = vec![1, steps.len(), self.layout.shape[2]];
+        out.copy_from_slice(&self.numbers(first, shape)?.floats::<T>());
         Ok(())
     }
 
-    fn numbers(
-        &self,
-        first: Vec<usize>,
-        shape: Vec<usize>,
-        sum: Option<&mut Hasher>,
-    ) -> Result<Numbers> {
-        let mut bytes = vec![0; shape.iter().product::<usize>() * self.layout.item];
-        self.read(&first, &mut bytes)
-            .map_err(|e| self.unreadable(e))?;
-        if let Some(sum) = sum {
-            sum.update(&bytes);
-        }
-        let numbers = Numbers::decode(&self.layout, first, shape, &bytes);
-        numbers.map_err(|problem| self.error(problem))
+    /// A part of this shape, from the element at `first` on.
+    fn numbers(&self, first: Vec<usize>, shape: Vec<usize>) -> Result<Numbers> {
+        let mut layout = self.layout.clone();
+        layout.shape = shape;
+        let mut bytes = vec![0; layout.bytes()];
+        self.read_at(self.place(&first), &mut bytes)?;
+        Ok(Numbers {
+            layout,
+            first,
+            bytes,
+        })
     }
 
-    /// The bytes of the file from the element at `first` on.
-    fn read(&self, first: &[usize], bytes: &mut [u8]) -> io::Result<()> {
-        let element = first
-            .iter()
-            .zip(self.shape())
-            .fold(0, |before, (&i, &n)| before * n + i);
-        let at = self.begin + (element * self.layout.item) as u64;
-        read_at(self.file.file(), at, bytes)
+    /// Where an element is in the file.
+    fn place(&self, index: &[usize]) -> u64 {
+        let axes = index.iter().zip(&self.layout.shape);
+        let element = axes.fold(0, |before, (&i, &n)| before * n + i);
+        self.begin + (element * self.layout.item) as u64
     }
 
-    fn unreadable(&self, error: io::Error) -> Error {
-        self.error(format!(
-            "cannot be read ({error}): is the file damaged, or was it changed?"
-        ))
+    /// Reads from a place of the file, without the position in it that all its readers share.
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_exact_at(self.file.file(), bytes, at);
+        #[cfg(not(unix))]
+        let read = Err(io::Error::from(io::ErrorKind::Unsupported));
+        read.map_err(|e: io::Error| {
+            self.error(format!(
+                "cannot be read ({e}): is the file damaged, or was it changed?"
+            ))
+        })
     }
 
     fn error(&self, problem: String) -> Error {
         Error::file(&self.path, format!("array `{}`: {problem}", self.name))
     }
-}
-
-/// Reads from a place of the file, without the position in it that all its readers share.
-#[cfg(unix)]
-fn read_at(file: &std::fs::File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-#[cfg(not(unix))]
-fn read_at(_: &std::fs::File, _: u64, _: &mut [u8]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }

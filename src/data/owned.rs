@@ -21,8 +21,8 @@ pub enum OwnedInputs<T> {
 /// The targets of a set, `Targets` that own their arrays.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnedTargets<T> {
-    /// Distributions `[N, T, n_y]`.
-    Distributions(Array3<T>),
+    /// Numbers `[N, T, n_y]`: distributions, labels or values.
+    Values(Array3<T>),
     /// Class ids `[N, T]`.
     Classes(Array2<u32>),
 }
@@ -79,7 +79,7 @@ impl<T: Scalar> OwnedTargets<T> {
     ) -> Result<Self> {
         let shape = match &self {
             OwnedTargets::Classes(ids) => ids.shape(),
-            OwnedTargets::Distributions(y) => y.shape(),
+            OwnedTargets::Values(y) => y.shape(),
         };
         if shape[..2] != [n, t] || shape.contains(&0) {
             return Err(Error::Shape {
@@ -91,10 +91,10 @@ impl<T: Scalar> OwnedTargets<T> {
         let counts = |row, step| padding.counts(row, step);
         Ok(match self {
             OwnedTargets::Classes(ids) => OwnedTargets::Classes(zero_unless(counts, ids)),
-            OwnedTargets::Distributions(y) => {
+            OwnedTargets::Values(y) => {
                 let y = zero_unless(counts, y);
                 check_distributions(&y, counts, first_row)?;
-                OwnedTargets::Distributions(y)
+                OwnedTargets::Values(y)
             }
         })
     }

@@ -7,17 +7,18 @@
 //! | lengths | `[N]`, where each sequence ends; each has all `T` steps where there are none |
 //! | mask | `[N, T]`, true where a step counts in the loss; all steps count where there is none |
 //!
-//! Inputs beyond a sequence's end, and targets of steps that do not count, become zero, whatever they were. Each of the two
-//! arrays is kept in a store: in memory, or in their file. Knows nothing of file formats or batches.
+//! Inputs beyond a sequence's end, and targets of steps that do not count, become zero, whatever they were. The arrays are
+//! kept in memory or stay in their file, and are shared by the parts of a set. Knows nothing of file formats or batches.
 
 use super::owned::{OwnedInputs, OwnedTargets};
 use super::padding::Padding;
 use super::store::SetArray;
-use crate::{Answers, Batch, Error, Input, Inputs, Result, Scalar, Targets};
+use crate::{Error, Input, Result, Scalar};
 use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
 
 /// A set of sequences with up to `T` steps each.
 ///
@@ -42,9 +43,10 @@ use rand_chacha::ChaCha8Rng;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sequences<T> {
-    inputs: SetArray<T>,
-    targets: SetArray<T>,
-    n: usize,
+    inputs: Arc<SetArray<T>>,
+    targets: Arc<SetArray<T>>,
+    /// Which rows of the arrays are the sequences; `N` of them.
+    rows: Vec<usize>,
     t: usize,
     padding: Padding,
     run_lengths: Option<Vec<usize>>,
@@ -83,7 +85,7 @@ impl<T: Scalar> Sequences<T> {
             OwnedInputs::Tokens(ids) => SetArray::ids(ids),
         };
         let targets = match targets {
-            OwnedTargets::Distributions(y) => SetArray::floats(y),
+            OwnedTargets::Values(y) => SetArray::floats(y),
             OwnedTargets::Classes(ids) => SetArray::ids(ids),
         };
         Ok(Self::assembled(inputs, targets, shape, padding))
@@ -99,9 +101,9 @@ impl<T: Scalar> Sequences<T> {
         Sequences {
             n_x: inputs.size(),
             n_y: targets.size(),
-            inputs,
-            targets,
-            n,
+            inputs: Arc::new(inputs),
+            targets: Arc::new(targets),
+            rows: (0..n).collect(),
             t,
             run_lengths: padding.run_lengths(),
             padding,
@@ -134,7 +136,9 @@ impl<T: Scalar> Sequences<T> {
     pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
         if input.is_tokens() != self.reads_tokens() {
             let (reads, holds) = match input {
-                Input::Tokens(n) => (format!("one of {n} tokens a step"), "features"),
+                Input::Tokens(n) | Input::Embedding { tokens: n, .. } => {
+                    (format!("one of {n} tokens a step"), "features")
+                }
                 Input::Features(n) => (format!("{n} features a step"), "token ids"),
             };
             let problem = format!("they are {holds}, and the network reads {reads}");
@@ -144,9 +148,9 @@ impl<T: Scalar> Sequences<T> {
     }
 
     /// The same of the sizes alone.
-    pub(super) fn check_sizes(&self, n_x: usize, n_y: usize) -> Result<()> {
-        self.inputs.check("inputs", n_x, (self.n, self.t))?;
-        self.targets.check("targets", n_y, (self.n, self.t))?;
+    fn check_sizes(&self, n_x: usize, n_y: usize) -> Result<()> {
+        self.inputs.check("inputs", n_x, (self.len(), self.t))?;
+        self.targets.check("targets", n_y, (self.len(), self.t))?;
         match self.counted() {
             0 => Err(Error::NothingCounts),
             _ => Ok(()),
@@ -160,7 +164,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// `N`, the number of sequences.
     pub fn len(&self) -> usize {
-        self.n
+        self.rows.len()
     }
 
     /// Whether nothing was selected.
@@ -175,12 +179,12 @@ impl<T: Scalar> Sequences<T> {
 
     /// Whether the inputs are token ids.
     pub fn reads_tokens(&self) -> bool {
-        matches!(self.inputs, SetArray::Ids { .. })
+        matches!(*self.inputs, SetArray::Ids { .. })
     }
 
     /// Whether the arrays stay in their file ([`Sequences::open_npz`]).
     pub fn stays_in_file(&self) -> bool {
-        self.inputs().is_none()
+        self.inputs.stays_in_file()
     }
 
     /// The bytes of a step, as a batch has it.
@@ -193,16 +197,9 @@ impl<T: Scalar> Sequences<T> {
         (&self.inputs, &self.targets)
     }
 
-    /// The inputs; `None` if they stay in their file.
-    pub fn inputs(&self) -> Option<Inputs<'_, T>> {
-        let (floats, ids) = self.inputs.in_memory()?;
-        Some(self.inputs.as_inputs((self.n, self.t), floats, ids))
-    }
-
-    /// The targets; `None` if they stay in their file.
-    pub fn targets(&self) -> Option<Targets<'_, T>> {
-        let (floats, ids) = self.targets.in_memory()?;
-        Some(self.targets.as_targets((self.n, self.t), floats, ids))
+    /// Where a sequence is in the arrays: its row, and the steps of a row.
+    pub(super) fn place(&self, sequence: usize) -> (usize, usize) {
+        (self.rows[sequence], self.t)
     }
 
     /// `[N, T]`, true where a step counts in the loss if its sequence has it; `None` if there is no mask.
@@ -226,19 +223,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// How many steps count in the loss: those within the lengths where the mask is true.
     pub fn counted(&self) -> u64 {
-        self.padding.counted((self.n, self.t))
-    }
-
-    /// All sequences as one batch, each to its end; `None` if they stay in their file.
-    pub fn batch(&self) -> Option<Batch<'_, T>> {
-        Some(Batch {
-            inputs: self.inputs()?,
-            answers: Answers {
-                targets: self.targets()?,
-                mask: self.mask(),
-            },
-            lengths: self.lengths(),
-        })
+        self.padding.counted((self.len(), self.t))
     }
 
     /// Some of the sequences, in the order given; the sizes stay those of the set.
@@ -248,9 +233,9 @@ impl<T: Scalar> Sequences<T> {
     pub fn select(&self, rows: &[usize]) -> Self {
         let padding = self.padding.select(rows);
         Sequences {
-            inputs: self.inputs.select(rows),
-            targets: self.targets.select(rows),
-            n: rows.len(),
+            inputs: Arc::clone(&self.inputs),
+            targets: Arc::clone(&self.targets),
+            rows: rows.iter().map(|&row| self.rows[row]).collect(),
             run_lengths: padding.run_lengths(),
             padding,
             ..*self
@@ -289,6 +274,3 @@ impl<T: Scalar> Sequences<T> {
         Ok((self.select(train), self.select(valid)))
     }
 }
-
-#[cfg(test)]
-mod tests;

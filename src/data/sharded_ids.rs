@@ -10,12 +10,11 @@
 
 use super::ids::Ids;
 use crate::ranks::{Ranks, each};
+use rangemap::RangeSet;
 use std::ops::Range;
 
 /// Consecutive places of the text that share a factor in the fingerprint.
 const BLOCK: usize = 256;
-/// How many requested ranges are kept before they are merged.
-const MANY: usize = 1 << 12;
 
 /// The ids of those tokens of a text that this process has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +132,7 @@ impl ShardedIds {
     /// Every rank gets the tokens that it requests from the ranks that have read them, and drops all others.
     pub fn exchange(&mut self, requests: Requests, ranks: &dyn Ranks) {
         let (me, size) = (ranks.rank(), ranks.size());
-        let requests: Vec<_> = requests.by_rank.into_iter().map(Ranges::merged).collect();
+        let requests = requests.by_rank;
         let mut at = 0;
         let runs = requests[me].iter().map(|range| {
             let run = Run {
@@ -145,7 +144,7 @@ impl ShardedIds {
         });
         let runs = runs.collect();
         let own = self.cuts[me];
-        let mut ids = self.ids.none();
+        let mut ids = self.ids.split_off(self.ids.len());
         // Pair by pair, in the same order on all ranks, so that no two ranks wait for each other.
         for from in 0..size {
             let there = self.cuts[from]..self.cuts[from + 1];
@@ -182,7 +181,8 @@ impl ShardedIds {
 
 /// The tokens that ranks request: all that this rank requests, and those that other ranks request from this one.
 pub(super) struct Requests {
-    by_rank: Vec<Ranges>,
+    /// Ranges of places; those that meet or overlap become one.
+    by_rank: Vec<RangeSet<usize>>,
     rank: usize,
     /// The places of the tokens that this rank has read.
     here: Range<usize>,
@@ -192,7 +192,7 @@ impl Requests {
     pub fn new(tokens: &ShardedIds, ranks: &dyn Ranks) -> Self {
         let rank = ranks.rank();
         Requests {
-            by_rank: vec![Ranges::default(); ranks.size()],
+            by_rank: vec![RangeSet::new(); ranks.size()],
             rank,
             here: tokens.cuts[rank]..tokens.cuts[rank + 1],
         }
@@ -200,47 +200,11 @@ impl Requests {
 
     /// Adds tokens that a rank requests.
     pub fn push(&mut self, rank: usize, range: Range<usize>) {
-        match rank == self.rank {
-            true => self.by_rank[rank].push(range),
-            false => common(&range, &self.here)
-                .into_iter()
-                .for_each(|range| self.by_rank[rank].push(range)),
-        }
-    }
-}
-
-/// Ranges, most of which meet or overlap another one.
-#[derive(Clone, Debug, Default)]
-struct Ranges {
-    list: Vec<Range<usize>>,
-    /// How many ranges were left when they were merged last.
-    merged: usize,
-}
-
-impl Ranges {
-    fn push(&mut self, range: Range<usize>) {
-        self.list.push(range);
-        if self.list.len() > 2 * self.merged + MANY {
-            self.merge();
-        }
-    }
-
-    fn merge(&mut self) {
-        self.list.sort_unstable_by_key(|range| range.start);
-        self.list.dedup_by(|next, last| {
-            let meet = next.start <= last.end;
-            if meet {
-                last.end = last.end.max(next.end);
-            }
-            meet
-        });
-        self.merged = self.list.len();
-    }
-
-    /// The merged ranges, in order.
-    fn merged(mut self) -> Vec<Range<usize>> {
-        self.merge();
-        self.list
+        let range = match rank == self.rank {
+            true => Some(range),
+            false => common(&range, &self.here),
+        };
+        self.by_rank[rank].extend(range);
     }
 }
 

@@ -1,94 +1,37 @@
-//! Where the inputs and targets of a set are kept: [`Store`], in memory here, in a file in `npz_on_disk`.
+//! The inputs or the targets of a set, wherever they are kept: [`SetArray`].
 //!
 //! Knows rows, steps and ids; knows nothing of lengths.
 
+use super::on_disk::DiskArray;
 use crate::{Error, Inputs, Result, Scalar, Targets};
-use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, Dimension};
-use std::fmt::Debug;
+use ndarray::{Array, Array2, Array3, ArrayView, Dimension, StrideShape};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// The inputs or the targets of a set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum SetArray<T> {
     /// `[N, T, width]`.
-    Floats {
-        width: usize,
-        store: Arc<dyn Store<T>>,
-    },
+    Floats { width: usize, kept: Kept<T> },
     /// `[N, T]`, each below `limit`: one more than the largest id.
-    Ids {
-        limit: usize,
-        store: Arc<dyn Store<u32>>,
-    },
+    Ids { limit: usize, kept: Kept<u32> },
 }
 
-/// Which of some steps are used; all of them, if it is not said.
-pub(super) type Used<'a> = Option<&'a [bool]>;
-
-/// Where an array of a set is kept.
-pub(super) trait Store<A>: Debug + Send + Sync {
-    /// Copies some steps of a sequence. Where they are not used, the array may hold anything, and `out` becomes zero.
-    ///
-    /// # Errors
-    /// [`Error::File`] if they are in a file that is not any more what it was.
-    fn copy(&self, row: usize, steps: Range<usize>, used: Used, out: &mut [A]) -> Result<()>;
-
-    /// The store of some of the sequences.
-    fn select(&self, rows: &[usize]) -> Arc<dyn Store<A>>;
-
-    /// The whole array in C order, if it is in memory.
-    fn in_memory(&self) -> Option<&[A]> {
-        None
-    }
-}
-
-/// An array in memory, already zero where nothing counts.
+/// Where numbers are.
 #[derive(Debug)]
-struct Memory<A> {
-    /// In C order.
-    values: Vec<A>,
-    /// How many of them a sequence has.
-    per_sequence: usize,
+pub(super) enum Kept<A> {
+    /// In memory, in C order, zero where nothing counts.
+    Memory(Vec<A>),
+    /// In their file. Where they are not used, they may be anything.
+    File(DiskArray),
 }
 
-impl<A: Copy + Debug + Send + Sync + 'static> Memory<A> {
-    /// A store of an array in C order, which is moved and not copied.
-    fn store<D: Dimension>(array: Array<A, D>) -> Arc<dyn Store<A>> {
-        let (count, per_sequence) = (array.len(), array.len() / array.shape()[0].max(1));
-        let (mut values, begin) = array.into_raw_vec_and_offset();
-        values.drain(..begin.unwrap_or(0));
-        values.truncate(count);
-        Arc::new(Memory {
-            values,
-            per_sequence,
-        })
-    }
-}
-
-impl<A: Copy + Debug + Send + Sync + 'static> Store<A> for Memory<A> {
-    fn copy(&self, row: usize, steps: Range<usize>, _: Used, out: &mut [A]) -> Result<()> {
-        let width = out.len() / steps.len();
-        let begin = row * self.per_sequence + steps.start * width;
-        out.copy_from_slice(&self.values[begin..begin + out.len()]);
-        Ok(())
-    }
-
-    fn select(&self, rows: &[usize]) -> Arc<dyn Store<A>> {
-        let per_sequence = self.per_sequence;
-        let mut values = Vec::with_capacity(rows.len() * per_sequence);
-        for row in rows {
-            values.extend_from_slice(&self.values[row * per_sequence..][..per_sequence]);
-        }
-        Arc::new(Memory {
-            values,
-            per_sequence,
-        })
-    }
-
-    fn in_memory(&self) -> Option<&[A]> {
-        Some(&self.values)
-    }
+/// The numbers of an array that is moved and not copied.
+fn in_memory<A, D: Dimension>(array: Array<A, D>) -> Kept<A> {
+    let count = array.len();
+    let (mut values, begin) = array.into_raw_vec_and_offset();
+    values.drain(..begin.unwrap_or(0));
+    values.truncate(count);
+    Kept::Memory(values)
 }
 
 impl<T: Scalar> SetArray<T> {
@@ -96,7 +39,7 @@ impl<T: Scalar> SetArray<T> {
     pub fn floats(array: Array3<T>) -> Self {
         SetArray::Floats {
             width: array.dim().2,
-            store: Memory::store(array),
+            kept: in_memory(array),
         }
     }
 
@@ -104,7 +47,21 @@ impl<T: Scalar> SetArray<T> {
     pub fn ids(array: Array2<u32>) -> Self {
         SetArray::Ids {
             limit: array.iter().max().map_or(0, |&id| id as usize + 1),
-            store: Memory::store(array),
+            kept: in_memory(array),
+        }
+    }
+
+    /// An array that stays in its file; of ids, each below `limit`.
+    pub fn in_file(array: DiskArray, limit: usize) -> Self {
+        match array.layout.shape[..] {
+            [_, _, width] => SetArray::Floats {
+                width,
+                kept: Kept::File(array),
+            },
+            _ => SetArray::Ids {
+                limit,
+                kept: Kept::File(array),
+            },
         }
     }
 
@@ -124,51 +81,11 @@ impl<T: Scalar> SetArray<T> {
         }
     }
 
-    /// The array of some of the sequences.
-    pub fn select(&self, rows: &[usize]) -> Self {
+    /// Whether the numbers stay in their file.
+    pub fn stays_in_file(&self) -> bool {
         match self {
-            SetArray::Floats { width, store } => SetArray::Floats {
-                width: *width,
-                store: store.select(rows),
-            },
-            SetArray::Ids { limit, store } => SetArray::Ids {
-                limit: *limit,
-                store: store.select(rows),
-            },
-        }
-    }
-
-    /// The whole array, if it is in memory: floats, or else ids.
-    pub fn in_memory(&self) -> Option<(&[T], &[u32])> {
-        Some(match self {
-            SetArray::Floats { store, .. } => (store.in_memory()?, &[]),
-            SetArray::Ids { store, .. } => (&[], store.in_memory()?),
-        })
-    }
-
-    /// Some rows and steps of the array as inputs: the floats or the ids, whichever it is an array of.
-    pub fn as_inputs<'a>(
-        &self,
-        shape: (usize, usize),
-        floats: &'a [T],
-        ids: &'a [u32],
-    ) -> Inputs<'a, T> {
-        match *self {
-            SetArray::Floats { width, .. } => Inputs::Dense(cube(shape, width, floats)),
-            SetArray::Ids { .. } => Inputs::Tokens(matrix(shape, ids)),
-        }
-    }
-
-    /// Some rows and steps of the array as targets: the floats or the ids, whichever it is an array of.
-    pub fn as_targets<'a>(
-        &self,
-        shape: (usize, usize),
-        floats: &'a [T],
-        ids: &'a [u32],
-    ) -> Targets<'a, T> {
-        match *self {
-            SetArray::Floats { width, .. } => Targets::Distributions(cube(shape, width, floats)),
-            SetArray::Ids { .. } => Targets::Classes(matrix(shape, ids)),
+            SetArray::Floats { kept, .. } => matches!(kept, Kept::File(_)),
+            SetArray::Ids { kept, .. } => matches!(kept, Kept::File(_)),
         }
     }
 
@@ -183,33 +100,110 @@ impl<T: Scalar> SetArray<T> {
                 found: vec![n, t, *width],
                 expected: format!("[N, T, {size}]"),
             }),
-            SetArray::Ids { limit, store } if *limit > size => {
-                let too_large = |&id: &u32| id as usize >= size;
-                let ids = store.in_memory().unwrap_or_default();
-                Err(match ids.iter().position(too_large) {
-                    Some(i) => Error::Id {
+            SetArray::Ids { limit, kept } if *limit > size => Err(match kept {
+                Kept::Memory(ids) => {
+                    let i = ids.iter().position(|&id| id as usize >= size);
+                    let i = i.expect("the largest is not below the limit");
+                    Error::Id {
                         what,
                         row: i / t,
                         step: i % t,
                         id: ids[i],
                         limit: size,
-                    },
-                    None => Error::invalid(
-                        what,
-                        format!("ids up to {}, expected less than {size}", limit - 1),
-                    ),
-                })
-            }
+                    }
+                }
+                Kept::File(_) => Error::invalid(
+                    what,
+                    format!("ids up to {}, expected less than {size}", limit - 1),
+                ),
+            }),
             _ => Ok(()),
         }
     }
 }
 
-/// Numbers `[N, T]` in C order.
-pub(super) fn matrix<A>(shape: (usize, usize), data: &[A]) -> ArrayView2<'_, A> {
-    ArrayView2::from_shape(shape, data).expect("a number for each step")
+/// Some steps of some rows of an array: floats or ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buffer<T> {
+    pub floats: Vec<T>,
+    pub ids: Vec<u32>,
 }
 
-fn cube<A>((n, t): (usize, usize), width: usize, data: &[A]) -> ArrayView3<'_, A> {
-    ArrayView3::from_shape((n, t, width), data).expect("so many numbers for each step")
+impl<T: Scalar> Buffer<T> {
+    /// Room for so many rows and steps of an array; what stands there may be anything.
+    pub fn make_room(&mut self, array: &SetArray<T>, (rows, steps): (usize, usize)) {
+        match array {
+            SetArray::Floats { width, .. } => self.floats.resize(rows * steps * width, T::zero()),
+            SetArray::Ids { .. } => self.ids.resize(rows * steps, 0),
+        }
+    }
+
+    /// Copies some steps of row `row` of an array `[N, T, ..]` to row `i` of the buffer `[rows, t, ..]`; zero beyond them, and
+    /// where they are not used.
+    ///
+    /// # Errors
+    /// [`Error::File`] if they are in a file that is not any more what it was.
+    pub fn copy(
+        &mut self,
+        array: &SetArray<T>,
+        (row, all): (usize, usize),
+        steps: Range<usize>,
+        used: impl Fn(usize) -> bool,
+        (i, t): (usize, usize),
+    ) -> Result<()> {
+        let begin = row * all + steps.start;
+        match array {
+            SetArray::Floats { width, kept } => {
+                let out = &mut self.floats[i * t * width..(i + 1) * t * width];
+                let (out, beyond) = out.split_at_mut(steps.len() * width);
+                beyond.fill(T::zero());
+                match kept {
+                    Kept::Memory(from) => {
+                        out.copy_from_slice(&from[begin * width..][..out.len()]);
+                    }
+                    Kept::File(from) => {
+                        from.floats(row, steps, out)?;
+                        let unused = out.chunks_exact_mut(*width).enumerate();
+                        unused
+                            .filter(|(step, _)| !used(*step))
+                            .for_each(|(_, out)| out.fill(T::zero()));
+                    }
+                }
+            }
+            SetArray::Ids { kept, .. } => {
+                let out = &mut self.ids[i * t..(i + 1) * t];
+                let (out, beyond) = out.split_at_mut(steps.len());
+                beyond.fill(0);
+                match kept {
+                    Kept::Memory(from) => out.copy_from_slice(&from[begin..][..out.len()]),
+                    Kept::File(from) => from.ids(row, steps, used, out)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was copied, as inputs.
+    pub fn inputs(&self, array: &SetArray<T>, (n, t): (usize, usize)) -> Inputs<'_, T> {
+        match *array {
+            SetArray::Floats { width, .. } => Inputs::Dense(view((n, t, width), &self.floats)),
+            SetArray::Ids { .. } => Inputs::Tokens(view((n, t), &self.ids)),
+        }
+    }
+
+    /// What was copied, as targets.
+    pub fn targets(&self, array: &SetArray<T>, (n, t): (usize, usize)) -> Targets<'_, T> {
+        match *array {
+            SetArray::Floats { width, .. } => Targets::Values(view((n, t, width), &self.floats)),
+            SetArray::Ids { .. } => Targets::Classes(view((n, t), &self.ids)),
+        }
+    }
+}
+
+/// Numbers in C order, as an array of this shape.
+pub(super) fn view<A, D: Dimension>(
+    shape: impl Into<StrideShape<D>>,
+    data: &[A],
+) -> ArrayView<'_, A, D> {
+    ArrayView::from_shape(shape, data).expect("as many numbers as the shape says")
 }

@@ -1,8 +1,8 @@
-//! The symbols of a text, each with its id: [`CharIds`], [`WordIds`]. Words are between white space, and a line ends with
-//! `<eos>`.
+//! The symbols of a text, each with its id: [`Symbols`]. Words are between white space, and a line ends with `<eos>`.
 
+use super::text::TokenKind;
 use crate::{Error, Result};
-use std::collections::HashMap;
+use indexmap::IndexSet;
 
 /// The word that stands for every word the vocabulary lacks.
 pub(super) const UNKNOWN: &str = "<unk>";
@@ -47,73 +47,46 @@ pub(super) fn for_each_word(text: &str, mut act: impl FnMut(&str)) {
     }
 }
 
-/// What the table of ASCII characters holds for a character that has no id.
-const ABSENT: u32 = u32::MAX;
+/// Distinct things in the order of their ids: a character is looked up for every byte of a text, so the hash is a fast one.
+pub(super) type Distinct<A> = IndexSet<A, foldhash::fast::RandomState>;
 
-/// Characters in the order of their ids, and the ids by character: a table for ASCII, a hash for all others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CharIds {
-    pub list: Vec<char>,
-    ascii: Box<[u32; 128]>,
-    others: HashMap<char, u32>,
+/// Symbols with ids from 0 on.
+#[derive(Clone, Debug)]
+pub(super) enum Symbols {
+    Bytes,
+    Chars(Distinct<char>),
+    /// The first two are `<unk>` and `<eos>`.
+    Words(Distinct<Box<str>>),
 }
 
-impl Default for CharIds {
-    fn default() -> Self {
-        CharIds {
-            list: Vec::new(),
-            ascii: Box::new([ABSENT; 128]),
-            others: HashMap::new(),
+impl Symbols {
+    pub fn kind(&self) -> TokenKind {
+        match self {
+            Symbols::Bytes => TokenKind::Byte,
+            Symbols::Chars(_) => TokenKind::Char,
+            Symbols::Words(_) => TokenKind::Word,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Symbols::Bytes => 256,
+            Symbols::Chars(chars) => chars.len(),
+            Symbols::Words(words) => words.len(),
         }
     }
 }
 
-impl CharIds {
-    pub fn get(&self, c: char) -> Option<u32> {
-        match self.ascii.get(c as usize) {
-            Some(&ABSENT) => None,
-            Some(&id) => Some(id),
-            None => self.others.get(&c).copied(),
+/// The same symbols with the same ids.
+impl PartialEq for Symbols {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Symbols::Bytes, Symbols::Bytes) => true,
+            (Symbols::Chars(ours), Symbols::Chars(theirs)) => ours.iter().eq(theirs),
+            (Symbols::Words(ours), Symbols::Words(theirs)) => ours.iter().eq(theirs),
+            _ => false,
         }
-    }
-
-    /// The id of `c`, the next free one if it is new.
-    pub fn intern(&mut self, c: char) -> u32 {
-        if let Some(id) = self.get(c) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(c);
-        match self.ascii.get_mut(c as usize) {
-            Some(entry) => *entry = id,
-            None => {
-                self.others.insert(c, id);
-            }
-        }
-        id
     }
 }
 
-/// Words in the order of their ids, and the ids by word.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct WordIds {
-    pub list: Vec<Box<str>>,
-    ids: HashMap<Box<str>, u32>,
-}
-
-impl WordIds {
-    pub fn get(&self, word: &str) -> Option<u32> {
-        self.ids.get(word).copied()
-    }
-
-    /// The id of `word`, the next free one if it is new.
-    pub fn intern(&mut self, word: &str) -> u32 {
-        if let Some(id) = self.get(word) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(word.into());
-        self.ids.insert(word.into(), id);
-        id
-    }
-}
+impl Eq for Symbols {}

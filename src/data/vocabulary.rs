@@ -9,7 +9,7 @@
 //! Knows nothing of files or of how often a symbol occurs.
 
 use super::symbols::{
-    CharIds, END_OF_LINE, END_OF_LINE_ID, MOST_SYMBOLS, UNKNOWN, WordIds, for_each_word,
+    Distinct, END_OF_LINE, END_OF_LINE_ID, MOST_SYMBOLS, Symbols, UNKNOWN, for_each_word,
 };
 use super::text::{Place, TokenKind, utf8};
 use crate::{Error, Result};
@@ -33,13 +33,6 @@ pub struct Vocabulary {
     symbols: Symbols,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Symbols {
-    Bytes,
-    Chars(CharIds),
-    Words(WordIds),
-}
-
 /// The form of a vocabulary in a model file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,60 +49,28 @@ struct VocabularyJson {
 impl Vocabulary {
     /// All 256 bytes.
     pub fn bytes() -> Self {
-        Vocabulary {
-            symbols: Symbols::Bytes,
-        }
+        Self::of(Symbols::Bytes)
     }
 
     /// The distinct characters of a text, in the order of their code points.
     pub fn of_chars(text: &str) -> Self {
-        let mut ids = CharIds::default();
-        for c in text.chars() {
-            ids.intern(c);
-        }
-        let mut chars = ids.list;
+        let mut chars: Distinct<char> = text.chars().collect();
         chars.sort_unstable();
-        Self::from_distinct_chars(chars)
+        Self::of(Symbols::Chars(chars))
     }
 
-    /// Distinct characters, the first with id 0.
-    pub(super) fn from_distinct_chars(chars: Vec<char>) -> Self {
-        let mut ids = CharIds::default();
-        for c in chars {
-            ids.intern(c);
-        }
-        Vocabulary {
-            symbols: Symbols::Chars(ids),
-        }
-    }
-
-    /// Distinct words, the first two `<unk>` and `<eos>`.
-    pub(super) fn from_distinct_words(words: impl IntoIterator<Item = Box<str>>) -> Self {
-        let mut ids = WordIds::default();
-        for word in words {
-            ids.intern(&word);
-        }
-        Vocabulary {
-            symbols: Symbols::Words(ids),
-        }
+    pub(super) fn of(symbols: Symbols) -> Self {
+        Vocabulary { symbols }
     }
 
     /// What a token is.
     pub fn kind(&self) -> TokenKind {
-        match self.symbols {
-            Symbols::Bytes => TokenKind::Byte,
-            Symbols::Chars(_) => TokenKind::Char,
-            Symbols::Words(_) => TokenKind::Word,
-        }
+        self.symbols.kind()
     }
 
     /// How many symbols there are: `n_x` and `n_y` of a model of this text.
     pub fn len(&self) -> usize {
-        match &self.symbols {
-            Symbols::Bytes => 256,
-            Symbols::Chars(ids) => ids.list.len(),
-            Symbols::Words(ids) => ids.list.len(),
-        }
+        self.symbols.len()
     }
 
     /// Whether there is no symbol: the characters of an empty text.
@@ -121,8 +82,8 @@ impl Vocabulary {
     pub fn to_json(&self) -> String {
         let (chars, words) = match &self.symbols {
             Symbols::Bytes => (None, None),
-            Symbols::Chars(ids) => (Some(ids.list.iter().collect()), None),
-            Symbols::Words(ids) => (None, Some(ids.list.iter().map(|w| w.to_string()).collect())),
+            Symbols::Chars(chars) => (Some(chars.iter().collect()), None),
+            Symbols::Words(words) => (None, Some(words.iter().map(|w| w.to_string()).collect())),
         };
         let json = VocabularyJson {
             kind: self.kind(),
@@ -154,15 +115,13 @@ impl Vocabulary {
 
     /// The words of a text that [`Vocabulary::encode`] makes `<unk>`, each once; none where tokens are no words.
     pub fn unknown_words<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        let mut unknown = Vec::new();
-        if let Symbols::Words(ids) = &self.symbols {
-            for word in text.split_whitespace() {
-                if ids.get(word).is_none() && !unknown.contains(&word) {
-                    unknown.push(word);
-                }
-            }
-        }
-        unknown
+        let Symbols::Words(words) = &self.symbols else {
+            return Vec::new();
+        };
+        let unknown = text
+            .split_whitespace()
+            .filter(|word| !words.contains(*word));
+        unknown.collect::<Distinct<_>>().into_iter().collect()
     }
 
     /// [`Vocabulary::encode`], one id after another, of a text that begins at `place`.
@@ -174,18 +133,18 @@ impl Vocabulary {
     ) -> Result<(), String> {
         match &self.symbols {
             Symbols::Bytes => text.iter().for_each(|&byte| push(u32::from(byte))),
-            Symbols::Chars(ids) => {
+            Symbols::Chars(chars) => {
                 let text = utf8(text)?;
                 for (at, c) in text.char_indices() {
-                    let id = ids
-                        .get(c)
+                    let id = chars
+                        .get_index_of(&c)
                         .ok_or_else(|| self.lacks(c, place.after(&text.as_bytes()[..at])))?;
-                    push(id);
+                    push(id as u32);
                 }
             }
-            Symbols::Words(ids) => {
-                for_each_word(utf8(text)?, |word| push(ids.get(word).unwrap_or(0)));
-            }
+            Symbols::Words(words) => for_each_word(utf8(text)?, |word| {
+                push(words.get_index_of(word).unwrap_or(0) as u32);
+            }),
         }
         Ok(())
     }
@@ -209,13 +168,13 @@ impl Vocabulary {
         assert!((id as usize) < self.len(), "symbol {id} of {}", self.len());
         match &self.symbols {
             Symbols::Bytes => out.push(id as u8),
-            Symbols::Chars(ids) => {
-                let c = ids.list[id as usize];
+            Symbols::Chars(chars) => {
+                let c = chars[id as usize];
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
             Symbols::Words(_) if id == END_OF_LINE_ID => out.push(b'\n'),
-            Symbols::Words(ids) => {
-                out.extend_from_slice(ids.list[id as usize].as_bytes());
+            Symbols::Words(words) => {
+                out.extend_from_slice(words[id as usize].as_bytes());
                 out.push(b' ');
             }
         }
@@ -227,17 +186,16 @@ fn parse(json: &str) -> Result<Vocabulary, String> {
     let (vocabulary, found) = match (json.kind, json.chars, json.words) {
         (TokenKind::Byte, None, None) => (Vocabulary::bytes(), 256),
         (TokenKind::Char, Some(chars), None) => {
-            let list: Vec<char> = chars.chars().collect();
-            let found = list.len();
-            (Vocabulary::from_distinct_chars(list), found)
+            let symbols = Symbols::Chars(chars.chars().collect());
+            (Vocabulary::of(symbols), chars.chars().count())
         }
         (TokenKind::Word, None, Some(words)) => {
             if !words.starts_with(&[UNKNOWN.to_owned(), END_OF_LINE.to_owned()]) {
                 return Err(format!("words begin with {UNKNOWN} and {END_OF_LINE}"));
             }
             let found = words.len();
-            let words = words.into_iter().map(String::into_boxed_str);
-            (Vocabulary::from_distinct_words(words), found)
+            let words = words.into_iter().map(String::into_boxed_str).collect();
+            (Vocabulary::of(Symbols::Words(words)), found)
         }
         (kind, ..) => return Err(format!("not the fields of a vocabulary of kind {kind:?}")),
     };
@@ -254,99 +212,4 @@ fn parse(json: &str) -> Result<Vocabulary, String> {
         ));
     }
     Ok(vocabulary)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decoded(vocabulary: &Vocabulary, ids: &[u32]) -> Vec<u8> {
-        let mut out = Vec::new();
-        ids.iter()
-            .for_each(|&id| vocabulary.push_decoded(id, &mut out));
-        out
-    }
-
-    fn words(list: &[&str]) -> Vocabulary {
-        Vocabulary::from_distinct_words(list.iter().map(|&w| w.into()))
-    }
-
-    #[test]
-    fn characters_are_in_the_order_of_code_points_and_come_back() {
-        let text = "zebra\n\u{1F600}éa";
-        let v = Vocabulary::of_chars(text);
-        assert_eq!((v.len(), v.kind()), (8, TokenKind::Char));
-        let ids = v.encode(text.as_bytes()).unwrap();
-        assert_eq!(ids, [5, 3, 2, 4, 1, 0, 7, 6, 1]);
-        assert_eq!(decoded(&v, &ids), text.as_bytes());
-    }
-
-    #[test]
-    fn bytes_are_their_own_ids() {
-        let v = Vocabulary::bytes();
-        let all: Vec<u8> = (0..=255).collect();
-        assert_eq!(v.encode(&all).unwrap()[200], 200);
-        assert_eq!(decoded(&v, &v.encode(&all).unwrap()), all);
-    }
-
-    #[test]
-    fn words_end_lines_and_replace_the_unknown() {
-        let v = words(&["<unk>", "<eos>", "the", "cat"]);
-        let ids = v.encode("the  dog\tcat\n\nthe".as_bytes()).unwrap();
-        assert_eq!(ids, [2, 0, 3, 1, 1, 2]);
-        assert_eq!(decoded(&v, &ids), b"the <unk> cat \n\nthe ");
-    }
-
-    #[test]
-    fn an_unknown_character_is_named_with_its_place() {
-        let v = Vocabulary::of_chars("ab\n");
-        let error = v.encode("ab\naéb".as_bytes()).unwrap_err().to_string();
-        assert!(error.contains("line 2, column 2: 'é' (U+00E9)"), "{error}");
-        assert!(error.contains("3 characters"), "{error}");
-        let error = v.encode(b"ab\xff").unwrap_err().to_string();
-        assert!(
-            error.contains("offset 2") && error.contains("as bytes"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn json_comes_back_and_is_compact() {
-        for v in [
-            Vocabulary::bytes(),
-            Vocabulary::of_chars("b\"\\\n\u{0}é\u{1F600}"),
-            words(&["<unk>", "<eos>", "a", "b"]),
-        ] {
-            assert_eq!(Vocabulary::from_json(&v.to_json()).unwrap(), v);
-        }
-        assert_eq!(Vocabulary::bytes().to_json(), r#"{"kind":"byte"}"#);
-        assert_eq!(
-            Vocabulary::of_chars("ba").to_json(),
-            r#"{"kind":"char","chars":"ab"}"#
-        );
-    }
-
-    #[test]
-    fn json_is_checked() {
-        for (json, expected) in [
-            ("", "EOF"),
-            (r#"{"kind":"char","chars":"aba"}"#, "1 of 3 symbols"),
-            (r#"{"kind":"char","chars":""}"#, "0 symbols"),
-            (r#"{"kind":"char"}"#, "Char"),
-            (r#"{"kind":"byte","chars":"a"}"#, "Byte"),
-            (r#"{"kind":"word","words":["a"]}"#, "<unk>"),
-            (
-                r#"{"kind":"word","words":["<unk>","<eos>","<eos>"]}"#,
-                "1 of 3",
-            ),
-            (r#"{"kind":"line"}"#, "line"),
-            (r#"{"kind":"byte","more":1}"#, "more"),
-        ] {
-            let error = Vocabulary::from_json(json).unwrap_err().to_string();
-            assert!(
-                error.starts_with("vocabulary: ") && error.contains(expected),
-                "{json}: {error}"
-            );
-        }
-    }
 }

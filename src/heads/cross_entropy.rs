@@ -8,28 +8,14 @@
 //! The logarithm is taken of the sum, never of a probability, so a loss is exact where its probability underflows.
 //! Losses are added up in `f64`.
 
-use super::Metrics;
+use super::{LossStep, Metrics};
 use crate::kernels::number::Number;
 use crate::kernels::softmax::{exp_row, max_row, scale_row};
-use crate::targets::{Answers, Targets};
+use crate::targets::Targets;
 use fearless_simd::{Level, Simd, dispatch};
 
-/// Which answers belong to the logits `[rows, n_y]` of one time step.
-#[doc(hidden)]
-#[derive(Clone, Copy)]
-pub struct LossStep<'a, 'b, T> {
-    pub answers: &'a Answers<'b, T>,
-    /// The sequence of the batch that each row is of.
-    pub rows: &'a [usize],
-    /// The time step.
-    pub step: usize,
-    pub n_y: usize,
-    /// What every gradient is multiplied with.
-    pub scale: T,
-}
-
 /// Turns logits `[rows, n_y]` into `dU = scale (y sum target - target)`, zero where the mask is false.
-pub(crate) fn kernel<T: Number>(level: Level, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
+pub(super) fn kernel<T: Number>(level: Level, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
     dispatch!(level, simd => one_step(simd, u, step))
 }
 
@@ -37,30 +23,23 @@ pub(crate) fn kernel<T: Number>(level: Level, u: &mut [T], step: LossStep<'_, '_
 fn one_step<T: Number, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
     let LossStep {
         answers,
-        rows,
-        step,
-        n_y,
+        step: t,
         scale,
+        ranks,
+        ..
     } = step;
     let mut metrics = Metrics::default();
-    for (u, &row) in u.chunks_exact_mut(n_y).zip(rows) {
-        if answers.mask.is_some_and(|mask| !mask[[row, step]]) {
-            u.fill(T::zero());
-            continue;
-        }
+    step.each_counted(u, |u, row| {
         // STEP 1: what the loss needs of the logits, before they are overwritten.
         let max = max_row::<T, S>(simd, u);
-        let (likeliest, target_mass, target_logits) = match &answers.targets {
+        let (rank, target_mass, target_logits) = match &answers.targets {
             Targets::Classes(ids) => {
-                let class = ids[[row, step]] as usize;
-                (
-                    is_likeliest(u, class, max),
-                    T::one(),
-                    (u[class] - max).as_f64(),
-                )
+                let class = ids[[row, t]] as usize;
+                let logits = (u[class] - max).as_f64();
+                (rank(u, class, max, ranks), T::one(), logits)
             }
-            Targets::Distributions(target) => {
-                let target = target.slice(ndarray::s![row, step, ..]);
+            Targets::Values(target) => {
+                let target = target.slice(ndarray::s![row, t, ..]);
                 let (mut class, mut mass, mut logits) = (0, T::zero(), 0.0);
                 for (k, &weight) in target.iter().enumerate() {
                     if weight > target[class] {
@@ -72,37 +51,49 @@ fn one_step<T: Number, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>)
                         logits += weight.as_f64() * (u[k] - max).as_f64();
                     }
                 }
-                (is_likeliest(u, class, max), mass, logits)
+                (rank(u, class, max, ranks), mass, logits)
             }
         };
         // STEP 2: softmax in place, and the loss.
         let sum = exp_row::<T, S>(simd, u, max);
         metrics.loss += target_mass.as_f64() * sum.as_f64().ln() - target_logits;
         metrics.counted += 1;
-        metrics.correct += u64::from(likeliest);
+        metrics.outputs += u.len() as u64;
+        metrics.count_class(rank);
         // STEP 3: dU.
         scale_row::<T, S>(simd, u, scale * target_mass / sum);
         match &answers.targets {
-            Targets::Classes(ids) => u[ids[[row, step]] as usize] -= scale,
-            Targets::Distributions(target) => {
-                for (du, &weight) in u.iter_mut().zip(target.slice(ndarray::s![row, step, ..])) {
+            Targets::Classes(ids) => u[ids[[row, t]] as usize] -= scale,
+            Targets::Values(target) => {
+                for (du, &weight) in u.iter_mut().zip(target.slice(ndarray::s![row, t, ..])) {
                     *du -= scale * weight;
                 }
             }
         }
-    }
+    });
     metrics
 }
 
-/// Whether `class` is the first of the largest logits.
+/// The place of `class` among the logits, the largest first and of equals the first, from 0; if places below the first are not
+/// `wanted`, far down.
 #[inline(always)]
-fn is_likeliest<T: Number>(u: &[T], class: usize, max: T) -> bool {
-    u[class] == max && !u[..class].contains(&max)
+fn rank<T: Number>(u: &[T], class: usize, max: T, wanted: bool) -> u64 {
+    let logit = u[class];
+    if logit == max && !u[..class].contains(&max) {
+        0
+    } else if wanted {
+        let larger = u.iter().filter(|&&other| other > logit).count();
+        let equal = u[..class].iter().filter(|&&other| other == logit).count();
+        (larger + equal) as u64
+    } else {
+        u64::MAX
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::targets::Answers;
     use ndarray::array;
 
     /// The gradients of logits `[n, n_y]` of one step of `n` sequences, and the metrics.
@@ -121,6 +112,7 @@ mod tests {
             step: 0,
             n_y,
             scale,
+            ranks: true,
         };
         let metrics = kernel(level, &mut u, step);
         (u, metrics)
@@ -190,6 +182,6 @@ mod tests {
             .loss
         };
         assert_eq!(of(Targets::Classes(class.view())), 2e4);
-        assert_eq!(of(Targets::Distributions(weights.view())), 0.0);
+        assert_eq!(of(Targets::Values(weights.view())), 0.0);
     }
 }

@@ -87,6 +87,20 @@ pub(crate) fn tanh_at<T: Number>(level: Level, x: &mut [T]) {
     dispatch!(level, simd => tanh_slice(simd, x));
 }
 
+/// Replaces each element of a slice by its logistic sigmoid.
+#[inline(always)]
+pub(crate) fn sigmoid_slice<T: Number, S: Simd>(simd: S, x: &mut [T]) {
+    for chunk in x.chunks_mut(T::Vector::<S>::LEN) {
+        let v = load::<T, S>(simd, chunk, T::zero());
+        store::<T, S>(sigmoid::<T, S>(simd, v), chunk);
+    }
+}
+
+/// [`sigmoid_slice`] at a level.
+pub(crate) fn sigmoid_at<T: Number>(level: Level, x: &mut [T]) {
+    dispatch!(level, simd => sigmoid_slice(simd, x));
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::simd;

@@ -140,37 +140,3 @@ impl FromStr for Shape {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shapes_are_named_or_numbers() {
-        let charlm: Shape = "charlm".parse().unwrap();
-        assert_eq!(charlm.sizes(), [64, 100, 64, 256, 64]);
-        assert_eq!(charlm, "64, 100,64,256,64".parse().unwrap());
-        assert_eq!(charlm.to_string(), "charlm");
-        let other: Shape = "1,2,3,4,5".parse().unwrap();
-        assert_eq!(
-            (other.name(), other.to_string()),
-            (None, "1,2,3,4,5".into())
-        );
-        assert_eq!(Shape::all_named().count(), 7);
-        for wrong in [
-            "tiny",
-            "",
-            "1,2,3,4",
-            "1,2,3,4,5,6",
-            "1,2,3,4,0",
-            "0,2,3,4,5",
-            "1,2,3,4,-5",
-        ] {
-            let message = wrong.parse::<Shape>().unwrap_err().to_string();
-            assert!(
-                message.contains(wrong) || message.contains('0'),
-                "{message}"
-            );
-        }
-    }
-}

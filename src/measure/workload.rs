@@ -68,7 +68,7 @@ impl<T: Scalar> Workload<T> {
     pub fn memory(shape: Shape) -> f64 {
         let Shape { n, t, architecture } = shape;
         let features = match architecture.input {
-            Input::Tokens(_) => 0,
+            Input::Tokens(_) | Input::Embedding { .. } => 0,
             Input::Features(n_x) => n_x * size_of::<T>(),
         };
         let ids_and_classes = 2 * size_of::<u32>();

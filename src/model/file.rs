@@ -7,6 +7,7 @@ use super::header;
 use crate::{Error, Result, Scalar, atomic};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -77,9 +78,11 @@ impl<'a> File<'a> {
             None => Value::Null,
             Some(text) => {
                 let wrong = |e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}"));
-                let meta = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-                header::check_object(text).map_err(wrong)?;
-                meta
+                header::check_metadata(text).map_err(wrong)?;
+                match serde_json::from_str(text).map_err(|e| wrong(e.to_string()))? {
+                    meta @ (Value::Object(_) | Value::Null) => meta,
+                    other => return Err(wrong(format!("{other}, expected an object"))),
+                }
             }
         };
         Ok(File {
@@ -105,14 +108,9 @@ impl<'a> File<'a> {
 
     /// The names of all tensors, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .tensors
-            .names()
-            .iter()
-            .map(|name| name.to_string())
-            .collect();
+        let mut names = self.tensors.names();
         names.sort_unstable();
-        names
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Whether there is a tensor of this name.
@@ -190,44 +188,10 @@ impl<'a> File<'a> {
 }
 
 /// A tensor to be written.
-pub(crate) struct Tensor<'a, T> {
+pub(crate) struct Tensor<'a, T: Clone> {
     pub name: String,
     pub shape: Vec<usize>,
-    pub values: Values<'a, T>,
-}
-
-/// Where the values of a tensor are.
-pub(crate) enum Values<'a, T> {
-    /// As they are to stand.
-    Stored(&'a [T]),
-    /// A matrix with so many columns, to be written column by column.
-    Transposed(&'a [T], usize),
-    /// Made for the file.
-    Made(Vec<T>),
-}
-
-impl<T: Scalar> Values<'_, T> {
-    fn len(&self) -> usize {
-        match self {
-            Values::Stored(values) | Values::Transposed(values, _) => values.len(),
-            Values::Made(values) => values.len(),
-        }
-    }
-
-    fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
-        let mut write = |value: &T| to.write_all(value.to_le_bytes().as_ref());
-        match self {
-            Values::Stored(values) => values.iter().try_for_each(write),
-            Values::Made(values) => values.iter().try_for_each(write),
-            Values::Transposed(values, columns) => (0..*columns).try_for_each(|j| {
-                values
-                    .iter()
-                    .skip(j)
-                    .step_by(*columns)
-                    .try_for_each(&mut write)
-            }),
-        }
-    }
+    pub values: Cow<'a, [T]>,
 }
 
 /// Writes a file, all or not at all.
@@ -248,7 +212,9 @@ pub(crate) fn write<T: Scalar>(
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for tensor in &tensors {
-            tensor.values.write(&mut file)?;
+            for value in tensor.values.iter() {
+                file.write_all(value.to_le_bytes().as_ref())?;
+            }
         }
         file.flush()
     })

@@ -98,9 +98,7 @@ impl<T: Scalar> Model<T> {
         let first = p.get(Which::WeightIh(0));
         let gates = first.len() / n_x;
         let columns = if tokens { n_x } else { gates };
-        let turned: Vec<T> = (0..columns)
-            .flat_map(|j| first.iter().skip(j).step_by(columns).copied())
-            .collect();
+        let turned = names::transposed(first, columns);
         let mut data = p.as_slice().to_vec();
         data[..turned.len()].copy_from_slice(&turned);
         let p = Parameters::from_vec(Architecture { input, ..old }, data);
@@ -135,7 +133,7 @@ impl ModelFile {
     /// # Errors
     /// As [`Model::read`].
     pub fn precision(&self) -> Result<&'static str> {
-        File::parse(&self.path, &self.bytes)?.precision(&Which::WeightIh(0).to_string())
+        File::parse(&self.path, &self.bytes)?.precision("rnn.weight_ih_l0")
     }
 
     /// The model, in this precision whatever the file's is.
@@ -208,73 +206,4 @@ pub(crate) fn from_file<T: Scalar>(file: &File<'_>) -> Result<Model<T>> {
     };
     let text = model.about.vocabulary.is_some();
     Ok(if text { model.reading(true) } else { model })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::architecture::Head;
-    use crate::cells::Cell;
-    use crate::train::{Checkpoint, Progress};
-    use ndarray::Array2;
-    use safetensors::tensor::SafeTensors;
-
-    /// The layout is the library's: what it reads and writes again is the same file.
-    #[test]
-    fn files_are_what_safetensors_writes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        for input in [Input::Features(3), Input::Tokens(4)] {
-            let architecture = Architecture {
-                cell: Cell::Relu,
-                layers: 2,
-                ..Architecture::new(input, 5, Head::softmax(2))
-            };
-            let network = Network::<f64>::new(architecture, crate::Init::Glorot, 1).unwrap();
-            let weights = network.parameters();
-            let checkpoint = Checkpoint {
-                parameters: weights.clone(),
-                best: weights.clone(),
-                // More than ten, so that the order of names is not that of numbers.
-                moments: vec![weights.clone(); 12],
-                state: Array2::zeros((4, architecture.state())),
-                progress: Progress::default(),
-            };
-            checkpoint.write(&path, &About::default()).unwrap();
-            let bytes = std::fs::read(&path).unwrap();
-            let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-            let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
-            let again = safetensors::serialize(tensors, header.metadata().clone()).unwrap();
-            assert!(again == bytes);
-            assert_eq!(Checkpoint::read(&path).unwrap().0, checkpoint);
-            assert_eq!(Model::read(&path).unwrap().network, network);
-        }
-    }
-
-    /// Without our metadata the same network is found, but for what PyTorch's names do not say.
-    #[test]
-    fn a_foreign_file_is_understood_by_names_and_shapes() {
-        let one = Architecture::new(Input::Tokens(4), 5, Head::softmax(3));
-        let architecture = Architecture { layers: 3, ..one };
-        let network = Network::<f32>::new(architecture, crate::Init::Glorot, 1).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        file::write(&path, names::tensors(network.parameters()), &Value::Null).unwrap();
-        let model = Model::<f32>::read(&path).unwrap();
-        assert!(model.about.foreign);
-        assert_eq!(model.network.architecture().input, Input::Features(4));
-        assert_eq!(model.clone().reading(true).network, network);
-        assert_eq!(model.clone().reading(true).reading(false), model);
-        // A tensor more, and it is not clear what the network computes.
-        let mut more = names::tensors(network.parameters());
-        let name = "rnn.weight_hr_l0".to_string();
-        more.push(file::Tensor {
-            name,
-            shape: vec![1],
-            values: file::Values::Made(vec![1.0]),
-        });
-        file::write(&path, more, &Value::Null).unwrap();
-        let error = Model::<f32>::read(&path).unwrap_err().to_string();
-        assert!(error.contains("weight_hr_l0"), "{error}");
-    }
 }

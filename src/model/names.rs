@@ -8,14 +8,15 @@
 //! | `decoder.weight` | `[n_y, n_h]` | the same |
 //! | `decoder.bias` | `[n_y]` | the same |
 
-use super::file::{File, Tensor, Values};
+use super::file::{File, Tensor};
 use crate::architecture::{Architecture, Head, Input, Which};
 use crate::cells::Cell;
 use crate::{Error, Parameters, Result, Scalar};
+use std::borrow::Cow;
 
-/// Which of PyTorch's two biases of a layer.
-fn second_bias(layer: usize) -> String {
-    format!("rnn.bias_hh_l{layer}")
+/// The name of the other of PyTorch's two biases of a layer.
+fn second_bias(first: &str) -> String {
+    first.replace("bias_ih", "bias_hh")
 }
 
 /// The tensors of a network, to be written.
@@ -24,14 +25,20 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
     let (form, n_h) = (architecture.cell.form(), architecture.hidden);
     let mut tensors = Vec::new();
     for (tensor, values) in p.iter() {
-        let name = tensor.which.to_string();
-        match tensor.which {
-            Which::WeightIh(0) if architecture.input.is_tokens() => tensors.push(Tensor {
+        let mut push = |name, shape, values| {
+            tensors.push(Tensor {
                 name,
-                shape: vec![tensor.columns, tensor.rows],
-                values: Values::Transposed(values, tensor.columns),
-            }),
-            Which::Bias(layer) => {
+                shape,
+                values,
+            });
+        };
+        let name = architecture.name(tensor.which);
+        match tensor.which {
+            Which::WeightIh(i) if architecture.has_table(i) => {
+                let [rows, columns] = [tensor.rows, tensor.columns];
+                push(name, vec![columns, rows], transposed(values, columns));
+            }
+            Which::Bias(_) => {
                 let gates = form.gates * n_h;
                 // What the cell adds to the recurrent sum alone stands in the second bias, the rest in the first.
                 let mut second = vec![T::zero(); gates];
@@ -41,32 +48,28 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
                         second[rows.start * n_h..rows.end * n_h].copy_from_slice(from);
                     }
                 }
-                tensors.push(Tensor {
-                    name,
-                    shape: vec![gates],
-                    values: Values::Stored(&values[..gates]),
-                });
-                tensors.push(Tensor {
-                    name: second_bias(layer),
-                    shape: vec![gates],
-                    values: Values::Made(second),
-                });
+                push(second_bias(&name), vec![gates], second.into());
+                push(name, vec![gates], values[..gates].into());
             }
-            _ => tensors.push(Tensor {
-                name,
-                shape: tensor.shape(),
-                values: Values::Stored(values),
-            }),
+            _ => push(name, tensor.shape(), values.into()),
         }
     }
     tensors
 }
 
+/// A matrix with so many columns, column by column.
+pub(super) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]> {
+    let column = |j| values.iter().skip(j).step_by(columns).copied();
+    (0..columns).flat_map(column).collect()
+}
+
 /// What network a file without our metadata holds, by names and shapes; of one gate, for PyTorch does not say of which kind,
 /// of the tanh cell, and reading features.
 pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
+    // Of one direction, names do not depend on more.
+    let plain = Architecture::new(Input::Features(1), 1, Head::softmax(1));
     let matrix = |which: Which| {
-        let name = which.to_string();
+        let name = plain.name(which);
         match file.shape(&name)?[..] {
             [rows, columns] => Ok([rows, columns]),
             _ => Err(file.wrong(format!("tensor `{name}` must be a matrix"))),
@@ -75,14 +78,14 @@ pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
     let [rows, n_x] = matrix(Which::WeightIh(0))?;
     let [_, hidden] = matrix(Which::WeightHh(0))?;
     let [outputs, _] = matrix(Which::Decoder)?;
-    let layers = (0..).find(|&layer| !file.has(&Which::WeightIh(layer).to_string()));
+    let layers = (0..).find(|&layer| !file.has(&plain.name(Which::WeightIh(layer))));
     let cell = Cell::ALL
         .into_iter()
         .find(|cell| cell.gates().checked_mul(hidden) == Some(rows));
     let Some(cell) = cell else {
         return Err(file.wrong(format!(
             "tensor `{}` has {rows} rows for {hidden} hidden units: no cell of bptt has as many gates",
-            Which::WeightIh(0)
+            plain.name(Which::WeightIh(0))
         )));
     };
     Ok(Architecture {
@@ -106,7 +109,7 @@ pub(super) fn parameters<T: Scalar>(
     let shape = |which| {
         let tensor = architecture.tensor(which);
         match which {
-            Which::WeightIh(0) if architecture.input.is_tokens() => {
+            Which::WeightIh(i) if architecture.has_table(i) => {
                 vec![tensor.columns, tensor.rows]
             }
             Which::Bias(_) => vec![form.gates * n_h],
@@ -116,28 +119,25 @@ pub(super) fn parameters<T: Scalar>(
     let mut known: Vec<String> = Vec::new();
     // Before anything is allocated: what one tensor says of the sizes, another need not hold.
     for tensor in architecture.tensors() {
-        let name = tensor.which.to_string();
+        let name = architecture.name(tensor.which);
         file.check_shape(&name, &shape(tensor.which))?;
-        known.push(name);
-        if let Which::Bias(layer) = tensor.which {
-            known.push(second_bias(layer));
+        if let Which::Bias(_) = tensor.which {
+            known.push(second_bias(&name));
         }
+        known.push(name);
     }
     refuse_unknown(file, &known, besides)?;
     let mut p = Parameters::zeros(architecture);
     for tensor in architecture.tensors() {
-        let (name, shape) = (tensor.which.to_string(), shape(tensor.which));
+        let (name, shape) = (architecture.name(tensor.which), shape(tensor.which));
         let values: Vec<T> = file.values(&name, &shape)?;
         let to = p.get_mut(tensor.which);
         match tensor.which {
-            Which::WeightIh(0) if architecture.input.is_tokens() => {
-                for (token, row) in to.chunks_exact_mut(tensor.columns).enumerate() {
-                    let column = values.iter().skip(token).step_by(tensor.rows);
-                    row.iter_mut().zip(column).for_each(|(to, &x)| *to = x);
-                }
+            Which::WeightIh(i) if architecture.has_table(i) => {
+                to.copy_from_slice(&transposed(&values, tensor.rows));
             }
-            Which::Bias(layer) => {
-                let second = second_bias(layer);
+            Which::Bias(_) => {
+                let second = second_bias(&name);
                 let recurrent: Vec<T> = match file.has(&second) {
                     true => file.values(&second, &shape)?,
                     false => vec![T::zero(); values.len()],

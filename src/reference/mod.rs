@@ -7,22 +7,23 @@
 #![allow(clippy::needless_range_loop)]
 
 mod cells;
+mod heads;
 
-use crate::architecture::{Architecture, Input, Which};
+use crate::architecture::{Architecture, At, Input, Which};
 use crate::{Parameters, Scalar};
-use ndarray::{Array2, Array3, ArrayBase, ArrayView2, ArrayView3, Ix2, RawData};
+use ndarray::{Array2, Array3, ArrayBase, ArrayView2, ArrayView3, Ix2, RawData, s};
 
-/// A problem: inputs `[N, T, n_x]` (of tokens, one-hot rows), initial states `[N, W]`, targets `[N, T, n_y]`, the steps that
-/// count `[N, T]`, and the steps of each sequence.
+/// A problem: inputs, initial states, targets, the answers that count, and the steps of each sequence. `A` answers a sequence are
+/// `T`, or 1 of a network that answers at the last step.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a, T> {
-    /// Inputs `[N, T, n_x]`.
+    /// Inputs `[N, T, n_x]`; of tokens, embedded or not, one-hot rows.
     pub x: ArrayView3<'a, T>,
     /// Initial states `[N, W]`.
     pub state: ArrayView2<'a, T>,
-    /// Weights of each class `[N, T, n_y]`.
+    /// Weights of each class, labels or numbers `[N, A, n_y]`.
     pub targets: ArrayView3<'a, T>,
-    /// `true` where a step counts `[N, T]`.
+    /// `true` where an answer counts `[N, A]`.
     pub mask: ArrayView2<'a, bool>,
     /// The steps of each sequence.
     pub lengths: &'a [usize],
@@ -31,17 +32,19 @@ pub struct Problem<'a, T> {
 /// What [`forward`] computed, batch-first; zero beyond a sequence's length.
 #[derive(Clone, Debug)]
 pub struct Forward<T> {
-    /// Hidden states of each layer `[N, T, n_h]`.
+    /// The network.
+    pub architecture: Architecture,
+    /// What leaves each layer `[N, T, D n_h]`.
     pub h: Vec<Array3<T>>,
-    /// Logits `[N, T, n_y]`.
+    /// Logits `[N, A, n_y]`.
     pub u: Array3<T>,
-    /// Probabilities `[N, T, n_y]`.
+    /// Answers `[N, A, n_y]`: probabilities, or numbers.
     pub y: Array3<T>,
     /// States after each sequence's last step `[N, W]`.
     pub state: Array2<T>,
 }
 
-/// One layer's weights as rows of gates, looked up once.
+/// One recurrence's weights as rows of gates, looked up once.
 struct Layer<'a, T> {
     architecture: Architecture,
     index: usize,
@@ -62,75 +65,146 @@ impl<'a, T: Scalar> Layer<'a, T> {
     }
 }
 
-/// Input weights, or their gradients, as `[row, column]`: those of tokens lie transposed.
+/// Input weights, or their gradients, as `[row, column]`: those of one-hot tokens lie transposed.
 fn rows_of_gates<S: RawData>(
-    architecture: Architecture,
-    layer: usize,
+    a: Architecture,
+    index: usize,
     w: ArrayBase<S, Ix2>,
 ) -> ArrayBase<S, Ix2> {
-    match architecture.input {
-        Input::Tokens(_) if layer == 0 => w.reversed_axes(),
+    match a.input {
+        Input::Tokens(_) if index < a.directions() => w.reversed_axes(),
         _ => w,
     }
+}
+
+/// One sequence through all layers.
+struct Run<T> {
+    /// What each layer reads at each step, and at last what leaves the highest: `[layer][step]`.
+    x: Vec<Vec<Vec<T>>>,
+    /// The states of each recurrence before each step that it takes, and after the last: `[recurrence][step]`.
+    states: Vec<Vec<Vec<T>>>,
+}
+
+/// The steps in the order in which a direction takes them.
+fn order(direction: usize, steps: usize) -> Vec<usize> {
+    match direction {
+        0 => (0..steps).collect(),
+        _ => (0..steps).rev().collect(),
+    }
+}
+
+fn run<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>, i: usize) -> Run<T> {
+    let a = p.architecture();
+    let (steps, of_recurrence) = (problem.lengths[i], a.cell.states() * a.hidden);
+    let rows = (0..steps).map(|step| embed(p, &problem.x.slice(s![i, step, ..]).to_vec()));
+    let mut run = Run {
+        x: vec![rows.collect()],
+        states: Vec::new(),
+    };
+    for layer in 0..a.layers {
+        let mut outputs = vec![Vec::new(); steps];
+        for direction in 0..a.directions() {
+            let index = run.states.len();
+            let begin = index * of_recurrence;
+            let mut state = problem
+                .state
+                .slice(s![i, begin..begin + of_recurrence])
+                .to_vec();
+            let mut states = vec![state.clone()];
+            for step in order(direction, steps) {
+                cells::forward(&Layer::new(p, index), &run.x[layer][step], &mut state);
+                outputs[step].extend(&state[..a.hidden]);
+                states.push(state.clone());
+            }
+            run.states.push(states);
+        }
+        run.x.push(outputs);
+    }
+    run
+}
+
+/// What the first layer reads: `encoder^T x` for a one-hot row, or the features as they are.
+fn embed<T: Scalar>(p: &Parameters<T>, x: &[T]) -> Vec<T> {
+    let Input::Embedding { size, .. } = p.architecture().input else {
+        return x.to_vec();
+    };
+    let encoder = p.matrix(Which::Encoder);
+    let mut embedded = vec![T::zero(); size];
+    for token in 0..x.len() {
+        for j in 0..size {
+            embedded[j] += encoder[[token, j]] * x[token];
+        }
+    }
+    embedded
+}
+
+/// What the head reads for answer `s`: what leaves the highest layer at a step, or the last states of its recurrences.
+fn answered_from<T: Scalar>(a: Architecture, run: &Run<T>, step: usize) -> Vec<T> {
+    if a.head.at == At::Every {
+        return run.x[a.layers][step].clone();
+    }
+    let mut h = Vec::new();
+    for states in &run.states[(a.layers - 1) * a.directions()..] {
+        h.extend(&states.last().expect("there is the initial one")[..a.hidden]);
+    }
+    h
 }
 
 /// All time steps.
 pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forward<T> {
     let a = p.architecture();
     let (n, t, _) = problem.x.dim();
-    let (n_h, n_y, of_layer) = (a.hidden, a.head.outputs, a.layer_state());
+    let (answers, n_y) = (problem.mask.ncols(), a.head.outputs);
     let mut f = Forward {
-        h: vec![Array3::zeros((n, t, n_h)); a.layers],
-        u: Array3::zeros((n, t, n_y)),
-        y: Array3::zeros((n, t, n_y)),
-        state: problem.state.to_owned(),
+        architecture: a,
+        h: vec![Array3::zeros((n, t, a.directions() * a.hidden)); a.layers],
+        u: Array3::zeros((n, answers, n_y)),
+        y: Array3::zeros((n, answers, n_y)),
+        state: Array2::zeros((n, a.state())),
     };
     let (decoder, bias) = (p.matrix(Which::Decoder), p.get(Which::DecoderBias));
     for i in 0..n {
-        for s in 0..problem.lengths[i] {
-            let mut x = problem.x.slice(ndarray::s![i, s, ..]).to_vec();
-            for index in 0..a.layers {
-                let layer = Layer::new(p, index);
-                let mut state = f.state.row_mut(i);
-                let state = &mut state.as_slice_mut().expect("rows are contiguous")
-                    [index * of_layer..][..of_layer];
-                cells::forward(&layer, &x, state);
-                x = state[..n_h].to_vec();
-                for j in 0..n_h {
-                    f.h[index][[i, s, j]] = x[j];
+        let run = run(p, problem, i);
+        for layer in 0..a.layers {
+            for step in 0..problem.lengths[i] {
+                for j in 0..a.directions() * a.hidden {
+                    f.h[layer][[i, step, j]] = run.x[layer + 1][step][j];
                 }
             }
-            let mut max = T::neg_infinity();
+        }
+        let last: Vec<T> = run
+            .states
+            .iter()
+            .flat_map(|states| states[problem.lengths[i]].clone())
+            .collect();
+        for k in 0..a.state() {
+            f.state[[i, k]] = last[k];
+        }
+        for step in 0..answers.min(problem.lengths[i]) {
+            let h = answered_from(a, &run, step);
             for j in 0..n_y {
                 let mut u = bias[j];
-                for k in 0..n_h {
-                    u += decoder[[j, k]] * x[k];
+                for k in 0..h.len() {
+                    u += decoder[[j, k]] * h[k];
                 }
-                f.u[[i, s, j]] = u;
-                max = max.max(u);
+                f.u[[i, step, j]] = u;
             }
-            let mut sum = T::zero();
+            let y = heads::answer(a.head.loss, &f.u.slice(s![i, step, ..]).to_vec());
             for j in 0..n_y {
-                sum += (f.u[[i, s, j]] - max).exp();
-            }
-            for j in 0..n_y {
-                f.y[[i, s, j]] = (f.u[[i, s, j]] - max).exp() / sum;
+                f.y[[i, step, j]] = y[j];
             }
         }
     }
     f
 }
 
-/// The mean cross-entropy over the steps that count.
+/// The mean loss of the answers that count.
 pub fn loss<T: Scalar>(f: &Forward<T>, problem: &Problem<'_, T>) -> T {
     let (mut sum, mut counted) = (T::zero(), T::zero());
-    for (i, s) in counted_steps(problem) {
-        let row = f.u.slice(ndarray::s![i, s, ..]);
-        let max = row.fold(T::neg_infinity(), |a, &b| a.max(b));
-        let log_sum = max + row.fold(T::zero(), |a, &b| a + (b - max).exp()).ln();
-        for (k, &u) in row.iter().enumerate() {
-            sum += problem.targets[[i, s, k]] * (log_sum - u);
-        }
+    for (i, step) in counted_answers(problem) {
+        let u = f.u.slice(s![i, step, ..]).to_vec();
+        let target = problem.targets.slice(s![i, step, ..]).to_vec();
+        sum += heads::loss(f.architecture.head.loss, &u, &target);
         counted += T::one();
     }
     sum / counted
@@ -142,68 +216,105 @@ pub fn backward<T: Scalar>(
     problem: &Problem<'_, T>,
 ) -> (Parameters<T>, Array2<T>) {
     let a = p.architecture();
-    let (n, n_h, n_y, of_layer) = (problem.x.dim().0, a.hidden, a.head.outputs, a.layer_state());
+    let (n, t, _) = problem.x.dim();
+    let (width, of_recurrence) = (a.directions() * a.hidden, a.cell.states() * a.hidden);
     let f = forward(p, problem);
-    let counted = T::from_f64(counted_steps(problem).count() as f64);
+    let counted = T::from_f64(counted_answers(problem).count() as f64);
     let mut g = Parameters::zeros(a);
+    let mut d_hidden = Array3::zeros((n, t, width));
     let mut d_state = Array2::zeros((n, a.state()));
-    for i in 0..n {
-        // The states before each step, from the first one on.
-        let mut states = vec![problem.state.row(i).to_vec()];
-        for s in 0..problem.lengths[i] {
-            let mut x = problem.x.slice(ndarray::s![i, s, ..]).to_vec();
-            let mut state = states[s].clone();
-            for index in 0..a.layers {
-                let layer = Layer::new(p, index);
-                let state = &mut state[index * of_layer..][..of_layer];
-                cells::forward(&layer, &x, state);
-                x = state[..n_h].to_vec();
-            }
-            states.push(state);
-        }
-        let mut d = vec![T::zero(); a.state()];
-        for s in (0..problem.lengths[i]).rev() {
-            // What comes to the highest layer from the loss of this step.
-            let mut above = vec![T::zero(); n_h];
-            if problem.mask[[i, s]] {
-                let target = problem.targets.slice(ndarray::s![i, s, ..]);
-                let mass = target.sum();
-                let decoder = p.matrix(Which::Decoder);
-                for j in 0..n_y {
-                    let du = (f.y[[i, s, j]] * mass - target[j]) / counted;
-                    let mut g_decoder = g.matrix_mut(Which::Decoder);
-                    for k in 0..n_h {
-                        g_decoder[[j, k]] += du * f.h[a.layers - 1][[i, s, k]];
-                        above[k] += decoder[[j, k]] * du;
-                    }
-                    g.get_mut(Which::DecoderBias)[j] += du;
+    let decoder = p.matrix(Which::Decoder);
+    for (i, step) in counted_answers(problem) {
+        let h = answered_from(a, &run(p, problem, i), step);
+        let u = f.u.slice(s![i, step, ..]).to_vec();
+        let target = problem.targets.slice(s![i, step, ..]).to_vec();
+        let du = heads::gradient(a.head.loss, &u, &target);
+        for j in 0..a.head.outputs {
+            let du = du[j] / counted;
+            g.get_mut(Which::DecoderBias)[j] += du;
+            for k in 0..width {
+                g.matrix_mut(Which::Decoder)[[j, k]] += du * h[k];
+                let dh = decoder[[j, k]] * du;
+                let (direction, unit) = (k / a.hidden, k % a.hidden);
+                let top = (a.layers - 1) * a.directions() + direction;
+                match a.head.at {
+                    At::Every => d_hidden[[i, step, k]] += dh,
+                    At::Last => d_state[[i, top * of_recurrence + unit]] += dh,
                 }
             }
-            for index in (0..a.layers).rev() {
-                let layer = Layer::new(p, index);
-                let x = match index {
-                    0 => problem.x.slice(ndarray::s![i, s, ..]).to_vec(),
-                    _ => f.h[index - 1].slice(ndarray::s![i, s, ..]).to_vec(),
-                };
-                let of = index * of_layer..(index + 1) * of_layer;
-                for j in 0..n_h {
-                    d[of.start + j] += above[j];
-                }
-                above = cells::backward(&layer, &x, &states[s][of.clone()], &mut d[of], &mut g);
-            }
-        }
-        for k in 0..a.state() {
-            d_state[[i, k]] = d[k];
         }
     }
+    let (_, d_state) = layers_backward(p, problem, &d_hidden, &d_state, &mut g);
     (g, d_state)
 }
 
-fn counted_steps<'a, T: Scalar>(
+/// From the gradients of what leaves the highest layer `[N, T, D n_h]` and of the states after the last steps `[N, W]` to those of
+/// the weights, added to `g`; returns those of the inputs `[N, T, n_x]` and of the initial states `[N, W]`.
+pub fn layers_backward<T: Scalar>(
+    p: &Parameters<T>,
+    problem: &Problem<'_, T>,
+    d_hidden: &Array3<T>,
+    d_state: &Array2<T>,
+    g: &mut Parameters<T>,
+) -> (Array3<T>, Array2<T>) {
+    let a = p.architecture();
+    let (n_h, of_recurrence) = (a.hidden, a.cell.states() * a.hidden);
+    let mut d_x = Array3::zeros(problem.x.dim());
+    let mut d_state = d_state.clone();
+    for i in 0..problem.x.dim().0 {
+        let (run, steps) = (run(p, problem, i), problem.lengths[i]);
+        let mut d_out: Vec<Vec<T>> = (0..steps)
+            .map(|step| d_hidden.slice(s![i, step, ..]).to_vec())
+            .collect();
+        for layer in (0..a.layers).rev() {
+            let mut d_in: Vec<Vec<T>> = run.x[layer]
+                .iter()
+                .map(|x| vec![T::zero(); x.len()])
+                .collect();
+            for direction in 0..a.directions() {
+                let index = layer * a.directions() + direction;
+                let mut d =
+                    d_state.slice_mut(s![i, index * of_recurrence..(index + 1) * of_recurrence]);
+                let mut d_after = d.to_vec();
+                for (k, step) in order(direction, steps).into_iter().enumerate().rev() {
+                    for j in 0..n_h {
+                        d_after[j] += d_out[step][direction * n_h + j];
+                    }
+                    let (x, before) = (&run.x[layer][step], &run.states[index][k]);
+                    let dx = cells::backward(&Layer::new(p, index), x, before, &mut d_after, g);
+                    for j in 0..dx.len() {
+                        d_in[step][j] += dx[j];
+                    }
+                }
+                for j in 0..of_recurrence {
+                    d[j] = d_after[j];
+                }
+            }
+            d_out = d_in;
+        }
+        for step in 0..steps {
+            for k in 0..problem.x.dim().2 {
+                if let Input::Embedding { size, .. } = a.input {
+                    for j in 0..size {
+                        d_x[[i, step, k]] += p.matrix(Which::Encoder)[[k, j]] * d_out[step][j];
+                        g.matrix_mut(Which::Encoder)[[k, j]] +=
+                            problem.x[[i, step, k]] * d_out[step][j];
+                    }
+                } else {
+                    d_x[[i, step, k]] = d_out[step][k];
+                }
+            }
+        }
+    }
+    (d_x, d_state)
+}
+
+/// Sequence and answer of all that count.
+fn counted_answers<'a, T: Scalar>(
     problem: &'a Problem<'_, T>,
 ) -> impl Iterator<Item = (usize, usize)> + 'a {
-    let (n, t) = problem.mask.dim();
+    let (n, answers) = problem.mask.dim();
     (0..n)
-        .flat_map(move |i| (0..t).map(move |s| (i, s)))
-        .filter(|&(i, s)| s < problem.lengths[i] && problem.mask[[i, s]])
+        .flat_map(move |i| (0..answers).map(move |step| (i, step)))
+        .filter(|&(i, step)| step < problem.lengths[i] && problem.mask[[i, step]])
 }

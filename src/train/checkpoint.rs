@@ -3,10 +3,11 @@
 
 use crate::data::Position;
 use crate::heads::Metrics;
-use crate::model::file::{self, File, Tensor, Values};
+use crate::model::file::{self, File, Tensor};
 use crate::model::{self, About, TRAINING};
 use crate::{Error, Parameters, Result, Scalar};
 use ndarray::Array2;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A run at one moment, between two updates.
@@ -38,7 +39,7 @@ pub(super) fn write<T: Scalar>(
         tensors.push(Tensor {
             name: format!("{TRAINING}{name}"),
             shape: shape.to_vec(),
-            values: Values::Stored(values),
+            values: Cow::Borrowed(values),
         });
     };
     push("best", &[best.as_slice().len()], best.as_slice());

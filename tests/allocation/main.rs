@@ -4,6 +4,7 @@ mod models;
 mod sets;
 mod steps;
 
+use bptt::internal::measure::{forget_peak_resident, peak_resident};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,4 +98,22 @@ fn any_byte_wrong(whole: &[u8], is_read: impl Fn(&[u8]) -> bool) {
     }
     // Weights may be other numbers, dates of an archive other dates.
     assert!(errors > whole.len() / 2, "{errors} errors");
+}
+
+/// The peak rises with what is touched, and is forgotten when asked.
+#[test]
+fn peaks_are_seen_and_forgotten() {
+    let _turn = TURN.lock();
+    const BYTES: usize = 200 << 20;
+    if !forget_peak_resident() {
+        eprintln!("skipped: this system does not let a process forget its peak");
+        return;
+    }
+    let before = peak_resident().unwrap();
+    drop(std::hint::black_box(vec![1u8; BYTES]));
+    let peak = peak_resident().unwrap();
+    assert!(peak >= before + BYTES as u64 / 2, "{before} {peak}");
+    assert!(forget_peak_resident());
+    let after = peak_resident().unwrap();
+    assert!(after <= peak - BYTES as u64 / 2, "{after} {peak}");
 }

@@ -59,8 +59,8 @@ fn check(architecture: Architecture, dropout: Option<&Dropout>, lengths: bool) {
         );
         let short: Vec<usize> = length[..n].iter().map(|&length| length.min(t)).collect();
         let mut batch = match architecture.input {
-            Input::Tokens(_) => Batch::new(&ids, &ids),
             Input::Features(_) => Batch::new(&x, &ids),
+            Input::Tokens(_) | Input::Embedding { .. } => Batch::new(&ids, &ids),
         };
         if lengths {
             batch = batch.with_lengths(&short);

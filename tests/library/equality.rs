@@ -4,7 +4,7 @@ use crate::support::{
     Expected, Form, Problem, architectures, architectures_of, assert_close, assert_near, engine,
     gradient,
 };
-use bptt::{Architecture, Batch, Cell, Engine, Head, Input};
+use bptt::{Architecture, At, Batch, Cell, Engine, Head, Input, Loss, Parameters, reference};
 use ndarray::{Array2, Array3, s};
 use proptest::prelude::*;
 
@@ -53,10 +53,10 @@ fn check(
     let metrics = engine.evaluate(network, &batch, Some(&mut state)).unwrap();
     near("evaluation", metrics.mean_loss(), expected.loss);
     assert_eq!(metrics.counted, batch.counted());
-    assert_eq!(
-        metrics.correct,
-        right_answers(&batch, &problem.distributions, &expected.y)
-    );
+    if problem.architecture().head.loss == Loss::CrossEntropy {
+        let right = right_answers(&batch, &problem.values, &expected.y);
+        assert_eq!(metrics.correct, right);
+    }
     assert_near(
         "states of evaluation",
         state,
@@ -64,14 +64,46 @@ fn check(
         tolerance,
     );
 
-    // Predictions know no lengths: what is expected ends where the sequence does.
+    let (lengths, state) = (Some(&problem.lengths[..]), &mut problem.state.clone());
     let y = engine
-        .predict(network, problem.inputs(), Some(&mut problem.state.clone()))
+        .predict_with(network, problem.inputs(), lengths, Some(state))
         .unwrap();
-    for (row, &length) in problem.lengths.iter().enumerate() {
-        let [found, expected] =
-            [&y, &expected.y].map(|y| y.slice(s![row, ..length, ..]).to_owned());
-        assert_near("predictions", found, expected, tolerance);
+    assert_near("answers", y, expected.y.clone(), tolerance);
+    layers_alone(engine, problem, expected, tolerance);
+}
+
+/// The layers without the head, given any gradient of their outputs.
+fn layers_alone(
+    engine: &mut Engine<f64>,
+    problem: &Problem<f64>,
+    expected: &Expected<f64>,
+    tolerance: f64,
+) {
+    let (p, plain) = (problem.network.parameters(), problem.plain());
+    let forward = reference::forward(p, &plain);
+    let hidden = forward.h.last().unwrap();
+    let d_hidden = hidden.mapv(|h| (5.0 * h).cos());
+    let d_state = expected.state.mapv(|h| (3.0 * h).sin());
+    let mut gradients = Parameters::zeros(problem.architecture());
+    let (d_x, d_first) = reference::layers_backward(p, &plain, &d_hidden, &d_state, &mut gradients);
+
+    let (lengths, state) = (Some(&problem.lengths[..]), &mut problem.state.clone());
+    let found = engine
+        .forward(&problem.network, problem.inputs(), lengths, Some(state))
+        .unwrap();
+    assert_near("hidden", found, hidden.clone(), tolerance);
+    assert_near("states", state.clone(), expected.state.clone(), tolerance);
+    let found = engine
+        .backward(d_hidden.view(), Some(d_state.view()))
+        .unwrap();
+    assert_close(engine.gradients(), &gradients, tolerance);
+    assert_near("initial state", found.state, d_first, tolerance);
+    assert_eq!(
+        found.inputs.is_none(),
+        problem.architecture().input.is_tokens()
+    );
+    if let Some(inputs) = found.inputs {
+        assert_near("inputs", inputs, d_x, tolerance);
     }
 }
 
@@ -177,11 +209,15 @@ proptest! {
         [n, t, n_x, n_h, n_y] in prop::array::uniform5(1usize..=20),
         (shards, threads, layers) in (1usize..6, 1usize..4, 1usize..=3),
         (cell, form) in (prop::sample::select(&Cell::ALL[..]), prop::sample::select(&Form::ALL[..])),
-        (tokens, seed) in any::<(bool, u64)>(),
+        (loss, size) in (prop::sample::select(&Loss::ALL[..]), 1usize..=9),
+        (kind, bidirectional, last, seed) in (0usize..3, any::<bool>(), any::<bool>(), any::<u64>()),
     ) {
-        let input = if tokens { Input::Tokens(n_x) } else { Input::Features(n_x) };
-        let one = Architecture::new(input, n_h, Head::softmax(n_y));
-        let architecture = Architecture { cell, layers, ..one };
+        let embedding = Input::Embedding { tokens: n_x, size };
+        let input = [Input::Tokens(n_x), Input::Features(n_x), embedding][kind];
+        let at = if last { At::Last } else { At::Every };
+        let head = Head { at, ..Head::new(n_y, loss) };
+        let one = Architecture::new(input, n_h, head);
+        let architecture = Architecture { cell, layers, bidirectional, ..one };
         let problem = Problem::random(form, architecture, (n, t), seed).tamed();
         let expected = problem.expected();
         // Sums of a few terms may nearly cancel, which nothing can be held against.

@@ -1,5 +1,6 @@
 //! An evaluation is one number: whatever the batch, the window, the shards and the threads.
 
+use crate::support::is_of_text;
 use crate::support::{architectures_of, engine};
 use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
 use bptt::train::evaluate;
@@ -37,16 +38,18 @@ fn of_sequences() {
     let (n, t) = (23, 31);
     let y = Array2::from_shape_fn((n, t), |(i, j)| ((i + j * j) % 4) as u32);
     let mask = Array2::from_shape_fn((n, t), |(i, j)| j <= 5 + i);
-    for architecture in architectures_of(3, 17, 4) {
+    for architecture in architectures_of(3, 17, 4).filter(is_of_text) {
         let id = |i, j, k| (i * 7 + j * 5 + k * 3) % 11;
         let inputs = match architecture.input {
             Input::Features(n_x) => {
                 let x = |(i, j, k)| id(i, j, k) as f32 / 5.0 - 1.0;
                 OwnedInputs::Dense(Array3::from_shape_fn((n, t, n_x), x))
             }
-            Input::Tokens(n_x) => OwnedInputs::Tokens(Array2::from_shape_fn((n, t), |(i, j)| {
-                (id(i, j, 0) % n_x) as u32
-            })),
+            Input::Tokens(n_x) | Input::Embedding { tokens: n_x, .. } => {
+                OwnedInputs::Tokens(Array2::from_shape_fn((n, t), |(i, j)| {
+                    (id(i, j, 0) % n_x) as u32
+                }))
+            }
         };
         let padding = Padding {
             mask: Some(mask.clone()),
@@ -86,8 +89,9 @@ fn of_text() {
     let vocabulary = Vocabulary::of_chars(&text);
     let corpus = Corpus::from_text(&text, &vocabulary).unwrap();
     let n = vocabulary.len();
-    for architecture in
-        architectures_of(n, 17, n).filter(|architecture| architecture.input.is_tokens())
+    for architecture in architectures_of(n, 17, n)
+        .filter(is_of_text)
+        .filter(|architecture| architecture.input.is_tokens())
     {
         let network = Network::<f32>::new(architecture, Init::Glorot, 0).unwrap();
         let whole = measure(

@@ -2,8 +2,8 @@
 //! against the plain loops then; but for dropout, which they do not have.
 
 use crate::support::{
-    DIFFERENCE, Form, Problem, architectures, assert_close, assert_near, differences, engine,
-    gradient,
+    DIFFERENCE, Form, Problem, answered, architectures, assert_close, assert_near, differences,
+    engine, gradient,
 };
 use bptt::{Dropout, Network, Parameters, reference};
 
@@ -54,7 +54,7 @@ fn with_dropout_are_those_of_the_loss_with_dropout() {
     for (i, architecture) in architectures().enumerate() {
         let form = Form::ALL[i % 16];
         let mut problem = Problem::<f64>::random(form, architecture, (7, 4), 3)
-            .with_lengths(&[3, 4, 0, 4, 1, 2, 4]);
+            .with_lengths(&answered(&architecture, &[3, 4, 0, 4, 1, 2, 4]));
         let mut engine = engine(architecture, 2, 3);
         let gradients = gradient(&mut engine, &problem, Some((&dropout, 4))).gradients;
         let weights = problem.network.parameters().as_slice().to_vec();

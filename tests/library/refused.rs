@@ -1,7 +1,9 @@
 //! What does not fit is refused, with the name of the array and what would have fitted.
 
 use crate::support::{Form, Problem, architectures, engine};
-use bptt::{Architecture, Batch, Engine, EngineOptions, Error, Head, Input, Network, Parameters};
+use bptt::{
+    Architecture, At, Batch, Engine, EngineOptions, Error, Head, Input, Network, Parameters,
+};
 use ndarray::{Array2, Array3, array};
 
 #[test]
@@ -110,13 +112,16 @@ fn states_and_lengths_that_do_not_fit() {
             }
         }
         for lengths in [&[1; 3][..], &[6; 4]] {
-            let batch = Batch::new(problem.inputs(), &problem.classes).with_lengths(lengths);
-            let error = engine.gradient(network, &batch).unwrap_err();
+            let error = engine
+                .gradient(network, &problem.batch().with_lengths(lengths))
+                .unwrap_err();
             assert!(error.to_string().contains("lengths"), "{error}");
         }
-        let batch = Batch::new(problem.inputs(), &problem.classes).with_lengths(&[0; 4]);
-        let error = engine.gradient(network, &batch);
-        assert!(matches!(error, Err(Error::NothingCounts)));
+        let error = engine.gradient(network, &problem.batch().with_lengths(&[0; 4]));
+        match architecture.head.at {
+            At::Every => assert!(matches!(error, Err(Error::NothingCounts))),
+            At::Last => assert!(error.unwrap_err().to_string().contains("lengths")),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A run that was interrupted, saved to a file, read and resumed is the run in one piece, to the bit.
 
+use crate::support::is_of_text;
 use crate::support::{ALGORITHMS, architectures_of, options};
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::model::About;
@@ -15,9 +16,11 @@ use ndarray::{Array2, Array3};
 pub fn sequences<T: Scalar>(architecture: &Architecture) -> Sequences<T> {
     let (n, t, n_y) = (23, 11, architecture.head.outputs);
     let inputs = match architecture.input {
-        Input::Tokens(n_x) => OwnedInputs::Tokens(Array2::from_shape_fn((n, t), |(i, step)| {
-            ((i + step * step) % n_x) as u32
-        })),
+        Input::Tokens(n_x) | Input::Embedding { tokens: n_x, .. } => {
+            OwnedInputs::Tokens(Array2::from_shape_fn((n, t), |(i, step)| {
+                ((i + step * step) % n_x) as u32
+            }))
+        }
         Input::Features(n_x) => {
             OwnedInputs::Dense(Array3::from_shape_fn((n, t, n_x), |(i, step, j)| {
                 T::from_f64((i + 3 * step + 7 * j) as f64).sin()
@@ -97,7 +100,7 @@ pub fn outcome<T: Scalar>(mut run: Trainer<T>) -> (Checkpoint<T>, Vec<f64>) {
 fn a_run_that_was_interrupted_ends_as_one_in_one_piece() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("last.safetensors");
-    for (i, architecture) in architectures_of(4, 9, 5).enumerate() {
+    for (i, architecture) in architectures_of(4, 9, 5).filter(is_of_text).enumerate() {
         let algorithm = ALGORITHMS[i % ALGORITHMS.len()];
         let whole = outcome(trainer::<f32>(architecture, algorithm, 2));
         assert!(
@@ -128,7 +131,7 @@ fn a_run_that_was_interrupted_ends_as_one_in_one_piece() {
 /// Interrupted again and again, in double precision, with every optimiser.
 #[test]
 fn any_number_of_interruptions() {
-    let architecture = architectures_of(4, 9, 5).last().unwrap();
+    let architecture = architectures_of(4, 9, 5).filter(is_of_text).last().unwrap();
     for algorithm in ALGORITHMS {
         let whole = outcome(trainer::<f64>(architecture, algorithm, 2));
         let mut run = trainer::<f64>(architecture, algorithm, 2);

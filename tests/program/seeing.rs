@@ -1,7 +1,6 @@
 //! Data of every kind end to end, and what the program lets be seen of a run and a model.
 
 use super::{Desk, read};
-use bptt::data::Sequences;
 use bptt::model::Model;
 use bptt::{Engine, EngineOptions, Inputs, Network, Scalar};
 use ndarray::{Array2, Array3};
@@ -463,10 +462,6 @@ fn a_file_that_pytorch_wrote_is_inspected_evaluated_and_predicts() {
     });
     assert_eq!(desk.json("eval torch.safetensors set.npz")[0]["tokens"], 15);
     desk.stdout("predict torch.safetensors set.npz -o y.npz");
-    let set = Sequences::<f32>::read_npz(&desk.path("set.npz")).unwrap();
-    let Some(inputs @ Inputs::Dense(_)) = set.inputs() else {
-        unreachable!()
-    };
     let network: Network<f32> = Model::read(&desk.path("torch.safetensors"))
         .unwrap()
         .network;
@@ -475,7 +470,7 @@ fn a_file_that_pytorch_wrote_is_inspected_evaluated_and_predicts() {
         .unwrap()
         .by_name("probabilities")
         .unwrap();
-    for (a, b) in y.iter().zip(&predicted(&network, inputs)) {
+    for (a, b) in y.iter().zip(&predicted(&network, (&inputs).into())) {
         assert!((a - b).abs() <= 1e-6, "{a} {b}");
     }
     desk.refused("sample torch.safetensors", 1, &["no model of text"]);

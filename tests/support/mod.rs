@@ -5,8 +5,8 @@ pub mod ranks;
 
 use bptt::optim::Algorithm;
 use bptt::{
-    Architecture, Batch, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Input,
-    Inputs, Metrics, Network, Parameters, Scalar, Targets, one_hot, reference,
+    Architecture, At, Batch, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Input,
+    Inputs, Loss, Metrics, Network, Parameters, Scalar, Targets, one_hot, reference,
 };
 use ndarray::{Array2, Array3, Axis};
 use rand::{RngExt, SeedableRng};
@@ -28,23 +28,69 @@ pub fn architectures() -> impl Iterator<Item = Architecture> {
     architectures_of(4, 5, 6)
 }
 
-/// Every kind of network of these sizes: each cell, one to three layers, features and tokens. A new cell is among them
-/// without further ado.
+/// Every kind of network of these sizes: each cell, one to three layers, features and tokens, read forwards and answered at every
+/// step by classes; and for each cell, on one number of layers or another, every other kind of input, head and direction. A new
+/// cell is among them without further ado.
 pub fn architectures_of(
     n_x: usize,
     hidden: usize,
     n_y: usize,
 ) -> impl Iterator<Item = Architecture> {
-    let inputs = [Input::Features(n_x), Input::Tokens(n_x)];
-    Cell::ALL.into_iter().flat_map(move |cell| {
+    let (features, tokens) = (Input::Features(n_x), Input::Tokens(n_x));
+    let embedding = Input::Embedding {
+        tokens: n_x,
+        size: 7,
+    };
+    let tied = Input::Embedding {
+        tokens: n_y,
+        size: hidden,
+    };
+    let tied_head = Head {
+        tied: true,
+        ..Head::softmax(n_y)
+    };
+    let head = |loss| Head::new(n_y, loss);
+    let kinds = [
+        (features, false, Head::softmax(n_y)),
+        (tokens, false, Head::softmax(n_y)),
+        (embedding, false, Head::softmax(n_y)),
+        (features, true, head(Loss::Mse)),
+        (tokens, true, Head::softmax(n_y).at_last()),
+        (tied, false, tied_head),
+        (features, false, head(Loss::Huber).at_last()),
+        (features, true, head(Loss::Binary).at_last()),
+        (embedding, true, head(Loss::Binary)),
+        (tokens, false, head(Loss::Huber)),
+        (embedding, false, head(Loss::Mse).at_last()),
+    ];
+    (Cell::ALL.into_iter().zip(0..)).flat_map(move |(cell, c)| {
         (1..=3).flat_map(move |layers| {
-            inputs.map(|input| Architecture {
+            let kinds = kinds.into_iter().enumerate();
+            let some = kinds.filter(move |(k, _)| *k < 2 || (k + c + layers) % 3 == 0);
+            some.map(move |(_, (input, bidirectional, head))| Architecture {
                 cell,
                 layers,
-                ..Architecture::new(input, hidden, Head::softmax(n_y))
+                bidirectional,
+                ..Architecture::new(input, hidden, head)
             })
         })
     })
+}
+
+/// Whether a network can be taken in parts of time: it reads forwards, and answers at every step.
+pub fn is_streaming(a: &Architecture) -> bool {
+    !a.bidirectional && a.head.at == At::Every
+}
+
+/// Whether a network learns classes at every step, as those of texts do.
+pub fn is_of_text(a: &Architecture) -> bool {
+    is_streaming(a) && a.head.loss == Loss::CrossEntropy
+}
+
+/// Lengths as they are given, and no sequence empty where the last step is to be answered.
+pub fn answered(a: &Architecture, lengths: &[usize]) -> Vec<usize> {
+    let least = usize::from(a.head.at == At::Last);
+    lengths.iter().map(|&length| length.max(least)).collect()
 }
 
 /// What a problem has beside inputs and targets, and which targets.
@@ -95,7 +141,7 @@ pub struct Problem<T: Scalar> {
     pub x: Array3<T>,
     pub classes: Array2<u32>,
     /// For classes, their one-hot rows.
-    pub distributions: Array3<T>,
+    pub values: Array3<T>,
     pub mask: Array2<bool>,
     /// All `T`, where the form has none.
     pub lengths: Vec<usize>,
@@ -122,26 +168,37 @@ impl<T: Scalar> Problem<T> {
         let dense = Array3::from_shape_simple_fn((n, t, n_x), || normal(1.0));
         let mut id = |limit: usize| rng.random_range(0..limit as u32);
         let ids = Array2::from_shape_simple_fn((n, t), || id(n_x));
-        let classes = Array2::from_shape_simple_fn((n, t), || id(n_y));
-        let distributions = match form.classes {
-            true => one_hot(classes.view(), n_y).unwrap(),
-            false => Array3::from_shape_simple_fn((n, t, n_y), || {
-                T::from_f64(rng.random_range(0.0..1.0))
+        let answers = match architecture.head.at {
+            At::Every => t,
+            At::Last => 1,
+        };
+        let classes = Array2::from_shape_simple_fn((n, answers), || id(n_y));
+        let values = match (architecture.head.loss, form.classes) {
+            (Loss::CrossEntropy, true) => one_hot(classes.view(), n_y).unwrap(),
+            (Loss::CrossEntropy | Loss::Binary, _) => {
+                Array3::from_shape_simple_fn((n, answers, n_y), || {
+                    let p: f64 = rng.random_range(0.0..1.0);
+                    T::from_f64(if form.classes { p.round() } else { p })
+                })
+            }
+            (Loss::Mse | Loss::Huber, _) => Array3::from_shape_simple_fn((n, answers, n_y), || {
+                T::from_f64(rng.random_range(-2.0..2.0))
             }),
         };
-        let mut mask = Array2::from_elem((n, t), true);
+        let mut mask = Array2::from_elem((n, answers), true);
         if form.masked {
             mask.mapv_inplace(|_| rng.random_bool(0.6));
-            mask[[n / 2, t / 2]] = true;
+            mask[[n / 2, answers / 2]] = true;
         }
         let mut lengths = vec![t; n];
         if form.lengths {
-            lengths.fill_with(|| rng.random_range(0..=t));
+            let least = usize::from(architecture.head.at == At::Last);
+            lengths.fill_with(|| rng.random_range(least..=t));
             lengths[n / 2] = rng.random_range(t / 2 + 1..=t);
         }
-        let x = match architecture.input {
-            Input::Tokens(_) => one_hot(ids.view(), n_x).unwrap(),
-            Input::Features(_) => dense,
+        let x = match architecture.input.is_tokens() {
+            true => one_hot(ids.view(), n_x).unwrap(),
+            false => dense,
         };
         Problem {
             form,
@@ -150,7 +207,7 @@ impl<T: Scalar> Problem<T> {
             ids,
             x,
             classes,
-            distributions,
+            values,
             mask,
             lengths,
         }
@@ -176,16 +233,17 @@ impl<T: Scalar> Problem<T> {
     }
 
     pub fn inputs(&self) -> Inputs<'_, T> {
-        match self.architecture().input {
-            Input::Tokens(_) => Inputs::from(&self.ids),
-            Input::Features(_) => Inputs::from(&self.x),
+        match self.architecture().input.is_tokens() {
+            true => Inputs::from(&self.ids),
+            false => Inputs::from(&self.x),
         }
     }
 
     pub fn batch(&self) -> Batch<'_, T> {
-        let targets = match self.form.classes {
+        let of_classes = self.architecture().head.loss == Loss::CrossEntropy;
+        let targets = match of_classes && self.form.classes {
             true => Targets::from(&self.classes),
-            false => Targets::from(&self.distributions),
+            false => Targets::from(&self.values),
         };
         let mut batch = Batch::new(self.inputs(), targets);
         if self.form.masked {
@@ -199,9 +257,9 @@ impl<T: Scalar> Problem<T> {
 
     /// Some of the sequences, in this order; `steps` of them.
     pub fn select(&self, rows: &[usize], steps: std::ops::Range<usize>) -> Self {
-        let cut = |array: &Array3<T>| {
+        let cut = |array: &Array3<T>, steps: std::ops::Range<usize>| {
             let array = array.select(Axis(0), rows);
-            array.slice(ndarray::s![.., steps.clone(), ..]).to_owned()
+            array.slice(ndarray::s![.., steps, ..]).to_owned()
         };
         fn cut2<A: Clone>(
             array: &Array2<A>,
@@ -211,16 +269,20 @@ impl<T: Scalar> Problem<T> {
             let array = array.select(Axis(0), rows);
             array.slice(ndarray::s![.., steps]).to_owned()
         }
+        let answers = match self.architecture().head.at {
+            At::Every => steps.clone(),
+            At::Last => 0..1,
+        };
         let length = |&row: &usize| self.lengths[row].clamp(steps.start, steps.end) - steps.start;
         Problem {
             form: self.form,
             network: self.network.clone(),
             state: self.state.select(Axis(0), rows),
             ids: cut2(&self.ids, rows, steps.clone()),
-            x: cut(&self.x),
-            classes: cut2(&self.classes, rows, steps.clone()),
-            distributions: cut(&self.distributions),
-            mask: cut2(&self.mask, rows, steps.clone()),
+            x: cut(&self.x, steps.clone()),
+            classes: cut2(&self.classes, rows, answers.clone()),
+            values: cut(&self.values, answers.clone()),
+            mask: cut2(&self.mask, rows, answers),
             lengths: rows.iter().map(length).collect(),
         }
     }
@@ -235,7 +297,7 @@ impl<T: Scalar> Problem<T> {
             ids: self.ids.clone(),
             x: self.x.map(round),
             classes: self.classes.clone(),
-            distributions: self.distributions.map(round),
+            values: self.values.map(round),
             mask: self.mask.clone(),
             lengths: self.lengths.clone(),
         }
@@ -246,7 +308,7 @@ impl<T: Scalar> Problem<T> {
         reference::Problem {
             x: self.x.view(),
             state: self.state.view(),
-            targets: self.distributions.view(),
+            targets: self.values.view(),
             mask: self.mask.view(),
             lengths: &self.lengths,
         }
@@ -360,7 +422,7 @@ pub fn assert_close<T: Scalar, U: Scalar>(a: &Parameters<T>, b: &Parameters<U>, 
     assert_eq!(a.architecture(), b.architecture());
     for ((tensor, a), (_, b)) in a.iter().zip(b.iter()) {
         let (a, b) = (a.iter().copied(), b.iter().copied());
-        assert_near(&tensor.which.to_string(), a, b, tolerance);
+        assert_near(&format!("{:?}", tensor.which), a, b, tolerance);
     }
 }
 

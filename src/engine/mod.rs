@@ -15,20 +15,24 @@
 //! A step of one process allocates nothing once a batch of the same size has been seen, if it is called from inside
 //! [`Engine::install`]; from outside, handing the work to the pool costs rayon an allocation every few dozen steps.
 
-use crate::architecture::Architecture;
+mod alone;
+
+pub use alone::LayerGradients;
+
+use crate::architecture::{Architecture, At};
+use crate::batch::check_lengths;
 use crate::dropout::Dropout;
 use crate::heads::Metrics;
 use crate::kernels::blas::{self, OneThread};
-use crate::kernels::simd;
 use crate::optim::{Optimizer, SLICE};
 use crate::partition::Partition;
 use crate::ranks::{Ranks, Reduction, Team};
 use crate::reduce::Reduce;
 use crate::shard::{Pass, Shard};
-use crate::stack::{self, Weights};
+use crate::stack::Weights;
 use crate::weights::{PackedNetwork, Passes, has_wide_decoder};
 use crate::{Batch, Error, Inputs, Network, Parameters, Result, Scalar};
-use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 use std::ops::Add;
 use std::sync::{Arc, Mutex};
@@ -118,6 +122,8 @@ pub struct Engine<T: Scalar> {
     norm: Option<f64>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
+    /// The `(N, T)` of [`Engine::forward`], if it was the last that ran.
+    alone: Option<(usize, usize)>,
     pool: Arc<rayon::ThreadPool>,
     _one_thread: OneThread,
 }
@@ -181,6 +187,7 @@ impl<T: Scalar> Engine<T> {
             gradients: Parameters::zeros(architecture),
             norm: None,
             squares: vec![0.0; architecture.len().div_ceil(SLICE)],
+            alone: None,
             pool: Arc::new(pool),
             _one_thread: OneThread::new(),
         })
@@ -274,7 +281,13 @@ impl<T: Scalar> Engine<T> {
             return Ok(t);
         };
         let mut least = usize::MAX;
-        for segments in 1..=t.max(1) {
+        // With both directions, no step can be taken before the last one was read: there is one segment.
+        let most = if self.architecture.bidirectional {
+            1
+        } else {
+            t.max(1)
+        };
+        for segments in 1..=most {
             let segment = t.div_ceil(segments);
             let bytes = self.bytes_in(partition, segment);
             if bytes <= budget {
@@ -334,6 +347,15 @@ impl<T: Scalar> Engine<T> {
             state,
             |shard, pass| shard.train(pass, &batch.answers, scale, dropout),
         )?;
+        let norm = self.reduce();
+        Ok(Gradient {
+            metrics: self.metrics(),
+            norm,
+        })
+    }
+
+    /// The sum of the shards' gradients, and its norm.
+    fn reduce(&mut self) -> f64 {
         let reduce = Reduce {
             shards: &self.shards,
             pool: &self.pool,
@@ -342,10 +364,7 @@ impl<T: Scalar> Engine<T> {
         };
         let norm = reduce.run(self.gradients.as_mut_slice(), &mut self.squares);
         self.norm = Some(norm);
-        Ok(Gradient {
-            metrics: self.metrics(),
-            norm,
-        })
+        norm
     }
 
     /// Updates the network by the gradient that was found last, at learning rate `lr`, on the engine's threads.
@@ -377,21 +396,12 @@ impl<T: Scalar> Engine<T> {
         state: Option<&mut Array2<T>>,
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
-        let n_y = self.architecture.head.outputs;
-        let inputs = (&batch.inputs, batch.lengths);
-        let passes = Passes::Forward;
         self.run(
             network.parameters(),
-            passes,
-            inputs,
+            Passes::Forward,
+            (&batch.inputs, batch.lengths),
             state,
-            |shard, pass| {
-                shard.infer(pass, |shard, first| {
-                    let (scratch, index) = (&mut shard.scratch, shard.assigned.index());
-                    let answers = &batch.answers;
-                    shard.metrics += stack::loss(scratch, answers, index, n_y, first, T::one());
-                });
-            },
+            |shard, pass| shard.evaluate(pass, &batch.answers),
         )?;
         Ok(self.metrics())
     }
@@ -416,8 +426,9 @@ impl<T: Scalar> Engine<T> {
         self.run(network.parameters(), passes, inputs, Some(state), visit)
     }
 
-    /// Probabilities `[N, T, n_y]`; `state` as in [`GradientOptions::state`]. Of several ranks, each finds those of its own
-    /// sequences; the others are zero.
+    /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or
+    /// numbers; `state` as in [`GradientOptions::state`]. Of several ranks, each finds those of its own sequences; the others
+    /// are zero.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`] if inputs or state do not fit the network.
@@ -427,39 +438,42 @@ impl<T: Scalar> Engine<T> {
         inputs: impl Into<Inputs<'a, T>>,
         state: Option<&mut Array2<T>>,
     ) -> Result<Array3<T>> {
-        let (inputs, n_y) = (inputs.into(), self.architecture.head.outputs);
+        self.predict_with(network, inputs, None, state)
+    }
+
+    /// [`Engine::predict`] of sequences of these lengths; zero beyond them.
+    ///
+    /// # Errors
+    /// As [`Engine::predict`]; [`Error::Shape`] or [`Error::Invalid`] for lengths that do not fit.
+    pub fn predict_with<'a>(
+        &mut self,
+        network: &Network<T>,
+        inputs: impl Into<Inputs<'a, T>>,
+        lengths: Option<&[usize]>,
+        state: Option<&mut Array2<T>>,
+    ) -> Result<Array3<T>> {
+        let (inputs, head) = (inputs.into(), self.architecture.head);
         let (n, t) = inputs.sequences();
-        let mut y = Array3::zeros((n, t, n_y));
-        // Each shard writes rows of its own; the locks only say so.
-        let (parts, mut rest) = (self.partition.shards, y.view_mut());
-        let mut outputs = Vec::with_capacity(parts);
-        for s in 0..parts {
-            let (rows, later) = rest.split_at(Axis(0), self.partition.count(s, n));
-            outputs.push(Mutex::new(rows));
-            rest = later;
-        }
-        let (passes, inputs) = (Passes::Forward, (&inputs, None));
+        check_lengths(lengths, (n, t), head.at)?;
+        let answers = match head.at {
+            At::Every => t,
+            At::Last => 1,
+        };
+        let mut y = Array3::zeros((n, answers, head.outputs));
+        let rows = RowsOut::new(&mut y);
         self.run(
             network.parameters(),
-            passes,
-            inputs,
+            Passes::Forward,
+            (&inputs, lengths),
             state,
             |shard, pass| {
-                let mut y = outputs[shard.index].lock().expect("of this shard alone");
-                shard.infer(pass, |shard, first| {
-                    let (steps, u) = (&shard.scratch.steps, &mut shard.scratch.u);
-                    T::softmax(simd::level(), u, n_y);
-                    let time_major = ArrayView3::from_shape((steps.count(), steps.n(), n_y), u);
-                    y.slice_mut(s![.., first..first + steps.count(), ..])
-                        .assign(
-                            &time_major
-                                .expect("u is [T, n, n_y]")
-                                .permuted_axes([1, 0, 2]),
-                        );
+                shard.predict(pass, |shard, first| match head.at {
+                    At::Every => rows.write_steps(shard, &shard.scratch.u, first),
+                    At::Last => rows.write_one(shard, &shard.scratch.u),
                 });
             },
         )?;
-        drop(outputs);
+        drop(rows);
         Ok(y)
     }
 
@@ -479,6 +493,7 @@ impl<T: Scalar> Engine<T> {
             "an engine works for networks of one architecture"
         );
         inputs.check(self.architecture.input)?;
+        self.alone = None;
         let width = self.architecture.state();
         check_state(state.as_deref().map(|state| state.view()), n, width)?;
         // With lengths, sequences may be another rank's than before.
@@ -561,13 +576,47 @@ impl<T: Scalar> Engine<T> {
             None => own.fold(Metrics::default(), Metrics::add),
             Some(team) => {
                 let own: Vec<_> = own.map(Metrics::to_array).collect();
-                let mut all = vec![[0.0; 3]; self.partition.shards];
+                let mut all = vec![[0.0; 12]; self.partition.shards];
                 let count = |rank| self.partition.shards_of(rank, team.size()).len();
                 team.all_gather(&own, count, &mut all);
                 all.into_iter()
                     .map(Metrics::from_array)
                     .fold(Metrics::default(), Metrics::add)
             }
+        }
+    }
+}
+
+/// Rows `[T, width]` of each sequence of a batch, to be written by the shards that have the sequences: each by one alone, the
+/// locks only say so.
+struct RowsOut<'a, T>(Vec<Mutex<ArrayViewMut2<'a, T>>>);
+
+impl<'a, T: Scalar> RowsOut<'a, T> {
+    fn new(y: &'a mut Array3<T>) -> Self {
+        RowsOut(y.outer_iter_mut().map(Mutex::new).collect())
+    }
+
+    /// Writes the rows `[steps, width]` of a shard's steps, which are the time steps from `first` on.
+    fn write_steps(&self, shard: &Shard<T>, rows: &[T], first: usize) {
+        let steps = &shard.scratch.steps;
+        for (i, &sequence) in shard.assigned.index()[..steps.n()].iter().enumerate() {
+            let mut y = self.0[sequence].lock().expect("of this shard alone");
+            let width = y.ncols();
+            for (t, row) in steps.rows_of_sequence(i).enumerate() {
+                let to = y.row_mut(first + t).into_slice();
+                to.expect("standard layout")
+                    .copy_from_slice(&rows[row * width..][..width]);
+            }
+        }
+    }
+
+    /// Writes a row for each sequence of a shard.
+    fn write_one(&self, shard: &Shard<T>, rows: &[T]) {
+        for (i, &sequence) in shard.assigned.index().iter().enumerate() {
+            let mut y = self.0[sequence].lock().expect("of this shard alone");
+            let width = y.ncols();
+            let row = &rows[i * width..][..width];
+            y.row_mut(0).assign(&ArrayView1::from(row));
         }
     }
 }

@@ -1,21 +1,24 @@
-use super::*;
-use crate::data::Loader;
-use crate::{Inputs, Targets};
-use ndarray::{Array1, Array3, ShapeBuilder, arr0, array};
-use ndarray_npy::{NpzWriter, WriteNpyExt};
+//! Sets of sequences: what is in an `.npz`, what stays there, and what is refused.
+
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
+use bptt::{Error, Input, Inputs, Result, Scalar, Targets};
+use ndarray::{Array1, Array2, Array3, ShapeBuilder, arr0, array};
+use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
+use std::fs::File;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// A file made by adding arrays to an archive, and the same uncompressed.
 struct Saved {
     folder: tempfile::TempDir,
-    npz: NpzWriter<std::fs::File>,
-    stored: NpzWriter<std::fs::File>,
+    npz: NpzWriter<File>,
+    stored: NpzWriter<File>,
 }
 
 impl Saved {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = |name| std::fs::File::create(folder.path().join(name)).unwrap();
+        let file = |name| File::create(folder.path().join(name)).unwrap();
         Saved {
             npz: NpzWriter::new_compressed(file("set.npz")),
             stored: NpzWriter::new(file("stored.npz")),
@@ -70,28 +73,30 @@ fn assert_same(one: &Sequences<f32>, other: &Sequences<f32>) {
     }
 }
 
-/// The inputs of a set in memory.
-fn inputs(set: &Sequences<f32>) -> OwnedInputs<f32> {
-    match set.inputs().unwrap() {
+/// The inputs of a small set as a loader hands them out: zero behind the last step that counts.
+fn inputs<T: Scalar>(set: &Sequences<T>) -> OwnedInputs<T> {
+    let mut loader = Loader::evaluation_sequences(set.clone()).unwrap();
+    match loader.next().unwrap().batch.inputs {
         Inputs::Dense(x) => OwnedInputs::Dense(x.to_owned()),
         Inputs::Tokens(ids) => OwnedInputs::Tokens(ids.to_owned()),
     }
 }
 
-/// The targets of a set in memory.
-fn targets(set: &Sequences<f32>) -> OwnedTargets<f32> {
-    match set.targets().unwrap() {
-        Targets::Distributions(y) => OwnedTargets::Distributions(y.to_owned()),
+/// The targets of a small set.
+fn targets<T: Scalar>(set: &Sequences<T>) -> OwnedTargets<T> {
+    let mut loader = Loader::evaluation_sequences(set.clone()).unwrap();
+    match loader.next().unwrap().batch.answers.targets {
+        Targets::Values(y) => OwnedTargets::Values(y.to_owned()),
         Targets::Classes(ids) => OwnedTargets::Classes(ids.to_owned()),
     }
 }
 
-fn tokens<A: ndarray_npy::WritableElement>(ids: Array2<A>) -> Saved {
+fn tokens<A: WritableElement>(ids: Array2<A>) -> Saved {
     Saved::new().with("inputs", &ids)
 }
 
 /// An archive whose array `inputs` has these bytes.
-fn raw(header: &str, data: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+fn raw(header: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16 + 1).to_le_bytes());
     bytes.extend(header.as_bytes());
@@ -100,10 +105,10 @@ fn raw(header: &str, data: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
     archive_of("inputs.npy", &bytes)
 }
 
-fn archive_of(entry: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+fn archive_of(entry: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("raw.npz");
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
     zip.start_file(entry, zip::write::SimpleFileOptions::default())
         .unwrap();
     zip.write_all(bytes).unwrap();
@@ -156,7 +161,9 @@ fn floats_of_both_types_and_orders_are_features() {
     }
     let mut padded = Array2::zeros((2, 3).f());
     padded.assign(&array![[0i64, 1, 2], [3, 4, -5]]);
-    tokens(padded).refused("array `inputs`: -5 at [1, 2]");
+    tokens(padded)
+        .with("targets", &Array2::<u8>::zeros((2, 3)))
+        .refused("array `inputs`: -5 at [1, 2]");
 }
 
 #[test]
@@ -189,7 +196,7 @@ fn padding_beyond_the_lengths_may_be_anything() {
         .unwrap();
     assert_eq!(inputs(&set), OwnedInputs::Tokens(array![[5, 0]]));
     let expected = array![[[0.5f32, 0.5], [0.0, 0.0]]];
-    assert_eq!(targets(&set), OwnedTargets::Distributions(expected));
+    assert_eq!(targets(&set), OwnedTargets::Values(expected));
 }
 
 #[test]
@@ -222,14 +229,13 @@ fn lengths_and_mask_together() {
         .with("mask", &array![[false, true, true], [true, false, false]])
         .read()
         .unwrap();
-    let expected = OwnedInputs::Dense(array![[[1.0], [2.0], [0.0]], [[4.0], [5.0], [6.0]]]);
+    let expected = OwnedInputs::Dense(array![[[1.0], [2.0], [0.0]], [[4.0], [0.0], [0.0]]]);
     assert_eq!(inputs(&set), expected);
     let expected = OwnedTargets::Classes(array![[0, 1, 0], [1, 0, 0]]);
     assert_eq!(targets(&set), expected);
     assert_eq!((set.counted(), set.dims()), (2, (1, 2)));
     assert_eq!(set.lengths(), Some(&[2, 3][..]));
     assert_eq!(set.run_lengths(), Some(&[2, 1][..]));
-    assert_eq!(set.batch().unwrap().counted(), 2);
 }
 
 #[test]
@@ -241,7 +247,7 @@ fn sizes_may_be_stated() {
     assert_eq!(set.dims(), (2, 7));
     saved()
         .with("n_y", &arr0(1i64))
-        .refused("targets [0, 0] is 1, expected less than 1");
+        .refused("array `targets`: 1 at [0, 0], expected a number from 0 to 0");
     saved()
         .with("n_x", &arr0(1.5))
         .refused("array `n_x` is float []");
@@ -290,7 +296,9 @@ fn what_is_wrong_is_said_with_its_place() {
         .with("inputs", &array![[[0.0, f32::NAN]]])
         .with("targets", &array![[0u8]])
         .refused("array `inputs` holds NaN at [0, 0, 1]");
-    tokens(array![[0i64, u32::MAX.into()]]).refused("4294967295 at [0, 1]");
+    tokens(array![[0i64, u32::MAX.into()]])
+        .with("targets", &targets)
+        .refused("4294967295 at [0, 1]");
     ids()
         .with("targets", &array![[0i64, -100]])
         .refused("array `targets`: -100 at [0, 1]");
@@ -326,7 +334,7 @@ fn what_is_wrong_is_said_with_its_place() {
         .refused("bool [1, 1], expected bool [1, 2]");
     good()
         .with("mask", &array![[2u8, 0]])
-        .refused("2 at [0, 0], expected 0 or 1");
+        .refused("2 at [0, 0], expected a number from 0 to 1");
     good()
         .with("mask", &array![[false, false]])
         .refused("no time step counts");
@@ -381,4 +389,253 @@ fn a_flipped_bit_is_noticed() {
         }
         bytes[i] ^= 0x40;
     }
+}
+
+/// Bytes of inputs and targets that are checked at a time.
+const CHUNK: usize = 16 << 20;
+
+/// A set of floats of this type, and larger than a chunk.
+fn large<A: WritableElement>(number: impl Fn(f64) -> A) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.npz");
+    let (n, t, n_x) = (CHUNK / 4 / 700 + 3, 7, 100);
+    let x = Array3::from_shape_fn((n, t, n_x), |(i, j, k)| {
+        number((i + 3 * j + k) as f64 / 8.0)
+    });
+    let y = Array2::from_shape_fn((n, t), |(i, j)| ((i + j) % 5) as u8);
+    let mut npz = NpzWriter::new(File::create(&path).unwrap());
+    npz.add_array("inputs", &x).unwrap();
+    npz.add_array("targets", &y).unwrap();
+    npz.finish().unwrap();
+    (folder, path)
+}
+
+fn same_as_in_memory<T: Scalar>(path: &Path) {
+    let stored = Sequences::<T>::open_npz(path, None).unwrap();
+    assert!(stored.stays_in_file() && !stored.reads_tokens());
+    assert!(Sequences::<T>::open_npz_memory(path).unwrap() < 8.0 * CHUNK as f64);
+    let memory = Sequences::<T>::read_npz(path).unwrap();
+    assert_eq!((stored.dims(), memory.dims()), ((100, 5), (100, 5)));
+    let (stored, _) = stored.split(0.3, 4).unwrap();
+    let (memory, _) = memory.split(0.3, 4).unwrap();
+    let loader = |set| Loader::<T>::sequences(set, 50, Some(3), 9).unwrap();
+    let (mut stored, mut memory) = (loader(stored), loader(memory));
+    for _ in 0..9 {
+        let (stored, memory) = (stored.next().unwrap().batch, memory.next().unwrap().batch);
+        assert_eq!(format!("{stored:?}"), format!("{memory:?}"));
+    }
+}
+
+#[test]
+fn windows_are_those_of_a_set_in_memory() {
+    let (_folder, path) = large(|x| x as f32);
+    same_as_in_memory::<f32>(&path);
+    same_as_in_memory::<f64>(&path);
+    let (_folder, path) = large(|x| x);
+    same_as_in_memory::<f32>(&path);
+    same_as_in_memory::<f64>(&path);
+}
+
+#[test]
+fn numbers_are_checked_to_the_last_row() {
+    let (_folder, path) = large(|x| x as f32);
+    let last = Sequences::<f32>::open_npz(&path, None).unwrap().len() - 1;
+    let highest = (last + 3 * 6 + 99) as f64 / 8.0;
+    let (_folder, path) = large(|x| if x == highest { f32::NAN } else { x as f32 });
+    let error = Sequences::<f32>::open_npz(&path, None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&format!("NaN at [{last}, 6, 99]")),
+        "{error}"
+    );
+}
+
+#[test]
+fn other_sizes_are_refused() {
+    let (_folder, path) = large(|x| x as f32);
+    let set = Sequences::<f32>::open_npz(&path, None).unwrap();
+    set.check(Input::Features(100), 5).unwrap();
+    set.check(Input::Features(100), 6).unwrap();
+    for (n_x, n_y, expected) in [
+        (101, 5, "expected [N, T, 101]"),
+        (100, 4, "targets: ids up to 4, expected less than 4"),
+    ] {
+        let error = set
+            .check(Input::Features(n_x), n_y)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// One bit of a number that is as good as the other.
+#[test]
+fn a_damaged_file_is_found_out_by_its_checksum() {
+    let (_folder, path) = large(|x| x as f32);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[CHUNK + 5000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = Sequences::<f32>::open_npz(&path, None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("array `inputs`: its bytes have another checksum"),
+        "{error}"
+    );
+    assert!(Sequences::<f32>::read_npz(&path).is_err());
+}
+
+#[test]
+fn a_file_that_was_changed_is_named() {
+    let (_folder, path) = large(|x| x as f32);
+    let set = Sequences::<f32>::open_npz(&path, None).unwrap();
+    let mut loader = Loader::sequences(set, 64, None, 0).unwrap();
+    loader.next().unwrap();
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1000)
+        .unwrap();
+    let error = loader.next().unwrap_err().to_string();
+    assert!(
+        error.contains("set.npz: array `inputs`: cannot be read ("),
+        "{error}"
+    );
+}
+
+fn masked(mask: Array2<bool>) -> Padding {
+    Padding {
+        mask: Some(mask),
+        ..Padding::default()
+    }
+}
+
+fn numbered(n: usize, t: usize) -> Sequences<f64> {
+    let ids = Array2::from_shape_fn((n, t), |(i, j)| (i * t + j) as u32);
+    Sequences::new(
+        OwnedInputs::Tokens(ids.clone()),
+        OwnedTargets::Classes(ids),
+        Padding::default(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn targets_that_do_not_count_are_zero_and_unchecked() {
+    let x = OwnedInputs::Dense(Array3::<f64>::zeros((1, 2, 3)));
+    let y = OwnedTargets::Values(array![[[0.5, 0.5], [f64::NAN, -7.0]]]);
+    assert!(Sequences::new(x.clone(), y.clone(), Padding::default()).is_err());
+    let set = Sequences::new(x, y, masked(array![[true, false]])).unwrap();
+    let expected = OwnedTargets::Values(array![[[0.5, 0.5], [0.0, 0.0]]]);
+    assert_eq!(targets(&set), expected);
+    assert_eq!((set.dims(), set.counted()), ((3, 2), 1));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let tokens = || OwnedInputs::<f64>::Tokens(array![[0, 1]]);
+    let refused = |inputs, targets, padding, expected: &str| {
+        let set = Sequences::<f64>::new(inputs, targets, padding);
+        let error = set.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let all = Padding::default;
+    let ends = |lengths: &[usize]| Padding {
+        lengths: Some(lengths.to_vec()),
+        ..Padding::default()
+    };
+    let classes = |ids| OwnedTargets::Classes(ids);
+    let two = || classes(array![[0, 0]]);
+    let weights = |[a, b]: [f64; 2]| OwnedTargets::Values(array![[[1.0, 0.0], [a, b]]]);
+    refused(
+        tokens(),
+        classes(array![[0]]),
+        all(),
+        "1 sequences of 2 steps",
+    );
+    refused(tokens(), two(), masked(array![[true]]), "mask");
+    refused(tokens(), two(), ends(&[1, 2]), "lengths: the shape is [2]");
+    refused(
+        tokens(),
+        two(),
+        ends(&[3]),
+        "lengths: 3 at [0], expected a number from 1 to 2",
+    );
+    refused(tokens(), two(), ends(&[0]), "lengths: 0 at [0]");
+    refused(
+        tokens(),
+        two(),
+        masked(array![[false, false]]),
+        "no time step counts",
+    );
+    refused(
+        tokens(),
+        weights([0.7, 0.2]),
+        all(),
+        "targets: [0, 1]: the distribution sums to 0.",
+    );
+    refused(tokens(), weights([1.5, -0.5]), all(), "[0, 1]: -0.5");
+    refused(
+        tokens(),
+        weights([f64::INFINITY, 0.0]),
+        all(),
+        "inf at [0, 1, 0]",
+    );
+    let nan = || OwnedInputs::Dense(array![[[0.0], [f64::NAN]]]);
+    refused(nan(), two(), all(), "inputs holds NaN at [0, 1, 0]");
+    refused(
+        nan(),
+        two(),
+        masked(array![[true, false]]),
+        "inputs holds NaN at [0, 1, 0]",
+    );
+    Sequences::new(nan(), two(), ends(&[1])).unwrap();
+    let empty = OwnedInputs::Tokens(Array2::zeros((0, 3)));
+    refused(
+        empty,
+        classes(Array2::zeros((0, 3))),
+        all(),
+        "no axis of length 0",
+    );
+}
+
+#[test]
+fn a_split_is_a_partition_that_the_seed_decides() {
+    let set = numbered(10, 2);
+    let (train, valid) = set.split(0.3, 5).unwrap();
+    assert_eq!((train.len(), valid.len(), train.dims()), (7, 3, set.dims()));
+    let first = |set: &Sequences<f64>| match inputs(set) {
+        OwnedInputs::Tokens(ids) => ids.column(0).to_vec(),
+        OwnedInputs::Dense(_) => panic!("the inputs are ids"),
+    };
+    let mut all = [first(&train), first(&valid)].concat();
+    all.sort_unstable();
+    assert_eq!(all, first(&set));
+    let drawn = |seed| first(&set.split(0.3, seed).unwrap().1);
+    assert_eq!(drawn(5), first(&valid));
+    assert!((0..5).any(|seed| drawn(seed) != drawn(5)));
+    assert_eq!(numbered(2, 1).split(0.01, 0).unwrap().1.len(), 1);
+    assert_eq!(numbered(2, 1).split(0.99, 0).unwrap().0.len(), 1);
+    let error = numbered(1, 3).split(0.1, 0).unwrap_err().to_string();
+    assert!(error.contains("there is 1"), "{error}");
+    assert!(set.split(0.0, 0).is_err());
+}
+
+#[test]
+fn stated_sizes_must_hold_the_ids() {
+    assert_eq!(numbered(2, 2).with_dims(9, 4).unwrap().dims(), (9, 4));
+    let error = numbered(2, 2).with_dims(4, 3).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Id {
+                id: 3,
+                limit: 3,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

@@ -1,16 +1,31 @@
-use super::*;
-use crate::data::{OwnedInputs, OwnedTargets, Padding, Row, Vocabulary};
-use crate::{Inputs, Targets};
+//! Loaders: what is handed out is all of the data, in order, and once.
+
+use bptt::data::{
+    Corpus, EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Loader, OwnedInputs, OwnedTargets,
+    Padding, Position, Row, Sequences, Vocabulary, Window,
+};
+use bptt::{Inputs, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;
-use std::ops::Range;
 
 /// A text of `len` tokens in which every token is its own position.
 fn corpus(len: usize) -> Corpus {
-    let text: String = (0..len)
-        .filter_map(|i| char::from_u32(0x4e00 + i as u32))
+    documents(&[len])
+}
+
+/// The same of a text in documents of these lengths.
+fn documents(lengths: &[usize]) -> Corpus {
+    let all: String = (0x4e00..)
+        .filter_map(char::from_u32)
+        .take(lengths.iter().sum())
         .collect();
-    Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap()
+    let mut rest = all.chars();
+    let texts: Vec<String> = lengths
+        .iter()
+        .map(|&n| rest.by_ref().take(n).collect())
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    Corpus::from_texts(&texts, &Vocabulary::of_chars(&all)).unwrap()
 }
 
 /// Sequences whose inputs tell their row and step.
@@ -27,7 +42,7 @@ fn padded(n: usize, t: usize, padding: Padding) -> Sequences<f64> {
 fn classes<T>(window: &Window<'_, T>) -> Array2<u32> {
     match window.batch.answers.targets {
         Targets::Classes(ids) => ids.to_owned(),
-        Targets::Distributions(_) => unreachable!(),
+        Targets::Values(_) => unreachable!(),
     }
 }
 
@@ -109,12 +124,7 @@ proptest! {
         lengths in prop::collection::vec(prop_oneof![1usize..6, 1usize..80], 1..40),
         batch in 1usize..9, seq_len in 1usize..30,
     ) {
-        let text = |range: Range<usize>| range.filter_map(|i| char::from_u32(0x4e00 + i as u32)).collect::<String>();
-        let all: usize = lengths.iter().sum();
-        let mut end = 0;
-        let texts: Vec<String> = lengths.iter().map(|n| { end += n; text(end - n..end) }).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let corpus = Corpus::from_texts(&texts, &Vocabulary::of_chars(&text(0..all))).unwrap();
+        let corpus = documents(&lengths);
         let starts: Vec<u32> = corpus.documents().map(|range| range.start as u32).collect();
         prop_assume!(corpus.predictions() >= seq_len);
         let mut loader = Loader::<f32>::text(corpus.clone(), batch, seq_len).unwrap();
@@ -160,6 +170,35 @@ proptest! {
         predicted.sort_unstable();
         predicted.dedup();
         prop_assert_eq!(corpus.predictions() - predicted.len(), left_out);
+    }
+
+    /// Documents are evaluated side by side, the longest first, in windows of about one size.
+    #[test]
+    fn evaluation_reads_every_document_once(
+        mut lengths in prop::collection::vec(1usize..300, 0..40), long in 2usize..20_000,
+    ) {
+        lengths.push(long);
+        let corpus = documents(&lengths);
+        let starts: Vec<u32> = corpus.documents().map(|range| range.start as u32).collect();
+        let expected: Vec<u32> = corpus.documents().flat_map(|d| d.start as u32 + 1..d.end as u32).collect();
+        let mut loader = Loader::<f32>::evaluation_text(corpus).unwrap();
+        let (mut predicted, mut last) = (Vec::<u32>::new(), Vec::new());
+        for _ in 0..loader.windows_per_epoch() {
+            let window = loader.next().unwrap();
+            let (x, y) = (tokens(&window), classes(&window));
+            let (n, steps) = x.dim();
+            let lengths = window.batch.lengths.map_or(vec![steps; n], <[usize]>::to_vec);
+            prop_assert!(lengths.is_sorted_by(|a, b| a >= b));
+            prop_assert!((1..=STEPS).contains(&lengths[0]) && n * steps <= ROWS * STEPS);
+            for (i, &own) in lengths.iter().enumerate().filter(|(_, own)| **own > 0) {
+                prop_assert!(window.fresh || last[i] == x[[i, 0]]);
+                prop_assert!((0..own).all(|j| y[[i, j]] == x[[i, j]] + 1 && !starts.contains(&y[[i, j]])));
+                predicted.extend(y.row(i).iter().take(own));
+            }
+            last = y.column(steps - 1).to_vec();
+        }
+        predicted.sort_unstable();
+        prop_assert_eq!(predicted, expected);
     }
 
     /// The last window is one step of the longer streams.
@@ -296,6 +335,13 @@ fn windows_take_what_their_arrays_do() {
 
 #[test]
 fn short_documents_make_windows_wide_and_short() {
+    // Of 3000 of them, 2048 fill a window of evaluation.
+    let mut loader = Loader::<f32>::evaluation_text(documents(&[5; 3000])).unwrap();
+    assert_eq!(loader.windows_per_epoch(), 2);
+    assert_eq!(
+        loader.next().unwrap().batch.inputs.sequences(),
+        (ROWS * STEPS / 4, 4)
+    );
     // Four predictions each: a window of 2 x 8 is four rows of four.
     let text = "abcde".repeat(100);
     let texts: Vec<&str> = (0..100).map(|i| &text[5 * i..5 * i + 5]).collect();
