@@ -50,11 +50,16 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         layers => format!("{layers} layers of {}", args.cell.name()),
     };
     output.text(format_args!(
-        "{}, {}, {}, {} threads{ranks}, {shards} shards, {layers}{}\n\n{HEAD}",
+        "{}, {}, {}, {} threads{ranks}, {shards} shards, {layers}{}{}\n\n{HEAD}",
         blas::library(),
         simd::name(simd::level()),
         T::NAME,
         bench.threads,
+        if args.bidirectional {
+            " in both directions"
+        } else {
+            ""
+        },
         if args.tokens { ", token inputs" } else { "" },
     ))?;
     let shapes = match &args.shape[..] {
@@ -62,7 +67,8 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         given => given.to_vec(),
     };
     for shape in shapes {
-        let shape = shape.of(args.cell, args.layers, args.tokens)?;
+        let mut shape = shape.of(args.cell, args.layers, args.tokens)?;
+        shape.architecture.bidirectional = args.bidirectional;
         let row = bench.measure::<T>("bench", shape, shards)?;
         if args.sweep {
             sweep::<T>(&bench, row)?;
@@ -197,6 +203,7 @@ impl Bench<'_> {
             "dtype": T::NAME,
             "cell": self.args.cell,
             "layers": self.args.layers,
+            "bidirectional": self.args.bidirectional,
             "tokens": self.args.tokens,
             "threads": self.threads,
             "ranks": self.processes.size(),

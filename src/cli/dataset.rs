@@ -9,7 +9,7 @@ use bptt::data::{
     file_fingerprint, reber,
 };
 use bptt::ranks::Ranks;
-use bptt::{Head, Input, Scalar};
+use bptt::{At, Head, Input, Scalar};
 use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -194,7 +194,17 @@ impl<T: Scalar> Dataset<T> {
         let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();
         digest.update(&file_fingerprint(path, ranks)?.to_le_bytes());
-        let (n_x, n_y) = set.dims();
+        let (head, kind, (n_x, n_y)) = (set.head(), set.target_kind(), set.dims());
+        if settings.loss.is_none() {
+            let at = match head.at {
+                At::Every => "at every step",
+                At::Last => "once a sequence",
+            };
+            output.remark(format_args!(
+                "the targets are {kind} {at}: they are judged by --loss {}, unless another is given",
+                head.loss.name()
+            ));
+        }
         let fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION);
         let (train, valid) = match &settings.valid[..] {
             [] if fraction == 0.0 => (set, None),
@@ -205,19 +215,20 @@ impl<T: Scalar> Dataset<T> {
             [valid] => {
                 digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
                 let valid = read_set::<T>(valid, ranks, output)?;
-                valid.check(set.input(), n_y)?;
+                valid.check(set.input(), set.head())?;
                 (set, Some(valid))
             }
             many => bail!("--valid: one .npz is expected, found {} paths", many.len()),
         };
         let input = train.input();
         let summary = format!(
-            "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} classes",
+            "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} {}",
             path.display(),
             HumanCount(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
             ["features", "tokens"][usize::from(input.is_tokens())],
+            settings.loss.unwrap_or(head.loss).answers(),
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
         let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;
@@ -227,7 +238,7 @@ impl<T: Scalar> Dataset<T> {
             train,
             valid: valid.map(Loader::evaluation_sequences).transpose()?,
             input,
-            head: Head::softmax(n_y),
+            head,
             vocabulary: None,
             best_loss: None,
             summary,

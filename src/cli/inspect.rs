@@ -33,7 +33,7 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
         let shape = tensor.shape();
         let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
         table += &format!(
-            "\n{name:<18}{:>16}{:>14}{norm:>12.4}{largest:>12.4}",
+            "\n{name:<26}{:>16}{:>14}{norm:>12.4}{largest:>12.4}",
             sizes.join(" x "),
             HumanCount(values.len() as u64).to_string()
         );
@@ -50,6 +50,9 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
             "n_y": network.head.outputs,
             "cell": network.cell,
             "layers": network.layers,
+            "bidirectional": network.bidirectional,
+            "loss": network.head.loss,
+            "at": network.head.at,
             "architecture": network,
             "dtype": T::NAME,
             "parameters": network.len(),
@@ -60,9 +63,9 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
             "config": model.about.config,
         }),
     )?;
-    let parameters = HumanCount(network.len() as u64);
+    let (parameters, loss) = (HumanCount(network.len() as u64), network.head.loss.title());
     output.text(format_args!(
-        "{network}: {parameters} parameters in {}",
+        "{network}: {parameters} parameters in {}, judged by {loss}",
         T::NAME
     ))?;
     if model.about.foreign {
@@ -76,7 +79,7 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
         output.text(format_args!("text in {n} tokens: {kind}s"))?;
     }
     output.text(format_args!(
-        "\n{:<18}{:>16}{:>14}{:>12}{:>12}{table}\n",
+        "\n{:<26}{:>16}{:>14}{:>12}{:>12}{table}\n",
         "", "shape", "values", "norm", "largest"
     ))?;
     for (layer, radius) in radii.iter().enumerate() {

@@ -59,6 +59,9 @@ impl Plan {
                 (None, Some(fresh))
             }
         };
+        if let Some(config) = &config {
+            config.settings.check(&args.given)?;
+        }
         let mut config = processes.share(config)?;
         if !processes.leads() {
             // The machine of this process may have other cores than that of rank 0.

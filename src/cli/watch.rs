@@ -2,7 +2,7 @@
 
 use super::errors::say_of_library;
 use super::interrupt::Interrupt;
-use super::output::Output;
+use super::output::{Output, metric};
 use super::plot;
 use super::run_folder::RunFolder;
 use super::tensorboard::EventFile;
@@ -110,16 +110,20 @@ impl Watch {
     /// Draws the curves of the run.
     pub fn draw<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
         self.drawn = Some(Instant::now());
-        self.folder
-            .as_ref()
-            .map_or(Ok(()), |folder| plot::draw(folder, run.history()))
+        let loss = run.network().architecture().head.loss;
+        let folder = self.folder.as_ref();
+        folder.map_or(Ok(()), |folder| plot::draw(folder, run.history(), loss))
     }
 
     fn show(&self, report: &Report) -> Result<()> {
         self.output.event("report", report)?;
         if self.output.shows_lines() {
             let valid = report.valid_loss;
-            let valid = valid.map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            let mut valid = valid.map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            for (name, &value) in &report.valid_metrics {
+                let (name, value) = metric(name, value);
+                valid += &format!("  {name} {value}");
+            }
             self.output.remark(format_args!(
                 "step {:>7}  epoch {:.2}  train {:.4}{valid}  lr {:.2e}  {} tokens/s",
                 HumanCount(report.step).to_string(),
@@ -152,8 +156,10 @@ impl<T: Scalar> Observer<T> for Watch {
             let speed = HumanCount((self.tokens as f64 / since.as_secs_f64()) as u64);
             self.bar.set_position(step.step);
             self.bar.set_message(format!(
-                "epoch {:.1} loss {:.3}{valid} {speed} tokens/s",
-                step.epoch, self.loss
+                "epoch {:.1} {} {:.3}{valid} {speed} tokens/s",
+                step.epoch,
+                run.network().architecture().head.loss.title(),
+                self.loss
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }

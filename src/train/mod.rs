@@ -231,7 +231,7 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far, some 100 bytes each.
+    /// All reports so far, a few hundred bytes each.
     pub fn history(&self) -> &[Report] {
         &self.history
     }
@@ -412,7 +412,12 @@ impl<T: Scalar> Trainer<T> {
     /// As [`Engine::evaluate`].
     pub fn report(&mut self) -> Result<(Report, bool)> {
         let waited = self.engine.team().map(Team::take_waited);
-        let valid_loss = self.validate()?;
+        let valid = self.validate()?;
+        let valid_loss = valid.map(|metrics| metrics.mean_loss());
+        let loss = self.network.architecture().head.loss;
+        let named = valid.map(|metrics| metrics.named(loss)).unwrap_or_default();
+        let finite = named.into_iter().filter(|(_, value)| value.is_finite());
+        let valid_metrics = finite.map(|(name, value)| (format!("valid_{name}"), value));
         let progress = &mut self.progress;
         // A loss that is not a number is never the best.
         let best = match valid_loss {
@@ -442,6 +447,7 @@ impl<T: Scalar> Trainer<T> {
             tokens: self.progress.tokens,
             train_loss: pending.mean_loss(),
             valid_loss,
+            valid_metrics: valid_metrics.collect(),
             lr: self.progress.lr,
             grad_norm: pending.mean_norm(),
             divergences: self.progress.divergences,
@@ -456,13 +462,11 @@ impl<T: Scalar> Trainer<T> {
         Ok((report, best))
     }
 
-    /// The mean loss on the validation data.
-    fn validate(&mut self) -> Result<Option<f64>> {
-        let Some(data) = &mut self.validation else {
-            return Ok(None);
-        };
-        let metrics = evaluate(&mut self.engine, &self.network, data, |_| ())?;
-        Ok(Some(metrics.mean_loss()))
+    /// What is counted on the validation data, if there is any.
+    fn validate(&mut self) -> Result<Option<Metrics>> {
+        let data = self.validation.as_mut();
+        data.map(|data| evaluate(&mut self.engine, &self.network, data, |_| ()))
+            .transpose()
     }
 
     /// Where the validation loss has stopped falling: half the rate, from the best weights.

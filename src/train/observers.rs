@@ -3,6 +3,7 @@
 use super::{Checkpoint, Trainer};
 use crate::model::{self, About};
 use crate::{Error, Parameters, Result, Scalar};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// One update, as an observer sees it.
@@ -12,7 +13,7 @@ pub struct StepReport {
     pub step: u64,
     /// Epochs so far, with a fraction.
     pub epoch: f64,
-    /// The loss before the update, in nats.
+    /// The loss before the update.
     pub loss: f64,
     /// Counted tokens of this step.
     pub tokens: u64,
@@ -27,10 +28,14 @@ pub struct Report {
     pub epoch: f64,
     /// Counted tokens so far.
     pub tokens: u64,
-    /// The mean loss of a token since the report before, in nats.
+    /// The mean loss of a token since the report before, as the network's [`Loss`](crate::Loss) has it.
     pub train_loss: f64,
-    /// The mean loss of a token of the validation data, in nats; `None` without such data.
+    /// The mean loss of a token of the validation data; `None` without such data.
     pub valid_loss: Option<f64>,
+    /// What else is said of the validation data ([`Metrics::named`](crate::Metrics::named)), `valid_` before each name; without
+    /// what is no finite number.
+    #[serde(flatten)]
+    pub valid_metrics: BTreeMap<String, f64>,
     /// The learning rate of the last update.
     pub lr: f64,
     /// The mean norm of the gradient since the report before, before clipping.
