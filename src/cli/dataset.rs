@@ -216,7 +216,7 @@ impl<T: Scalar> Dataset<T> {
             [valid] => {
                 digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
                 let valid = read_set::<T>(valid, ranks, output)?;
-                valid.check(set.input(), n_y)?;
+                valid.check(set.input(), set.head())?;
                 (set, Some(valid))
             }
             many => bail!("--valid: one .npz is expected, found {} paths", many.len()),

@@ -20,9 +20,9 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     let name = args.model.display();
     let mut data = if let Some(path) = npz(&args.data)? {
         let set = read_set::<T>(path, None, output)?;
-        model = model.reading(set.reads_tokens());
+        model = model.reading(set.reads_tokens()).answering(set.head());
         let network = model.network.architecture();
-        set.check(network.input, network.head.outputs)
+        set.check(network.input, network.head)
             .with_context(|| format!("{} does not fit {name}", path.display()))?;
         Loader::evaluation_sequences(set)?
     } else {

@@ -10,8 +10,9 @@
 //! of their own, which starts from zero beside the others: so every window has as many steps as it would without
 //! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
-//! A window of sequences says how many of its steps are run for each of them: up to the last that counts, for a loader
-//! serves the loss of causal networks alone ([`Sequences::run_lengths`]).
+//! A window of sequences says how many of its steps are run for each of them: up to the last that counts, which is all that
+//! the loss of a causal network depends on ([`Sequences::run_lengths`]); to their ends for others ([`Loader::suit`]). Sequences
+//! with one answer are whole in any case.
 //!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
 //! can be resumed. Knows nothing of networks: the caller carries the states
@@ -25,7 +26,7 @@ use super::sharded_ids::Requests;
 use super::window::{Position, Window};
 use crate::partition::Share;
 use crate::ranks::Ranks;
-use crate::{Error, Result, Scalar};
+use crate::{Architecture, At, Error, Loss, Result, Scalar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -67,6 +68,8 @@ enum Source<T> {
         set: Sequences<T>,
         batch: usize,
         seq_len: usize,
+        /// Sequences are run to their ends, and not only to the last step that counts.
+        to_ends: bool,
         /// What shuffles each epoch; without a seed, sequences stay in the order of the set.
         seed: Option<u64>,
         order: Vec<usize>,
@@ -96,7 +99,8 @@ impl<T: Scalar> Loader<T> {
     /// of a batch with what is left.
     ///
     /// # Errors
-    /// [`Error::Option`] for a zero; [`Error::NothingCounts`] if no step of the set does.
+    /// [`Error::Option`] for a zero, and for a `seq_len` that would cut sequences of one answer; [`Error::NothingCounts`] if no
+    /// step of the set does.
     pub fn sequences(
         set: Sequences<T>,
         batch: usize,
@@ -106,6 +110,9 @@ impl<T: Scalar> Loader<T> {
         check_positive("batch", batch)?;
         check_positive("seq_len", seq_len.unwrap_or(1))?;
         let seq_len = seq_len.unwrap_or(set.steps());
+        if set.at() == At::Last {
+            check_uncut(seq_len, set.steps())?;
+        }
         Self::over(set, batch, seq_len, Some(seed))
     }
 
@@ -121,12 +128,57 @@ impl<T: Scalar> Loader<T> {
         Ok(Self::new(Source::Text { corpus, cut }))
     }
 
-    /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer.
+    /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer and have an answer
+    /// at every step.
     ///
     /// # Errors
     /// [`Error::NothingCounts`] if no step of the set does.
     pub fn evaluation_sequences(set: Sequences<T>) -> Result<Self> {
         Self::over(set, ROWS, STEPS, None)
+    }
+
+    /// Prepares for a network: whether it can learn from these windows; and if it reads sequences from both ends, windows of
+    /// whole sequences.
+    ///
+    /// # Errors
+    /// As [`Sequences::check`]; [`Error::Invalid`] for a text and a network of another kind; [`Error::Option`] for a `seq_len`
+    /// that cuts what the network reads from both ends.
+    pub fn suit(&mut self, architecture: &Architecture) -> Result<()> {
+        let Architecture { input, head, .. } = *architecture;
+        match &mut self.source {
+            Source::Text { corpus, .. } => {
+                let symbols = corpus.vocabulary().len();
+                let fits = input.is_tokens() && input.size().min(head.outputs) >= symbols;
+                let goes_on = !architecture.bidirectional && head.at == At::Every;
+                if fits && goes_on && head.loss == Loss::CrossEntropy {
+                    return Ok(());
+                }
+                Err(Error::invalid(
+                    "text",
+                    format!(
+                        "it goes on from window to window, and the next of {symbols} tokens is predicted at every step: \
+                         nothing for a network of {architecture}"
+                    ),
+                ))
+            }
+            Source::Sequences {
+                set,
+                seq_len,
+                to_ends,
+                seed,
+                ..
+            } => {
+                set.check(input, head)?;
+                if !architecture.bidirectional {
+                    return Ok(());
+                }
+                if seed.is_some() {
+                    check_uncut(*seq_len, set.steps())?;
+                }
+                (*seq_len, *to_ends) = (set.steps(), true);
+                Ok(())
+            }
+        }
     }
 
     fn over(set: Sequences<T>, batch: usize, seq_len: usize, seed: Option<u64>) -> Result<Self> {
@@ -135,7 +187,11 @@ impl<T: Scalar> Loader<T> {
         }
         Ok(Self::new(Source::Sequences {
             batch: batch.min(set.len()),
-            seq_len: seq_len.min(set.steps()),
+            seq_len: match set.at() {
+                At::Every => seq_len.min(set.steps()),
+                At::Last => set.steps(),
+            },
+            to_ends: false,
             seed,
             order: (0..set.len()).collect(),
             ordered_for: None,
@@ -296,6 +352,7 @@ impl<T: Scalar> Loader<T> {
                 set,
                 batch,
                 seq_len,
+                to_ends,
                 seed,
                 order,
                 ordered_for,
@@ -310,7 +367,12 @@ impl<T: Scalar> Loader<T> {
                 let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
                 let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                (self.collator.sequences(set, rows, steps)?, None, part == 0)
+                let run = match to_ends {
+                    true => set.lengths(),
+                    false => set.run_lengths(),
+                };
+                let batch = self.collator.sequences(set, rows, steps, run)?;
+                (batch, None, part == 0)
             }
         };
         Ok(Window {
@@ -341,6 +403,18 @@ fn check_positive(name: &'static str, value: usize) -> Result<()> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether windows are whole sequences.
+fn check_uncut(seq_len: usize, steps: usize) -> Result<()> {
+    if seq_len >= steps {
+        return Ok(());
+    }
+    Err(Error::Option {
+        name: "seq_len",
+        value: seq_len.to_string(),
+        expected: "all steps, which one answer a sequence and reading from both ends need: leave it out",
+    })
 }
 
 fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
