@@ -10,8 +10,8 @@
 //! of their own, which starts from zero beside the others: so every window has as many steps as it would without
 //! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
-//! A window of sequences says how many of its steps are run for each of them: up to the last that counts, for a loader
-//! serves the loss of causal networks alone ([`Sequences::run_lengths`]).
+//! A window of sequences says how many of its steps are run for each of them: up to the last that counts
+//! ([`Sequences::run_lengths`]), or to its end ([`Loader::take_whole`]).
 //!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
 //! can be resumed. Knows nothing of networks: the caller carries the states
@@ -148,6 +148,33 @@ impl<T: Scalar> Loader<T> {
             source,
             position: Position::default(),
             collator: Collator::default(),
+        }
+    }
+
+    /// From now on, windows are whole sequences, run to their ends: for a network that reads them from both ends, or answers at
+    /// their last steps ([`Architecture::needs_whole_sequences`](crate::Architecture::needs_whole_sequences)).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] of a text, which has no last step but its own; [`Error::Option`] if windows of fewer steps were asked for.
+    pub fn take_whole(&mut self) -> Result<()> {
+        match &mut self.source {
+            Source::Text { .. } => Err(Error::invalid(
+                "text",
+                "it is read window by window with a carried state, and a network that reads from both ends, or answers at the last \
+                 step, needs sequences as a whole: give an .npz of them",
+            )),
+            Source::Sequences {
+                set, seq_len, seed, ..
+            } if seed.is_some() && *seq_len < set.steps() => Err(Error::Option {
+                name: "seq_len",
+                value: seq_len.to_string(),
+                expected: "none: a network that reads from both ends, or answers at the last step, needs sequences as a whole",
+            }),
+            Source::Sequences { set, seq_len, .. } => {
+                *seq_len = set.steps();
+                self.collator.whole = true;
+                Ok(())
+            }
         }
     }
 

@@ -109,10 +109,14 @@ impl<T: Scalar> Trainer<T> {
     /// A run from these weights on this data.
     ///
     /// # Errors
-    /// [`Error::Option`] for a setting out of range; as [`Engine::new`].
-    pub fn new(network: Network<T>, loader: Loader<T>, options: TrainOptions) -> Result<Self> {
+    /// [`Error::Option`] for a setting out of range; as [`Engine::new`]; as [`Loader::take_whole`] for a network that needs whole
+    /// sequences.
+    pub fn new(network: Network<T>, mut loader: Loader<T>, options: TrainOptions) -> Result<Self> {
         options.check()?;
         let architecture = network.architecture();
+        if architecture.needs_whole_sequences() {
+            loader.take_whole()?;
+        }
         let optimizer = Optimizer::new(architecture, options.optimizer)?;
         let state = CarriedState::new(architecture.state());
         let best = network.parameters().clone();
@@ -502,14 +506,18 @@ impl<T: Scalar> Trainer<T> {
 /// forward pass; `seen` is told the counted tokens of each window.
 ///
 /// # Errors
-/// As [`Engine::evaluate`].
+/// As [`Engine::evaluate`]; as [`Loader::take_whole`] for a network that needs whole sequences.
 pub fn evaluate<T: Scalar>(
     engine: &mut Engine<T>,
     network: &Network<T>,
     data: &mut Loader<T>,
     mut seen: impl FnMut(u64),
 ) -> Result<Metrics> {
-    let mut carried = CarriedState::new(network.architecture().state());
+    let architecture = network.architecture();
+    if architecture.needs_whole_sequences() {
+        data.take_whole()?;
+    }
+    let mut carried = CarriedState::new(architecture.state());
     let mut metrics = Metrics::default();
     data.seek(crate::data::Position::default())?;
     loop {
