@@ -23,6 +23,8 @@ pub(super) struct Collator<T> {
     lengths: Vec<usize>,
     /// The steps of the longest row.
     steps: usize,
+    /// Sequences are run to their ends, whichever of their steps count.
+    pub whole: bool,
     /// With several ranks, which rank has which row. A rank fills in only its own rows; inputs and targets of the other
     /// rows may be anything.
     pub share: Option<Share>,
@@ -79,7 +81,9 @@ impl<T: Scalar> Collator<T> {
         (batch, &self.rows)
     }
 
-    /// Some steps of some sequences, as far as each of them is to be `run`, to its end if that is not said; zero beyond.
+    /// Some steps of some sequences, whole or as far as they have to be run for the loss of a causal network; zero beyond.
+    ///
+    /// Nothing that is left out can be missed there: after the last step of a sequence that counts, no state of it is used again.
     ///
     /// # Errors
     /// [`crate::Error::File`] if they are in a file, and that is not any more what it was.
@@ -88,9 +92,12 @@ impl<T: Scalar> Collator<T> {
         set: &Sequences<T>,
         rows: &[usize],
         steps: Range<usize>,
-        run: Option<&[usize]>,
     ) -> Result<Batch<'_, T>> {
         self.lengths.clear();
+        let run = match self.whole {
+            true => set.lengths(),
+            false => set.run_lengths(),
+        };
         if let Some(run) = run {
             let within = |&row: &usize| run[row].clamp(steps.start, steps.end) - steps.start;
             self.lengths.extend(rows.iter().map(within));

@@ -10,9 +10,8 @@
 //! of their own, which starts from zero beside the others: so every window has as many steps as it would without
 //! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
-//! A window of sequences says how many of its steps are run for each of them: up to the last that counts, which is all that
-//! the loss of a causal network depends on ([`Sequences::run_lengths`]); to their ends for others ([`Loader::suit`]). Sequences
-//! with one answer are whole in any case.
+//! A window of sequences says how many of its steps are run for each of them: up to the last that counts
+//! ([`Sequences::run_lengths`]), or to its end ([`Loader::take_whole`]).
 //!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
 //! can be resumed. Knows nothing of networks: the caller carries the states
@@ -68,8 +67,6 @@ enum Source<T> {
         set: Sequences<T>,
         batch: usize,
         seq_len: usize,
-        /// Sequences are run to their ends, and not only to the last step that counts.
-        to_ends: bool,
         /// What shuffles each epoch; without a seed, sequences stay in the order of the set.
         seed: Option<u64>,
         order: Vec<usize>,
@@ -111,7 +108,7 @@ impl<T: Scalar> Loader<T> {
         check_positive("seq_len", seq_len.unwrap_or(1))?;
         let seq_len = seq_len.unwrap_or(set.steps());
         if set.at() == At::Last {
-            check_uncut(seq_len, set.steps())?;
+            check_whole(seq_len, set.steps())?;
         }
         Self::over(set, batch, seq_len, Some(seed))
     }
@@ -137,46 +134,31 @@ impl<T: Scalar> Loader<T> {
         Self::over(set, ROWS, STEPS, None)
     }
 
-    /// Prepares for a network: whether it can learn from these windows; and if it reads sequences from both ends, windows of
-    /// whole sequences.
+    /// Prepares for a network: whether it can learn from these windows, and whole sequences if it needs them
+    /// ([`Loader::take_whole`]).
     ///
     /// # Errors
-    /// As [`Sequences::check`]; [`Error::Invalid`] for a text and a network of another kind; [`Error::Option`] for a `seq_len`
-    /// that cuts what the network reads from both ends.
+    /// As [`Sequences::check`] and [`Loader::take_whole`]; [`Error::Invalid`] for a text and a network that does not predict its
+    /// tokens.
     pub fn suit(&mut self, architecture: &Architecture) -> Result<()> {
         let Architecture { input, head, .. } = *architecture;
-        match &mut self.source {
+        if architecture.needs_whole_sequences() {
+            self.take_whole()?;
+        }
+        match &self.source {
+            Source::Sequences { set, .. } => set.check(input, head),
             Source::Text { corpus, .. } => {
                 let symbols = corpus.vocabulary().len();
                 let fits = input.is_tokens() && input.size().min(head.outputs) >= symbols;
-                let goes_on = !architecture.bidirectional && head.at == At::Every;
-                if fits && goes_on && head.loss == Loss::CrossEntropy {
+                if fits && head.loss == Loss::CrossEntropy {
                     return Ok(());
                 }
                 Err(Error::invalid(
                     "text",
                     format!(
-                        "it goes on from window to window, and the next of {symbols} tokens is predicted at every step: \
-                         nothing for a network of {architecture}"
+                        "the next of {symbols} tokens is to be predicted: nothing for a network of {architecture}"
                     ),
                 ))
-            }
-            Source::Sequences {
-                set,
-                seq_len,
-                to_ends,
-                seed,
-                ..
-            } => {
-                set.check(input, head)?;
-                if !architecture.bidirectional {
-                    return Ok(());
-                }
-                if seed.is_some() {
-                    check_uncut(*seq_len, set.steps())?;
-                }
-                (*seq_len, *to_ends) = (set.steps(), true);
-                Ok(())
             }
         }
     }
@@ -191,7 +173,6 @@ impl<T: Scalar> Loader<T> {
                 At::Every => seq_len.min(set.steps()),
                 At::Last => set.steps(),
             },
-            to_ends: false,
             seed,
             order: (0..set.len()).collect(),
             ordered_for: None,
@@ -204,6 +185,32 @@ impl<T: Scalar> Loader<T> {
             source,
             position: Position::default(),
             collator: Collator::default(),
+        }
+    }
+
+    /// From now on, windows are whole sequences, run to their ends: for a network that reads them from both ends, or answers at
+    /// their last steps ([`Architecture::needs_whole_sequences`](crate::Architecture::needs_whole_sequences)).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] of a text, which has no last step but its own; [`Error::Option`] if windows of fewer steps were asked for.
+    pub fn take_whole(&mut self) -> Result<()> {
+        match &mut self.source {
+            Source::Text { .. } => Err(Error::invalid(
+                "text",
+                "it is read window by window with a carried state, and a network that reads from both ends, or answers at the last \
+                 step, needs sequences as a whole: give an .npz of them",
+            )),
+            Source::Sequences {
+                set, seq_len, seed, ..
+            } if seed.is_some() => {
+                self.collator.whole = true;
+                check_whole(*seq_len, set.steps())
+            }
+            Source::Sequences { set, seq_len, .. } => {
+                *seq_len = set.steps();
+                self.collator.whole = true;
+                Ok(())
+            }
         }
     }
 
@@ -352,7 +359,6 @@ impl<T: Scalar> Loader<T> {
                 set,
                 batch,
                 seq_len,
-                to_ends,
                 seed,
                 order,
                 ordered_for,
@@ -367,12 +373,7 @@ impl<T: Scalar> Loader<T> {
                 let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
                 let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                let run = match to_ends {
-                    true => set.lengths(),
-                    false => set.run_lengths(),
-                };
-                let batch = self.collator.sequences(set, rows, steps, run)?;
-                (batch, None, part == 0)
+                (self.collator.sequences(set, rows, steps)?, None, part == 0)
             }
         };
         Ok(Window {
@@ -405,16 +406,15 @@ fn check_positive(name: &'static str, value: usize) -> Result<()> {
     }
 }
 
-/// Whether windows are whole sequences.
-fn check_uncut(seq_len: usize, steps: usize) -> Result<()> {
-    if seq_len >= steps {
-        return Ok(());
+fn check_whole(seq_len: usize, steps: usize) -> Result<()> {
+    match seq_len < steps {
+        true => Err(Error::Option {
+            name: "seq_len",
+            value: seq_len.to_string(),
+            expected: "none: what is read from both ends, or answered once a sequence, is needed as a whole",
+        }),
+        false => Ok(()),
     }
-    Err(Error::Option {
-        name: "seq_len",
-        value: seq_len.to_string(),
-        expected: "all steps, which one answer a sequence and reading from both ends need: leave it out",
-    })
 }
 
 fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {

@@ -236,10 +236,13 @@ impl Form {
                 let wrong = (0..values.len()).find(|&i| counts(i) && !is_label(i));
                 if let Some(i) = wrong.filter(|_| !targets.layout.is_float()) {
                     return Err(self.error(format!(
-                        "array `targets`: {} at {:?}, expected 0 or 1: {} is taken for labels, classes are [N, T] or [N]",
+                        "array `targets`: {} at {:?}, expected 0 or 1: {} is taken for labels, classes would be \
+                         [N, T] = [{}, {}] or [N]",
                         values[i],
                         targets.position(i),
-                        targets.layout
+                        targets.layout,
+                        self.n,
+                        self.t
                     )));
                 }
                 OwnedTargets::Values(shaped((n, t, width), values))

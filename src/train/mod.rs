@@ -510,9 +510,10 @@ pub fn evaluate<T: Scalar>(
     data: &mut Loader<T>,
     mut seen: impl FnMut(u64),
 ) -> Result<Metrics> {
-    let mut carried = CarriedState::new(network.architecture().state());
+    let architecture = network.architecture();
+    data.suit(&architecture)?;
+    let mut carried = CarriedState::new(architecture.state());
     let mut metrics = Metrics::default();
-    data.suit(&network.architecture())?;
     data.seek(crate::data::Position::default())?;
     loop {
         let window = data.next()?;
