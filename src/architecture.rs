@@ -217,6 +217,12 @@ impl Architecture {
         1 + self.bidirectional as usize
     }
 
+    /// Whether sequences have to be read as a whole: from both ends, or to their last step before anything is answered. Their time
+    /// cannot be cut into windows with a carried state.
+    pub fn needs_whole_sequences(&self) -> bool {
+        self.bidirectional || self.head.at == At::Last
+    }
+
     /// `L D`, the recurrences: layer `l` has number `l`, or with both directions `2 l` forwards and `2 l + 1` backwards.
     pub fn recurrences(&self) -> usize {
         self.layers * self.directions()

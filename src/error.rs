@@ -1,6 +1,6 @@
 //! The one error type of the library: every variant carries the offending value and says what was expected.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can be wrong with data, files, options and training; misuse of a kernel panics instead.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +149,22 @@ impl Error {
             name,
             value,
             expected,
+        }
+    }
+
+    /// The same error, of arrays that are in a file.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Error::NotFinite {
+                what,
+                value,
+                position,
+            } => Error::NotFinite {
+                what: format!("{}: array `{what}`", path.display()),
+                value,
+                position,
+            },
+            other => Error::file(path, other.to_string()),
         }
     }
 

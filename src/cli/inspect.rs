@@ -69,10 +69,10 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
         T::NAME
     ))?;
     if model.about.foreign {
-        output.text(
-            "a file of another program: whether it reads features or tokens, and whether its cell is tanh or relu, it does \
-             not say",
-        )?;
+        output.text(format_args!(
+            "a file of another program, which does not say {}",
+            model.untold().join("; ")
+        ))?;
     }
     if let Some(vocabulary) = vocabulary {
         let (n, kind) = (vocabulary.len(), kind_name(vocabulary.kind()));

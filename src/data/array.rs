@@ -15,6 +15,9 @@ const LONGEST_HEADER: usize = 10_000;
 /// all that is in it: a damaged header of eight of them takes hours.
 const MOST_BRACKETS: usize = 2;
 
+/// What [`Numbers::ids`] makes of a number that is to be ignored.
+pub(super) const IGNORED: u32 = u32::MAX;
+
 /// What the elements of an array are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -40,8 +43,8 @@ pub(super) struct Layout {
 /// The elements of an array, or those of some of its rows.
 pub(super) struct Numbers {
     pub layout: Layout,
-    /// The index of the first of these elements in the whole array.
-    pub first: Vec<usize>,
+    /// How many elements of the whole array are before these, in C order.
+    pub before: usize,
     /// The elements as they stand in the file.
     pub bytes: Vec<u8>,
 }
@@ -190,7 +193,7 @@ impl Numbers {
             return Err(format!("cannot be read (it has {read} bytes)"));
         }
         Ok(Numbers {
-            first: vec![0; layout.shape.len()],
+            before: 0,
             layout: layout.clone(),
             bytes,
         })
@@ -211,68 +214,85 @@ impl Numbers {
         })
     }
 
-    /// As floats of type `T`, rounded or widened.
-    ///
-    /// # Panics
-    /// If they are not floating-point numbers.
+    /// As floats of type `T`, rounded or widened; integers as what they are.
     pub fn floats<T: Scalar>(&self) -> Vec<T> {
         let single = |x: [u8; 4]| T::from_f64(f32::from_le_bytes(x).into());
         let double = |x: [u8; 8]| T::from_f64(f64::from_le_bytes(x));
+        let integer = |x: i128| T::from_f64(x as f64);
         match (self.layout.kind, self.layout.item) {
             (Kind::Float, 4) => self.elements().map(single).collect(),
-            (Kind::Float, 8) => self.elements().map(double).collect(),
-            _ => panic!("asked for floats after `is_float`"),
+            (Kind::Float, _) => self.elements().map(double).collect(),
+            (_, 1) => self.integers::<1>().map(integer).collect(),
+            (_, 2) => self.integers::<2>().map(integer).collect(),
+            (_, 4) => self.integers::<4>().map(integer).collect(),
+            _ => self.integers::<8>().map(integer).collect(),
         }
     }
 
-    /// As ids or counts up to `most`; 0 where `used` is false of an element's number, whatever the element is.
+    fn integers<const N: usize>(&self) -> impl Iterator<Item = i128> + '_ {
+        let signed = self.layout.kind == Kind::Signed;
+        self.elements().map(move |bytes: [u8; N]| {
+            let mut wide = [0; 16];
+            wide[..N].copy_from_slice(&bytes);
+            if signed && bytes[N - 1] >= 0x80 {
+                wide[N..].fill(0xff);
+            }
+            i128::from_le_bytes(wide)
+        })
+    }
+
+    /// As ids or counts up to `most`; 0 where `used` is false of an element's number, whatever the element is, and
+    /// [`IGNORED`] for one of the `ignored`.
     ///
     /// # Errors
     /// What and where, for a negative or too large number that is used.
     ///
     /// # Panics
     /// If they are floating-point numbers.
-    pub fn ids(&self, most: u32, used: impl Fn(usize) -> bool) -> Result<Vec<u32>, String> {
-        assert!(!self.layout.is_float(), "asked for ids of integers");
-        match self.layout.item {
-            1 => self.ids_of::<1>(most, used),
-            2 => self.ids_of::<2>(most, used),
-            4 => self.ids_of::<4>(most, used),
-            _ => self.ids_of::<8>(most, used),
-        }
-    }
-
-    fn ids_of<const N: usize>(
+    pub fn ids(
         &self,
         most: u32,
+        ignored: &[i128],
         used: impl Fn(usize) -> bool,
     ) -> Result<Vec<u32>, String> {
-        let signed = self.layout.kind == Kind::Signed;
-        let id = |(i, bytes): (usize, [u8; N])| {
-            let mut wide = [0; 16];
-            wide[..N].copy_from_slice(&bytes);
-            if signed && bytes[N - 1] >= 0x80 {
-                wide[N..].fill(0xff);
-            }
-            match i128::from_le_bytes(wide) {
-                _ if !used(i) => Ok(0),
-                value if (0..=most.into()).contains(&value) => Ok(value as u32),
-                value => Err(format!(
-                    "{value} at {:?}, expected a number from 0 to {most}",
-                    self.position(i)
-                )),
+        assert!(!self.layout.is_float(), "asked for ids of integers");
+        let id = |(i, value): (usize, i128)| match value {
+            _ if !used(i) => Ok(0),
+            value if (0..=most.into()).contains(&value) => Ok(value as u32),
+            value if ignored.contains(&value) => Ok(IGNORED),
+            value => {
+                let or = match ignored {
+                    [] => String::new(),
+                    _ => format!(", or one of {ignored:?} where none counts"),
+                };
+                let at = self.position(i);
+                Err(format!(
+                    "{value} at {at:?}, expected a number from 0 to {most}{or}"
+                ))
             }
         };
-        self.elements().enumerate().map(id).collect()
+        match self.layout.item {
+            1 => self.integers::<1>().enumerate().map(id).collect(),
+            2 => self.integers::<2>().enumerate().map(id).collect(),
+            4 => self.integers::<4>().enumerate().map(id).collect(),
+            _ => self.integers::<8>().enumerate().map(id).collect(),
+        }
     }
 
     /// The index of element `i`, counted in C order, in the whole array.
-    pub fn position(&self, mut i: usize) -> Vec<usize> {
-        let mut index = self.first.clone();
-        for (at, &n) in index.iter_mut().zip(&self.layout.shape).rev() {
-            *at += i % n;
-            i /= n;
+    pub fn position(&self, i: usize) -> Vec<usize> {
+        let (mut rest, mut index) = (self.before + i, Vec::new());
+        for &n in self.layout.shape.iter().skip(1).rev() {
+            index.push(rest % n);
+            rest /= n;
         }
+        index.extend((!self.layout.shape.is_empty()).then_some(rest));
+        index.reverse();
         index
+    }
+
+    /// The number of the first row in the whole array.
+    pub fn first_row(&self) -> usize {
+        self.before / self.layout.shape.iter().skip(1).product::<usize>().max(1)
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Collator<T> {
     lengths: Vec<usize>,
     /// The steps of the longest row.
     steps: usize,
+    /// Sequences are run to their ends, whichever of their steps count.
+    pub whole: bool,
     /// With several ranks, which rank has which row. A rank fills in only its own rows; inputs and targets of the other
     /// rows may be anything.
     pub share: Option<Share>,
@@ -79,9 +81,9 @@ impl<T: Scalar> Collator<T> {
         (batch, &self.rows)
     }
 
-    /// Some steps of some sequences, as far as they have to be run for the loss of a causal network; zero beyond.
+    /// Some steps of some sequences, whole or as far as they have to be run for the loss of a causal network; zero beyond.
     ///
-    /// Nothing that is left out can be missed: after the last step of a sequence that counts, no state of it is used again.
+    /// Nothing that is left out can be missed there: after the last step of a sequence that counts, no state of it is used again.
     ///
     /// # Errors
     /// [`crate::Error::File`] if they are in a file, and that is not any more what it was.
@@ -92,35 +94,43 @@ impl<T: Scalar> Collator<T> {
         steps: Range<usize>,
     ) -> Result<Batch<'_, T>> {
         self.lengths.clear();
-        if let Some(run) = set.run_lengths() {
+        let run = match self.whole {
+            true => set.lengths(),
+            false => set.run_lengths(),
+        };
+        if let Some(run) = run {
             let within = |&row: &usize| run[row].clamp(steps.start, steps.end) - steps.start;
             self.lengths.extend(rows.iter().map(within));
         }
         self.mask.clear();
+        let answers = set.answers_to(&steps);
         // Every rank counts all steps that count.
         if let Some(mask) = set.mask() {
             for &row in rows {
-                self.mask.extend(mask.slice(s![row, steps.clone()]));
+                self.mask.extend(mask.slice(s![row, answers.clone()]));
             }
         }
         self.find_own(rows.len());
-        let shape = (rows.len(), steps.len());
         let (inputs, targets) = set.arrays();
+        let [t, t_y] = [steps.len(), answers.len()];
+        let [shape, shape_y] = [t, t_y].map(|t| (rows.len(), t));
         self.inputs.make_room(inputs, shape);
-        self.targets.make_room(targets, shape);
-        for (i, &row) in rows.iter().enumerate().filter(|(i, _)| self.own[*i]) {
-            let run = lengths_of(&self.lengths).map_or(shape.1, |lengths| lengths[i]);
-            let (from, to) = (set.place(row), (i, shape.1));
-            let run = steps.start..steps.start + run;
-            let counts = |step| self.mask.is_empty() || self.mask[i * shape.1 + step];
-            self.inputs.copy(inputs, from, run.clone(), |_| true, to)?;
-            self.targets.copy(targets, from, run, counts, to)?;
+        self.targets.make_room(targets, shape_y);
+        for (i, &sequence) in rows.iter().enumerate().filter(|(i, _)| self.own[*i]) {
+            let run = lengths_of(&self.lengths).map_or(t, |lengths| lengths[i]);
+            let row = set.row(sequence);
+            let from = row * set.steps() + steps.start;
+            self.inputs.copy(inputs, from, run, |_| true, (i, t))?;
+            let from = row * set.answers() + answers.start;
+            let counts = |step| self.mask.is_empty() || self.mask[i * t_y + step];
+            self.targets
+                .copy(targets, from, run.min(t_y), counts, (i, t_y))?;
         }
         Ok(Batch {
             inputs: self.inputs.inputs(inputs, shape),
             answers: Answers {
-                targets: self.targets.targets(targets, shape),
-                mask: (!self.mask.is_empty()).then(|| view(shape, &self.mask)),
+                targets: self.targets.targets(targets, shape_y),
+                mask: (!self.mask.is_empty()).then(|| view(shape_y, &self.mask)),
             },
             lengths: lengths_of(&self.lengths),
         })

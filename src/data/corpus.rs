@@ -7,10 +7,11 @@ use super::ids::Ids;
 use super::interner::Interner;
 use super::sharded_ids::ShardedIds;
 use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, WordLimits};
-use super::text::{Piece, Place, Reading, TokenKind, for_each_piece, place_of};
+use super::text::{Piece, Reading, TokenKind, for_each_piece, located};
 use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, Values, total};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,14 +126,16 @@ impl Corpus {
     ) -> Result<(Self, Reading)> {
         let mut ids = Ids::for_symbols(vocabulary.len());
         let kind = vocabulary.kind();
-        let (reading, lengths) = read(paths, kind, ranks, &mut ids, |mut piece, ids| {
-            let mut appended = append(vocabulary, piece, ids);
-            if appended.is_err() && ranks.is_some() {
-                // Another rank has read what is before this piece; its lines are needed to say where the error is.
-                piece.place = place_of(piece.path, piece.place.offset)?;
-                appended = append(vocabulary, piece, ids);
-            }
-            appended.map_err(|problem| Error::file(piece.path, problem))
+        let (reading, lengths) = read(paths, kind, ranks, &mut ids, |piece, ids| {
+            append(vocabulary, piece, ids).map_err(|(at, problem)| {
+                // Of a pipe, what is before has gone by.
+                let offset = piece.offset + at as u64;
+                let problem = match atomic::open_ordinary(piece.path) {
+                    Ok((file, _)) => located(file.take(offset), &problem),
+                    Err(_) => format!("offset {offset}: {problem}"),
+                };
+                Error::file(piece.path, problem)
+            })
         })?;
         Ok((Self::of(vocabulary.clone(), ids, &lengths, ranks), reading))
     }
@@ -170,12 +173,13 @@ impl Corpus {
                 file: number,
                 path: Path::new(""),
                 text: text.as_bytes(),
-                place: Place::default(),
+                offset: 0,
                 open_end: !text.is_empty() && !text.ends_with('\n'),
             };
             let before = ids.len();
-            append(vocabulary, piece, &mut ids)
-                .map_err(|problem| Error::invalid("text", problem))?;
+            append(vocabulary, piece, &mut ids).map_err(|(at, problem)| {
+                Error::invalid("text", located(&text.as_bytes()[..at], &problem))
+            })?;
             lengths.push(ids.len() - before);
         }
         Ok(Self::of(vocabulary.clone(), ids, &lengths, None))
@@ -282,13 +286,14 @@ fn read(
     Ok((reading, lengths.collect()))
 }
 
-/// Appends a piece of a text; its last line of words ends even without a line feed.
-fn append(vocabulary: &Vocabulary, piece: Piece<'_>, ids: &mut Ids) -> Result<(), String> {
+/// Appends a piece of a text; its last line of words ends even without a line feed. Of an error, the bytes of the piece before
+/// it and what it is.
+fn append(vocabulary: &Vocabulary, piece: Piece<'_>, ids: &mut Ids) -> Result<(), (usize, String)> {
     if vocabulary.kind() == TokenKind::Byte {
         ids.extend_from_bytes(piece.text);
         return Ok(());
     }
-    vocabulary.encode_each(piece.text, piece.place, |id| ids.push(id))?;
+    vocabulary.encode_each(piece.text, |id| ids.push(id))?;
     if vocabulary.kind() == TokenKind::Word && piece.open_end {
         ids.push(END_OF_LINE_ID);
     }

@@ -10,8 +10,8 @@
 //! of their own, which starts from zero beside the others: so every window has as many steps as it would without
 //! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
-//! A window of sequences says how many of its steps are run for each of them: up to the last that counts, for a loader
-//! serves the loss of causal networks alone ([`Sequences::run_lengths`]).
+//! A window of sequences says how many of its steps are run for each of them: up to the last that counts
+//! ([`Sequences::run_lengths`]), or to its end ([`Loader::take_whole`]).
 //!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
 //! can be resumed. Knows nothing of networks: the caller carries the states
@@ -25,7 +25,7 @@ use super::sharded_ids::Requests;
 use super::window::{Position, Window};
 use crate::partition::Share;
 use crate::ranks::Ranks;
-use crate::{Error, Result, Scalar};
+use crate::{Architecture, At, Error, Loss, Result, Scalar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -96,7 +96,8 @@ impl<T: Scalar> Loader<T> {
     /// of a batch with what is left.
     ///
     /// # Errors
-    /// [`Error::Option`] for a zero; [`Error::NothingCounts`] if no step of the set does.
+    /// [`Error::Option`] for a zero, and for a `seq_len` that would cut sequences of one answer; [`Error::NothingCounts`] if no
+    /// step of the set does.
     pub fn sequences(
         set: Sequences<T>,
         batch: usize,
@@ -106,6 +107,9 @@ impl<T: Scalar> Loader<T> {
         check_positive("batch", batch)?;
         check_positive("seq_len", seq_len.unwrap_or(1))?;
         let seq_len = seq_len.unwrap_or(set.steps());
+        if set.at() == At::Last {
+            check_whole(seq_len, set.steps())?;
+        }
         Self::over(set, batch, seq_len, Some(seed))
     }
 
@@ -121,12 +125,42 @@ impl<T: Scalar> Loader<T> {
         Ok(Self::new(Source::Text { corpus, cut }))
     }
 
-    /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer.
+    /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer and have an answer
+    /// at every step.
     ///
     /// # Errors
     /// [`Error::NothingCounts`] if no step of the set does.
     pub fn evaluation_sequences(set: Sequences<T>) -> Result<Self> {
         Self::over(set, ROWS, STEPS, None)
+    }
+
+    /// Prepares for a network: whether it can learn from these windows, and whole sequences if it needs them
+    /// ([`Loader::take_whole`]).
+    ///
+    /// # Errors
+    /// As [`Sequences::check`] and [`Loader::take_whole`]; [`Error::Invalid`] for a text and a network that does not predict its
+    /// tokens.
+    pub fn suit(&mut self, architecture: &Architecture) -> Result<()> {
+        let Architecture { input, head, .. } = *architecture;
+        if architecture.needs_whole_sequences() {
+            self.take_whole()?;
+        }
+        match &self.source {
+            Source::Sequences { set, .. } => set.check(input, head),
+            Source::Text { corpus, .. } => {
+                let symbols = corpus.vocabulary().len();
+                let fits = input.is_tokens() && input.size().min(head.outputs) >= symbols;
+                if fits && head.loss == Loss::CrossEntropy {
+                    return Ok(());
+                }
+                Err(Error::invalid(
+                    "text",
+                    format!(
+                        "the next of {symbols} tokens is to be predicted: nothing for a network of {architecture}"
+                    ),
+                ))
+            }
+        }
     }
 
     fn over(set: Sequences<T>, batch: usize, seq_len: usize, seed: Option<u64>) -> Result<Self> {
@@ -135,7 +169,10 @@ impl<T: Scalar> Loader<T> {
         }
         Ok(Self::new(Source::Sequences {
             batch: batch.min(set.len()),
-            seq_len: seq_len.min(set.steps()),
+            seq_len: match set.at() {
+                At::Every => seq_len.min(set.steps()),
+                At::Last => set.steps(),
+            },
             seed,
             order: (0..set.len()).collect(),
             ordered_for: None,
@@ -148,6 +185,32 @@ impl<T: Scalar> Loader<T> {
             source,
             position: Position::default(),
             collator: Collator::default(),
+        }
+    }
+
+    /// From now on, windows are whole sequences, run to their ends: for a network that reads them from both ends, or answers at
+    /// their last steps ([`Architecture::needs_whole_sequences`](crate::Architecture::needs_whole_sequences)).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] of a text, which has no last step but its own; [`Error::Option`] if windows of fewer steps were asked for.
+    pub fn take_whole(&mut self) -> Result<()> {
+        match &mut self.source {
+            Source::Text { .. } => Err(Error::invalid(
+                "text",
+                "it is read window by window with a carried state, and a network that reads from both ends, or answers at the last \
+                 step, needs sequences as a whole: give an .npz of them",
+            )),
+            Source::Sequences {
+                set, seq_len, seed, ..
+            } if seed.is_some() => {
+                self.collator.whole = true;
+                check_whole(*seq_len, set.steps())
+            }
+            Source::Sequences { set, seq_len, .. } => {
+                *seq_len = set.steps();
+                self.collator.whole = true;
+                Ok(())
+            }
         }
     }
 
@@ -340,6 +403,17 @@ fn check_positive(name: &'static str, value: usize) -> Result<()> {
             expected: "at least 1",
         }),
         _ => Ok(()),
+    }
+}
+
+fn check_whole(seq_len: usize, steps: usize) -> Result<()> {
+    match seq_len < steps {
+        true => Err(Error::Option {
+            name: "seq_len",
+            value: seq_len.to_string(),
+            expected: "none: what is read from both ends, or answered once a sequence, is needed as a whole",
+        }),
+        false => Ok(()),
     }
 }
 

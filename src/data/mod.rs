@@ -74,7 +74,7 @@ pub use decoder::Decoder;
 pub use fingerprint::file_fingerprint;
 pub use ids::Ids;
 pub use loader::Loader;
-pub use owned::{OwnedInputs, OwnedTargets};
+pub use owned::{OwnedInputs, OwnedTargets, TargetKind};
 pub use padding::Padding;
 pub use reber::{best_loss, reber};
 pub use sequences::Sequences;

@@ -3,29 +3,34 @@
 //! | array | | |
 //! |---|---|---|
 //! | `inputs` | float `[N, T, n_x]` or integer `[N, T]` | features or token ids |
-//! | `targets` | integer `[N, T]` or float `[N, T, n_y]` | classes or distributions |
+//! | `targets` | integer `[N, T]`, `[N, T, 1]` | a class at every step; -1 and -100: none |
+//! | | integer `[N]`, `[N, 1]` | a class for the whole sequence |
+//! | | 0 and 1 `[N, T, n_y]`, `[N, n_y]` | labels |
+//! | | float `[N, T, n_y]`, `[N, T]` | distributions, labels or numbers, by what they are ([`TargetKind`](super::TargetKind)) |
+//! | | float `[N, n_y]`, `[N]` | the same for the whole sequence |
 //! | `lengths` | integer `[N]`, optional | where each sequence ends, from 1 to `T`; padding beyond |
-//! | `mask` | bool or 0 and 1 `[N, T]`, optional | where a step counts in the loss, if its sequence has it |
+//! | `mask` | bool or 0 and 1 `[N, T]`, optional | where a step counts in the loss, if its sequence has it; `[N]` with one target a sequence |
 //! | `n_x`, `n_y` | integers, optional | sizes where the largest ids do not tell them |
 //!
-//! Without `lengths` every sequence has `T` steps; without `mask` every step of a sequence counts. Inputs beyond the lengths
-//! may be anything: a negative id, a NaN. So may targets of steps that do not count.
+//! What could be `[N, n_y]` and `[N, T]` is `[N, T]`. Without `lengths` every sequence has `T` steps; without `mask` every step
+//! of a sequence counts. Inputs beyond the lengths may be anything: a negative id, a NaN. So may targets of steps that do not
+//! count.
 //!
 //! The shapes and types of all arrays are checked first ([`Form`]); then numbers are read, of the whole file or of some of its
 //! rows.
 
 use super::archive::Archive;
-use super::array::{Layout, Numbers};
+use super::array::{IGNORED, Layout, Numbers};
 use super::owned::{OwnedInputs, OwnedTargets};
 use super::padding::Padding;
 use super::sequences::Sequences;
 use crate::{Error, Result, Scalar};
-use ndarray::{Array, Dimension, StrideShape};
+use ndarray::{Array, Array2, Dimension, StrideShape};
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
-/// The arrays of a set with a row for each sequence: those of inputs, and those of targets.
+/// The arrays of a set with a row for each sequence: those of inputs, and all.
 pub(super) const INPUTS: [&str; 2] = ["inputs", "lengths"];
 pub(super) const ROWS: [&str; 4] = ["inputs", "lengths", "mask", "targets"];
 /// All arrays of a set.
@@ -33,6 +38,8 @@ pub(super) const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n
 
 /// The most that an id or a count can be.
 const MOST: u32 = u32::MAX - 1;
+/// Classes of steps that do not count: what PyTorch ignores, and what many write.
+const NO_CLASS: [i128; 2] = [-1, -100];
 
 /// Arrays of a file by their names, or the same rows of each.
 pub(super) type Arrays = HashMap<&'static str, Numbers>;
@@ -72,26 +79,22 @@ impl<T: Scalar> Sequences<T> {
         let archive = Archive::open(path, names, false)?;
         // An integer becomes an id of 4 bytes, and in a mask a byte of that.
         let number = size_of::<T>().max(size_of::<u32>() + 1);
+        let layouts = names.iter().filter_map(|name| archive.layout(name));
         let bytes = |layout: &Layout| layout.count() as f64 * (layout.item + number) as f64;
-        Ok(names
-            .iter()
-            .filter_map(|name| archive.layout(name))
-            .map(bytes)
-            .sum())
+        Ok(layouts.map(bytes).sum())
     }
 
-    /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there
-    /// are any.
+    /// The `inputs` of an `.npz` file, which may have no targets, and its `lengths`, if there are any; zero beyond them.
     ///
     /// # Errors
     /// As [`Sequences::read_npz`].
-    pub fn inputs_only(path: &Path) -> Result<OwnedInputs<T>> {
+    pub fn inputs_only(path: &Path) -> Result<(OwnedInputs<T>, Option<Vec<usize>>)> {
         let mut archive = Archive::open(path, &INPUTS, true)?;
         let form = Form::of_inputs(&archive)?;
         let mut arrays = read_all(&mut archive, &INPUTS)?;
         let padding = form.padding(&arrays)?;
         let inputs = form.inputs(&mut arrays, &padding)?.checked(&padding, 0);
-        inputs.map_err(|e| in_file(path, e))
+        Ok((inputs.map_err(|e| e.in_file(path))?, padding.lengths))
     }
 }
 
@@ -109,6 +112,12 @@ pub(super) struct Form {
     pub path: PathBuf,
     pub n: usize,
     pub t: usize,
+    /// The answers of a sequence: one, or one for each step.
+    pub answers: usize,
+    /// `n_x` of features, none of ids.
+    pub width_x: Option<usize>,
+    /// The numbers of a target, none of classes.
+    pub width_y: Option<usize>,
     /// The sizes that the file states.
     stated: [Option<usize>; 2],
 }
@@ -118,28 +127,39 @@ impl Form {
     pub fn of<R: Read + Seek>(archive: &mut Archive<R>) -> Result<Self> {
         let mut form = Self::of_inputs(archive)?;
         let Form { n, t, .. } = form;
-        if let Some(mask) = archive.layout("mask")
-            && (mask.shape != [n, t] || mask.is_float())
-        {
-            return Err(form.error(format!(
-                "array `mask` is {mask}, expected bool [{n}, {t}], true where a step of `inputs` counts"
-            )));
-        }
         let targets = required(archive, "targets")?;
-        if targets.shape.len() >= 2 && targets.shape[..2] != [n, t] {
-            let found = &targets.shape;
-            return Err(form.error(format!(
-                "array `targets` is {found:?}, expected {n} sequences of {t} steps as `inputs`"
-            )));
-        }
-        match targets.shape[..] {
-            [_, _] if targets.is_integer() => {}
-            [_, _, n_y] if targets.is_float() && n_y > 0 => {}
+        let (rest, float) = (targets.shape.get(1..), targets.is_float());
+        (form.answers, form.width_y) = match rest {
+            _ if targets.shape.first() != Some(&n) => {
+                return Err(form.error(format!(
+                    "array `targets` is {targets}, expected {n} sequences as `inputs`"
+                )));
+            }
+            Some([]) => (1, float.then_some(1)),
+            Some(&[steps]) if steps == t => (t, float.then_some(1)),
+            Some([1]) if !float => (1, None),
+            Some(&[n_y]) if n_y > 0 => (1, Some(n_y)),
+            Some(&[steps, 1]) if steps == t && !float => (t, None),
+            Some(&[steps, n_y]) if steps == t && n_y > 0 => (t, Some(n_y)),
             _ => {
                 return Err(form.error(format!(
-                    "array `targets` is {targets}, \
-                     expected integer classes [N, T] or float distributions [N, T, n_y]"
+                    "array `targets` is {targets}, expected integer classes [N, T] or [N], or numbers [N, T, n_y] or \
+                     [N, n_y], with N = {n} and T = {t} as `inputs`"
                 )));
+            }
+        };
+        if let Some(mask) = archive.layout("mask") {
+            let fits = match mask.shape[..] {
+                [rows] => rows == n && form.answers == 1,
+                [rows, steps] => rows == n && steps == form.answers,
+                _ => false,
+            };
+            if !fits || mask.is_float() {
+                let expected = match form.answers == t {
+                    true => format!("[{n}, {t}], true where a step of `inputs` counts"),
+                    false => format!("[{n}], true where the target of a sequence counts"),
+                };
+                return Err(form.error(format!("array `mask` is {mask}, expected bool {expected}")));
             }
         }
         for (name, size) in ["n_x", "n_y"].into_iter().zip(&mut form.stated) {
@@ -152,9 +172,9 @@ impl Form {
     pub fn of_inputs<R: Read + Seek>(archive: &Archive<R>) -> Result<Self> {
         let error = |problem: String| Err(Error::file(&archive.path, problem));
         let inputs = required(archive, "inputs")?;
-        let (n, t) = match inputs.shape[..] {
-            [n, t] if inputs.is_integer() => (n, t),
-            [n, t, _] if inputs.is_float() => (n, t),
+        let (n, t, width_x) = match inputs.shape[..] {
+            [n, t] if inputs.is_integer() => (n, t, None),
+            [n, t, n_x] if inputs.is_float() => (n, t, Some(n_x)),
             _ => {
                 return error(format!(
                     "array `inputs` is {inputs}, expected float features [N, T, n_x] or integer ids [N, T]"
@@ -177,64 +197,102 @@ impl Form {
             path: archive.path.clone(),
             n,
             t,
+            answers: t,
+            width_x,
+            width_y: None,
             stated: [None; 2],
         })
     }
 
     /// The sequences that these arrays make, or these rows of them; it may be that nothing counts.
     pub fn sequences<T: Scalar>(&self, mut arrays: Arrays) -> Result<Sequences<T>> {
-        let first_row = arrays["inputs"].first[0];
+        let first_row = arrays["inputs"].first_row();
         let mut padding = self.padding(&arrays)?;
         let inputs = self.inputs(&mut arrays, &padding)?;
-        let (n, t) = inputs.sequences();
+        let shape = (inputs.sequences().0, self.answers);
         if let Some(mask) = arrays.remove("mask") {
-            let mask = self.ids("mask", &mask, 1, |_| true)?;
+            let mask = self.ids("mask", &mask, 1, &[], |_| true)?;
             let mask = mask.into_iter().map(|value| value == 1).collect();
-            padding.mask = Some(shaped((n, t), mask));
+            padding.mask = Some(shaped(shape, mask));
         }
         let targets = arrays.remove("targets").expect("an array that is required");
-        let targets = match targets.layout.shape[..] {
-            [_, _, n_y] => OwnedTargets::Values(shaped((n, t, n_y), targets.floats())),
-            _ => {
-                let counts = |i| padding.counts(i / t, i % t);
-                let ids = self.ids("targets", &targets, self.most(1), counts)?;
+        let targets = self.targets(targets, shape, &mut padding)?;
+        Sequences::checked(inputs, targets, padding, first_row).map_err(|e| e.in_file(&self.path))
+    }
+
+    fn targets<T: Scalar>(
+        &self,
+        targets: Numbers,
+        (n, t): (usize, usize),
+        padding: &mut Padding,
+    ) -> Result<OwnedTargets<T>> {
+        let width = self.width_y.unwrap_or(1);
+        let counts = |i: usize| padding.counts(i / width / t, i / width % t);
+        Ok(match self.width_y {
+            Some(width) => {
+                let values: Vec<T> = targets.floats();
+                let is_label = |i: usize| values[i] == T::zero() || values[i] == T::one();
+                let wrong = (0..values.len()).find(|&i| counts(i) && !is_label(i));
+                if let Some(i) = wrong.filter(|_| !targets.layout.is_float()) {
+                    return Err(self.error(format!(
+                        "array `targets`: {} at {:?}, expected 0 or 1: {} is taken for labels, classes would be \
+                         [N, T] = [{}, {}] or [N]",
+                        values[i],
+                        targets.position(i),
+                        targets.layout,
+                        self.n,
+                        self.t
+                    )));
+                }
+                OwnedTargets::Values(shaped((n, t, width), values))
+            }
+            None => {
+                let mut ids = self.ids("targets", &targets, self.most(1), &NO_CLASS, counts)?;
+                if ids.contains(&IGNORED) {
+                    let mask = padding
+                        .mask
+                        .get_or_insert_with(|| Array2::from_elem((n, t), true));
+                    for (id, counts) in ids.iter_mut().zip(mask).filter(|(id, _)| **id == IGNORED) {
+                        (*id, *counts) = (0, false);
+                    }
+                }
                 OwnedTargets::Classes(shaped((n, t), ids))
             }
-        };
-        Sequences::checked(inputs, targets, padding, first_row).map_err(|e| in_file(&self.path, e))
+        })
     }
 
     /// The set with the sizes that its file states instead of those that were found.
     pub fn with_stated_sizes<T: Scalar>(&self, set: Sequences<T>) -> Result<Sequences<T>> {
         let ((n_x, n_y), [x, y]) = (set.dims(), self.stated);
         let set = set.with_dims(x.unwrap_or(n_x), y.unwrap_or(n_y));
-        set.map_err(|e| in_file(&self.path, e))
+        let mut set = set.map_err(|e| e.in_file(&self.path))?;
+        set.file = Some(self.path.as_path().into());
+        Ok(set)
     }
 
     /// Where the sequences of inputs end.
     fn padding(&self, arrays: &Arrays) -> Result<Padding> {
         let mut padding = Padding::default();
         if let Some(lengths) = arrays.get("lengths") {
-            let (n, first_row) = (lengths.layout.shape[0], lengths.first[0]);
-            let lengths = self.ids("lengths", lengths, MOST, |_| true)?;
+            let (n, first_row) = (lengths.layout.shape[0], lengths.first_row());
+            let lengths = self.ids("lengths", lengths, MOST, &[], |_| true)?;
             padding.lengths = Some(lengths.into_iter().map(|length| length as usize).collect());
-            let checked = padding.check((n, self.t), first_row);
-            checked.map_err(|e| in_file(&self.path, e))?;
+            let checked = padding.check((n, self.t), self.answers, first_row);
+            checked.map_err(|e| e.in_file(&self.path))?;
         }
         Ok(padding)
     }
 
     fn inputs<T: Scalar>(&self, arrays: &mut Arrays, padding: &Padding) -> Result<OwnedInputs<T>> {
         let inputs = arrays.remove("inputs").expect("an array that is required");
-        Ok(match inputs.layout.shape[..] {
-            [n, t, n_x] => OwnedInputs::Dense(shaped((n, t, n_x), inputs.floats())),
-            [n, ..] => {
-                let t = self.t;
+        let (n, t) = (inputs.layout.shape[0], self.t);
+        Ok(match self.width_x {
+            Some(n_x) => OwnedInputs::Dense(shaped((n, t, n_x), inputs.floats())),
+            None => {
                 let has = |i| padding.has(i / t, i % t);
-                let ids = self.ids("inputs", &inputs, self.most(0), has)?;
+                let ids = self.ids("inputs", &inputs, self.most(0), &[], has)?;
                 OwnedInputs::Tokens(shaped((n, t), ids))
             }
-            [] => unreachable!("shapes have been checked"),
         })
     }
 
@@ -249,9 +307,10 @@ impl Form {
         name: &str,
         numbers: &Numbers,
         most: u32,
+        ignored: &[i128],
         used: impl Fn(usize) -> bool,
     ) -> Result<Vec<u32>> {
-        let ids = numbers.ids(most, used);
+        let ids = numbers.ids(most, ignored, used);
         ids.map_err(|problem| self.error(format!("array `{name}`: {problem}")))
     }
 
@@ -288,7 +347,7 @@ fn read_size<R: Read + Seek>(
     if !layout.is_integer() || layout.count() != 1 {
         return Err(error(format!(" is {layout}, expected one integer")));
     }
-    let values = numbers.ids(MOST, |_| true);
+    let values = numbers.ids(MOST, &[], |_| true);
     let values = values.map_err(|problem| error(format!(": {problem}")))?;
     Ok(Some(values[0] as usize))
 }
@@ -296,20 +355,4 @@ fn read_size<R: Read + Seek>(
 /// As many elements as the header of their array says, in this shape.
 fn shaped<A, D: Dimension>(shape: impl Into<StrideShape<D>>, data: Vec<A>) -> Array<A, D> {
     Array::from_shape_vec(shape, data).expect("elements of this shape")
-}
-
-/// The error with the file's name.
-fn in_file(path: &Path, error: Error) -> Error {
-    match error {
-        Error::NotFinite {
-            what,
-            value,
-            position,
-        } => Error::NotFinite {
-            what: format!("{}: array `{what}`", path.display()),
-            value,
-            position,
-        },
-        other => Error::file(path, other.to_string()),
-    }
 }

@@ -10,6 +10,7 @@ use super::fingerprint;
 use super::listing::Listing;
 use super::npz::{ARRAYS, Form, ROWS};
 use super::on_disk::DiskArray;
+use super::owned::Unlike;
 use super::padding::Padding;
 use super::sequences::Sequences;
 use super::store::SetArray;
@@ -35,10 +36,11 @@ impl<T: Scalar> Sequences<T> {
         Ok(match archive.on_disk(&ROWS)? {
             None => Self::npz_memory(path, true)?,
             Some(arrays) => {
-                // A chunk, as it is read and as it is checked, where ids of one byte become ids of four. For each sequence,
-                // the mask in two forms, and five numbers: its row in two arrays, two lengths, and its place in an epoch.
+                // A chunk, as it is read and as it is checked, where one byte becomes an id of four or a number. For each
+                // sequence, the mask in two forms, and five numbers: its row in the arrays, lengths, its place in an epoch.
                 let per_sequence = 2 * t + 5 * size_of::<usize>();
-                6.0 * row_bytes(&arrays).max(CHUNK) as f64 + n as f64 * per_sequence as f64
+                (2 + size_of::<T>()) as f64 * row_bytes(&arrays).max(CHUNK) as f64
+                    + n as f64 * per_sequence as f64
             }
         })
     }
@@ -67,6 +69,7 @@ impl<T: Scalar> Sequences<T> {
         // What this rank finds in its rows, as many at a time as there is room for.
         let mut sums = vec![Hasher::new(); arrays.len()];
         let (mut sizes, mut lengths, mut mask) = ([0; 2], Vec::new(), Vec::new());
+        let mut unlike = Unlike::default();
         let at_once = (CHUNK / row_bytes(&arrays)).max(1);
         for begin in own.clone().step_by(at_once) {
             let rows = begin..own.end.min(begin + at_once);
@@ -75,12 +78,11 @@ impl<T: Scalar> Sequences<T> {
             let part = form.sequences::<T>(parts.collect::<Result<_>>()?)?;
             sizes = larger(sizes, part.dims().into());
             lengths.extend(part.lengths().unwrap_or_default());
-            mask.extend(
-                part.mask()
-                    .into_iter()
-                    .flatten()
-                    .map(|&counts| u8::from(counts)),
-            );
+            match part.mask() {
+                Some(part) => mask.extend(part.iter().map(|&counts| u8::from(counts))),
+                None => mask.resize(mask.len() + part.len() * form.answers, 1),
+            }
+            unlike = unlike.or(part.unlike);
         }
         for (array, sum) in arrays.iter().zip(sums) {
             let bytes = (own.len() * array.layout.row_bytes()) as u64;
@@ -92,21 +94,26 @@ impl<T: Scalar> Sequences<T> {
             .into_iter()
             .fold([0; 2], larger);
         let (lengths, mask) = (gathered(ranks, lengths), gathered(ranks, mask));
+        let unlike = ranks.map_or(unlike.clone(), |ranks| unlike.of_all(ranks));
+        // Where no array says so, some classes may say that their steps do not count.
+        let all = !arrays.iter().any(|array| array.name == "mask") && !mask.contains(&0);
         let mask = mask.into_iter().map(|counts| counts == 1).collect();
+        let mask = Array2::from_shape_vec((form.n, form.answers), mask);
         let padding = Padding {
             lengths: (!lengths.is_empty()).then_some(lengths),
-            mask: Array2::from_shape_vec((form.n, form.t), mask).ok(),
+            mask: mask.ok().filter(|_| !all),
         };
         let [mut inputs, mut targets] = [None, None];
         for array in arrays {
             match array.name {
-                "inputs" => inputs = Some(SetArray::in_file(array, sizes[0])),
-                "targets" => targets = Some(SetArray::in_file(array, sizes[1])),
+                "inputs" => inputs = Some(SetArray::in_file(array, form.width_x, sizes[0])),
+                "targets" => targets = Some(SetArray::in_file(array, form.width_y, sizes[1])),
                 _ => {}
             }
         }
-        let (inputs, targets) = inputs.zip(targets).expect("arrays that are required");
-        let set = Sequences::assembled(inputs, targets, (form.n, form.t), padding);
+        let arrays = [inputs, targets].map(|array| array.expect("an array that is required"));
+        let mut set = Sequences::assembled(arrays, (form.n, form.t), form.answers, padding);
+        set.unlike = unlike;
         form.with_stated_sizes(set)
     }
 }

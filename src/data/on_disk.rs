@@ -29,11 +29,10 @@ impl DiskArray {
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
     pub fn rows(&self, rows: Range<usize>, sum: &mut Hasher) -> Result<Numbers> {
-        let mut first = vec![0; self.layout.shape.len()];
-        first[0] = rows.start;
+        let per_row: usize = self.layout.shape.iter().skip(1).product();
         let mut shape = self.layout.shape.clone();
         shape[0] = rows.len();
-        let numbers = self.numbers(first, shape)?;
+        let numbers = self.numbers(rows.start * per_row, shape)?;
         sum.update(&numbers.bytes);
         Ok(numbers)
     }
@@ -58,57 +57,46 @@ impl DiskArray {
         }
     }
 
-    /// Some steps of a row, as ids; 0 where `used` is false.
+    /// The elements from number `first` on, in C order, as ids; 0 where `used` is false.
     ///
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
-    pub fn ids(
-        &self,
-        row: usize,
-        steps: Range<usize>,
-        used: impl Fn(usize) -> bool,
-        out: &mut [u32],
-    ) -> Result<()> {
-        let mut shape = self.layout.shape.clone();
-        shape[..2].copy_from_slice(&[1, steps.len()]);
-        let numbers = self.numbers(vec![row, steps.start], shape)?;
-        let ids = numbers.ids(u32::MAX, used);
+    pub fn ids(&self, first: usize, used: impl Fn(usize) -> bool, out: &mut [u32]) -> Result<()> {
+        let numbers = self.numbers(first, vec![out.len()])?;
+        let ids = numbers.ids(u32::MAX, &[], used);
         out.copy_from_slice(&ids.map_err(|problem| self.error(problem))?);
         Ok(())
     }
 
-    /// Some steps of a row, as floats.
+    /// The elements from number `first` on, in C order, as floats.
     ///
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
-    pub fn floats<T: Scalar>(&self, row: usize, steps: Range<usize>, out: &mut [T]) -> Result<()> {
-        let first = vec![row, steps.start, 0];
-        if self.layout.item == size_of::<T>() && self.layout.is_native() {
+    pub fn floats<T: Scalar>(&self, first: usize, out: &mut [T]) -> Result<()> {
+        let layout = &self.layout;
+        if layout.is_float() && layout.item == size_of::<T>() && layout.is_native() {
             // The bytes of the file are the numbers.
-            return self.read_at(self.place(&first), bytemuck::cast_slice_mut(out));
+            return self.read_at(self.place(first), bytemuck::cast_slice_mut(out));
         }
-        let shape = vec![1, steps.len(), self.layout.shape[2]];
-        out.copy_from_slice(&self.numbers(first, shape)?.floats::<T>());
+        out.copy_from_slice(&self.numbers(first, vec![out.len()])?.floats::<T>());
         Ok(())
     }
 
-    /// A part of this shape, from the element at `first` on.
-    fn numbers(&self, first: Vec<usize>, shape: Vec<usize>) -> Result<Numbers> {
+    /// A part of this shape, from element `first` on.
+    fn numbers(&self, first: usize, shape: Vec<usize>) -> Result<Numbers> {
         let mut layout = self.layout.clone();
         layout.shape = shape;
         let mut bytes = vec![0; layout.bytes()];
-        self.read_at(self.place(&first), &mut bytes)?;
+        self.read_at(self.place(first), &mut bytes)?;
         Ok(Numbers {
             layout,
-            first,
+            before: first,
             bytes,
         })
     }
 
     /// Where an element is in the file.
-    fn place(&self, index: &[usize]) -> u64 {
-        let axes = index.iter().zip(&self.layout.shape);
-        let element = axes.fold(0, |before, (&i, &n)| before * n + i);
+    fn place(&self, element: usize) -> u64 {
         self.begin + (element * self.layout.item) as u64
     }
 

@@ -1,9 +1,12 @@
-//! The arrays that a set is made of, and what they must hold: [`OwnedInputs`], [`OwnedTargets`].
+//! The arrays that a set is made of, and what they must hold: [`OwnedInputs`], [`OwnedTargets`]; and what the numbers of
+//! targets can be: [`TargetKind`].
 
 use super::padding::Padding;
-use crate::{Error, Inputs, Result, Scalar};
+use crate::ranks::{Ranks, broadcast_bytes};
+use crate::{Error, Inputs, Loss, Result, Scalar};
 use ndarray::{Array, Array2, Array3, Dimension};
 use num_traits::Zero;
+use std::fmt;
 
 /// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not
 /// a wrong array.
@@ -18,13 +21,112 @@ pub enum OwnedInputs<T> {
     Tokens(Array2<u32>),
 }
 
-/// The targets of a set, `Targets` that own their arrays.
+/// The targets of a set, `Targets` that own their arrays; where there is one answer a sequence, `T` is 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnedTargets<T> {
     /// Numbers `[N, T, n_y]`: distributions, labels or values.
     Values(Array3<T>),
     /// Class ids `[N, T]`.
     Classes(Array2<u32>),
+}
+
+/// What targets are, as far as their type and numbers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// Ids of classes.
+    Classes,
+    /// Weights of classes, none negative, which sum to 1.
+    Distributions,
+    /// 0 or 1 for each of several labels.
+    Labels,
+    /// Any numbers.
+    Numbers,
+}
+
+impl TargetKind {
+    /// The loss that suits them.
+    pub fn loss(self) -> Loss {
+        match self {
+            TargetKind::Classes | TargetKind::Distributions => Loss::CrossEntropy,
+            TargetKind::Labels => Loss::Binary,
+            TargetKind::Numbers => Loss::Mse,
+        }
+    }
+}
+
+/// `integer classes` and the like.
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TargetKind::Classes => "integer classes",
+            TargetKind::Distributions => "distributions over classes",
+            TargetKind::Labels => "labels of 0 and 1",
+            TargetKind::Numbers => "numbers",
+        })
+    }
+}
+
+/// What targets are no part of, each with the first place that shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Unlike {
+    pub distributions: Option<String>,
+    pub labels: Option<String>,
+    /// Numbers from 0 to 1.
+    pub probabilities: Option<String>,
+}
+
+impl Unlike {
+    /// What is known, and what other rows of the same set show.
+    pub fn or(self, other: Self) -> Self {
+        Unlike {
+            distributions: self.distributions.or(other.distributions),
+            labels: self.labels.or(other.labels),
+            probabilities: self.probabilities.or(other.probabilities),
+        }
+    }
+
+    /// What all ranks know, the first of them first.
+    pub fn of_all(self, ranks: &dyn Ranks) -> Self {
+        let first = |own: Option<String>| {
+            let own = own.unwrap_or_default();
+            let all = (0..ranks.size()).map(|rank| broadcast_bytes(ranks, own.as_bytes(), rank));
+            let all: Vec<Vec<u8>> = all.collect();
+            let first = all.into_iter().find(|text| !text.is_empty());
+            first.map(|text| String::from_utf8_lossy(&text).into_owned())
+        };
+        Unlike {
+            distributions: first(self.distributions),
+            labels: first(self.labels),
+            probabilities: first(self.probabilities),
+        }
+    }
+
+    /// Adds what `target` at this place shows.
+    fn look<T: Scalar>(&mut self, place: &[usize], target: &[T]) {
+        let [zero, one] = [T::zero(), T::one()];
+        let at = |i: usize| format!("{place:?}: {}", target[i]);
+        if self.labels.is_none() {
+            let i = target.iter().position(|&x| x != zero && x != one);
+            self.labels = i.map(|i| format!("{}, expected 0 or 1", at(i)));
+        }
+        if self.probabilities.is_none() {
+            let i = target.iter().position(|&x| x < zero || x > one);
+            self.probabilities = i.map(|i| format!("{}, expected 0 to 1", at(i)));
+        }
+        if self.distributions.is_none() {
+            let sum: f64 = target.iter().map(|p| p.as_f64()).sum();
+            self.distributions = match target.iter().position(|&p| p < zero) {
+                Some(i) => Some(format!(
+                    "{} in a distribution, expected no negative number",
+                    at(i)
+                )),
+                None if (sum - 1.0).abs() > SUM_TOLERANCE => Some(format!(
+                    "{place:?}: the distribution sums to {sum}, expected 1; normalise it, or mask the step"
+                )),
+                None => None,
+            };
+        }
+    }
 }
 
 impl<T: Scalar> OwnedInputs<T> {
@@ -55,7 +157,6 @@ impl<T: Scalar> OwnedInputs<T> {
                 expected: "no axis of length 0".to_owned(),
             });
         }
-        padding.check((shape[0], shape[1]), first_row)?;
         let used = |row, step| padding.has(row, step);
         Ok(match self {
             OwnedInputs::Dense(x) => {
@@ -69,32 +170,31 @@ impl<T: Scalar> OwnedInputs<T> {
 }
 
 impl<T: Scalar> OwnedTargets<T> {
-    /// Targets of `n` sequences of `t` steps in C order, zero where a step does not count, and a distribution everywhere
-    /// else if they are none of classes; errors count rows from `first_row`.
-    pub(super) fn checked(
-        self,
-        (n, t): (usize, usize),
-        padding: &Padding,
-        first_row: usize,
-    ) -> Result<Self> {
-        let shape = match &self {
-            OwnedTargets::Classes(ids) => ids.shape(),
+    pub(super) fn shape(&self) -> &[usize] {
+        match self {
             OwnedTargets::Values(y) => y.shape(),
-        };
-        if shape[..2] != [n, t] || shape.contains(&0) {
-            return Err(Error::Shape {
-                what: "targets",
-                found: shape.to_vec(),
-                expected: format!("{n} sequences of {t} steps as the inputs"),
-            });
+            OwnedTargets::Classes(ids) => ids.shape(),
         }
+    }
+
+    /// Targets in C order, zero where they do not count, and every number finite; errors count rows from `first_row`. And what
+    /// they are not.
+    pub(super) fn checked(self, padding: &Padding, first_row: usize) -> Result<(Self, Unlike)> {
         let counts = |row, step| padding.counts(row, step);
+        let mut unlike = Unlike::default();
         Ok(match self {
-            OwnedTargets::Classes(ids) => OwnedTargets::Classes(zero_unless(counts, ids)),
+            OwnedTargets::Classes(ids) => (OwnedTargets::Classes(zero_unless(counts, ids)), unlike),
             OwnedTargets::Values(y) => {
                 let y = zero_unless(counts, y);
-                check_distributions(&y, counts, first_row)?;
-                OwnedTargets::Values(y)
+                check_finite("targets", &y, first_row)?;
+                let (_, t, n_y) = y.dim();
+                let steps = y.as_slice().expect("in C order").chunks_exact(n_y);
+                for (i, target) in steps.enumerate() {
+                    if counts(i / t, i % t) {
+                        unlike.look(&[first_row + i / t, i % t], target);
+                    }
+                }
+                (OwnedTargets::Values(y), unlike)
             }
         })
     }
@@ -129,37 +229,4 @@ fn check_finite<T: Scalar>(what: &str, array: &Array3<T>, first_row: usize) -> R
         }),
         None => Ok(()),
     }
-}
-
-/// Whether the targets of every step that counts are a distribution.
-fn check_distributions<T: Scalar>(
-    y: &Array3<T>,
-    counts: impl Fn(usize, usize) -> bool,
-    first_row: usize,
-) -> Result<()> {
-    check_finite("targets", y, first_row)?;
-    for (i, distribution) in y.rows().into_iter().enumerate() {
-        let (row, step) = (i / y.dim().1, i % y.dim().1);
-        if !counts(row, step) {
-            continue;
-        }
-        let invalid = |problem: String| {
-            Error::invalid(
-                "targets",
-                format!("[{}, {step}]: {problem}", first_row + row),
-            )
-        };
-        if let Some(negative) = distribution.iter().find(|&&p| p < T::zero()) {
-            return Err(invalid(format!(
-                "{negative} in a distribution, expected no negative number"
-            )));
-        }
-        let sum: f64 = distribution.iter().map(|p| p.as_f64()).sum();
-        if (sum - 1.0).abs() > SUM_TOLERANCE {
-            return Err(invalid(format!(
-                "the distribution sums to {sum}, expected 1; normalise it, or mask the step"
-            )));
-        }
-    }
-    Ok(())
 }

@@ -16,21 +16,26 @@ use ndarray::{Array2, Axis};
 pub struct Padding {
     /// `[N]`, the steps of each sequence, from 1 to `T`; without lengths, every sequence has `T` steps.
     pub lengths: Option<Vec<usize>>,
-    /// `[N, T]`, true where a step counts in the loss; without a mask, every step of a sequence counts.
+    /// `[N, T]`, true where a step counts in the loss; without a mask, every step of a sequence counts. Where there is one
+    /// answer a sequence, `[N, 1]`: whether it counts.
     pub mask: Option<Array2<bool>>,
 }
 
 impl Padding {
-    /// Whether it is that of `n` sequences of up to `t` steps; errors count rows from `first_row`.
-    pub(super) fn check(&self, (n, t): (usize, usize), first_row: usize) -> Result<()> {
-        let misfit = |what, found: &[usize]| Error::Shape {
-            what,
-            found: found.to_vec(),
-            expected: format!("{n} sequences of {t} steps as the inputs"),
-        };
+    /// Whether it is that of `n` sequences of up to `t` steps with so many `answers` each; errors count rows from `first_row`.
+    pub(super) fn check(
+        &self,
+        (n, t): (usize, usize),
+        answers: usize,
+        first_row: usize,
+    ) -> Result<()> {
         let lengths = self.lengths.as_deref().unwrap_or_default();
         if self.lengths.is_some() && lengths.len() != n {
-            return Err(misfit("lengths", &[lengths.len()]));
+            return Err(Error::Shape {
+                what: "lengths",
+                found: vec![lengths.len()],
+                expected: format!("[{n}], the steps of each sequence of the inputs"),
+            });
         }
         if let Some(i) = lengths.iter().position(|length| !(1..=t).contains(length)) {
             return Err(Error::invalid(
@@ -43,7 +48,11 @@ impl Padding {
             ));
         }
         match &self.mask {
-            Some(mask) if mask.dim() != (n, t) => Err(misfit("mask", mask.shape())),
+            Some(mask) if mask.dim() != (n, answers) => Err(Error::Shape {
+                what: "mask",
+                found: mask.shape().to_vec(),
+                expected: format!("[{n}, {answers}] as the targets"),
+            }),
             _ => Ok(()),
         }
     }
@@ -58,7 +67,7 @@ impl Padding {
         self.has(row, step) && self.mask.as_ref().is_none_or(|mask| mask[[row, step]])
     }
 
-    /// How many of the steps of `n` sequences of up to `t` steps count.
+    /// How many of `t` answers of each of `n` sequences count.
     pub(super) fn counted(&self, (n, t): (usize, usize)) -> u64 {
         match self {
             Padding {

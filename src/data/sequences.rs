@@ -3,21 +3,23 @@
 //! | | |
 //! |---|---|
 //! | inputs | features `[N, T, n_x]` or token ids `[N, T]` |
-//! | targets | classes `[N, T]` or distributions `[N, T, n_y]` |
+//! | targets | classes `[N, T]` or numbers `[N, T, n_y]`; with one answer a sequence, `[N, 1]` or `[N, 1, n_y]` |
 //! | lengths | `[N]`, where each sequence ends; each has all `T` steps where there are none |
 //! | mask | `[N, T]`, true where a step counts in the loss; all steps count where there is none |
 //!
 //! Inputs beyond a sequence's end, and targets of steps that do not count, become zero, whatever they were. The arrays are
 //! kept in memory or stay in their file, and are shared by the parts of a set. Knows nothing of file formats or batches.
 
-use super::owned::{OwnedInputs, OwnedTargets};
+use super::owned::{OwnedInputs, OwnedTargets, TargetKind, Unlike};
 use super::padding::Padding;
 use super::store::SetArray;
-use crate::{Error, Input, Result, Scalar};
+use crate::{At, Error, Head, Input, Loss, Result, Scalar};
 use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A set of sequences with up to `T` steps each.
@@ -48,10 +50,15 @@ pub struct Sequences<T> {
     /// Which rows of the arrays are the sequences; `N` of them.
     rows: Vec<usize>,
     t: usize,
+    /// The answers of a sequence: one, or one for each step.
+    answers: usize,
+    pub(super) unlike: Unlike,
     padding: Padding,
     run_lengths: Option<Vec<usize>>,
     n_x: usize,
     n_y: usize,
+    /// The file they are from.
+    pub(super) file: Option<Arc<Path>>,
 }
 
 impl<T: Scalar> Sequences<T> {
@@ -59,8 +66,8 @@ impl<T: Scalar> Sequences<T> {
     ///
     /// # Errors
     /// [`Error::Shape`] if they do not fit each other or are empty; [`Error::NotFinite`] for a feature within the length of
-    /// its sequence, or a target that counts; [`Error::Invalid`] for a length that is not from 1 to `T`, and for a target
-    /// that counts and is no distribution; [`Error::NothingCounts`].
+    /// its sequence, or a target that counts; [`Error::Invalid`] for a length that is not from 1 to `T`;
+    /// [`Error::NothingCounts`].
     pub fn new(inputs: OwnedInputs<T>, targets: OwnedTargets<T>, padding: Padding) -> Result<Self> {
         let set = Self::checked(inputs, targets, padding, 0)?;
         match set.counted() {
@@ -77,25 +84,34 @@ impl<T: Scalar> Sequences<T> {
         padding: Padding,
         first_row: usize,
     ) -> Result<Self> {
-        let inputs = inputs.checked(&padding, first_row)?;
-        let shape = inputs.sequences();
-        let targets = targets.checked(shape, &padding, first_row)?;
-        let inputs = match inputs {
+        let ((n, t), shape) = (inputs.sequences(), targets.shape());
+        let answers = shape[1];
+        if shape[0] != n || ![1, t].contains(&answers) || shape[2..].contains(&0) {
+            return Err(Error::Shape {
+                what: "targets",
+                found: shape.to_vec(),
+                expected: format!("{n} sequences of {t} steps as the inputs, or of one answer"),
+            });
+        }
+        padding.check((n, t), answers, first_row)?;
+        let inputs = match inputs.checked(&padding, first_row)? {
             OwnedInputs::Dense(x) => SetArray::floats(x),
             OwnedInputs::Tokens(ids) => SetArray::ids(ids),
         };
+        let (targets, unlike) = targets.checked(&padding, first_row)?;
         let targets = match targets {
             OwnedTargets::Values(y) => SetArray::floats(y),
             OwnedTargets::Classes(ids) => SetArray::ids(ids),
         };
-        Ok(Self::assembled(inputs, targets, shape, padding))
+        let set = Self::assembled([inputs, targets], (n, t), answers, padding);
+        Ok(Sequences { unlike, ..set })
     }
 
     /// Arrays that have been checked.
     pub(super) fn assembled(
-        inputs: SetArray<T>,
-        targets: SetArray<T>,
+        [inputs, targets]: [SetArray<T>; 2],
         (n, t): (usize, usize),
+        answers: usize,
         padding: Padding,
     ) -> Self {
         Sequences {
@@ -105,7 +121,10 @@ impl<T: Scalar> Sequences<T> {
             targets: Arc::new(targets),
             rows: (0..n).collect(),
             t,
-            run_lengths: padding.run_lengths(),
+            answers,
+            file: None,
+            unlike: Unlike::default(),
+            run_lengths: run_lengths(&padding, answers == t),
             padding,
         }
     }
@@ -128,12 +147,41 @@ impl<T: Scalar> Sequences<T> {
         }
     }
 
-    /// Whether a network with this input and `n_y` outputs can be trained on them.
+    /// At which steps they have answers.
+    pub fn at(&self) -> At {
+        match self.answers == self.t {
+            true => At::Every,
+            false => At::Last,
+        }
+    }
+
+    /// What their targets are, as far as type and numbers tell.
+    pub fn target_kind(&self) -> TargetKind {
+        match &*self.targets {
+            SetArray::Ids { .. } => TargetKind::Classes,
+            // A distribution over one class says nothing.
+            SetArray::Floats { width: 2.., .. } if self.unlike.distributions.is_none() => {
+                TargetKind::Distributions
+            }
+            SetArray::Floats { .. } if self.unlike.labels.is_none() => TargetKind::Labels,
+            SetArray::Floats { .. } => TargetKind::Numbers,
+        }
+    }
+
+    /// The head that suits their targets.
+    pub fn head(&self) -> Head {
+        Head {
+            at: self.at(),
+            ..Head::new(self.n_y, self.target_kind().loss())
+        }
+    }
+
+    /// Whether a network with this input and head can be trained on them.
     ///
     /// # Errors
-    /// [`Error::Id`] or [`Error::Shape`] for what does not fit, of ids that stay in their file [`Error::Invalid`];
-    /// [`Error::NothingCounts`].
-    pub fn check(&self, input: Input, n_y: usize) -> Result<()> {
+    /// [`Error::Id`] or [`Error::Shape`] for what does not fit, of ids that stay in their file and of targets that are
+    /// nothing for the head's loss [`Error::Invalid`]; [`Error::NothingCounts`].
+    pub fn check(&self, input: Input, head: Head) -> Result<()> {
         if input.is_tokens() != self.reads_tokens() {
             let (reads, holds) = match input {
                 Input::Tokens(n) | Input::Embedding { tokens: n, .. } => {
@@ -144,13 +192,52 @@ impl<T: Scalar> Sequences<T> {
             let problem = format!("they are {holds}, and the network reads {reads}");
             return Err(Error::invalid("inputs", problem));
         }
-        self.check_sizes(input.size(), n_y)
+        let fits = self
+            .check_targets(head)
+            .and_then(|()| self.check_sizes(input.size(), head.outputs));
+        fits.map_err(|e| match &self.file {
+            Some(path) => e.in_file(path),
+            None => e,
+        })
+    }
+
+    /// Whether the targets are what a head is judged by.
+    fn check_targets(&self, head: Head) -> Result<()> {
+        let kind = self.target_kind();
+        let problem = match (head.loss, kind) {
+            _ if head.at != self.at() && self.t > 1 => match self.at() {
+                At::Every => {
+                    "they are for every step, and the network answers once a sequence".into()
+                }
+                At::Last => "they are one a sequence, and the network answers at every step".into(),
+            },
+            (Loss::CrossEntropy, TargetKind::Classes) => return Ok(()),
+            (loss, TargetKind::Classes) => format!(
+                "they are integer classes, and the loss `{}` is of numbers [N, T, n_y] or [N, n_y]: save them in this \
+                 form, or choose `cross-entropy`",
+                loss.name()
+            ),
+            (Loss::CrossEntropy, _) => match &self.unlike.distributions {
+                None => return Ok(()),
+                Some(place) => format!(
+                    "{place}; the loss `cross-entropy` is of classes or distributions, for {kind} choose `{}`",
+                    kind.loss().name()
+                ),
+            },
+            (Loss::Binary, _) => match &self.unlike.probabilities {
+                None => return Ok(()),
+                Some(place) => format!("{place}; for other numbers choose the loss `mse`"),
+            },
+            (Loss::Mse | Loss::Huber, _) => return Ok(()),
+        };
+        Err(Error::invalid("targets", problem))
     }
 
     /// The same of the sizes alone.
     fn check_sizes(&self, n_x: usize, n_y: usize) -> Result<()> {
         self.inputs.check("inputs", n_x, (self.len(), self.t))?;
-        self.targets.check("targets", n_y, (self.len(), self.t))?;
+        self.targets
+            .check("targets", n_y, (self.len(), self.answers))?;
         match self.counted() {
             0 => Err(Error::NothingCounts),
             _ => Ok(()),
@@ -192,17 +279,31 @@ impl<T: Scalar> Sequences<T> {
         self.inputs.step_bytes() + self.targets.step_bytes() + size_of::<bool>()
     }
 
+    /// The steps of the answers to some steps: these, or the only answer there is.
+    pub(super) fn answers_to(&self, steps: &Range<usize>) -> Range<usize> {
+        match self.at() {
+            At::Every => steps.clone(),
+            At::Last => 0..1,
+        }
+    }
+
     /// The inputs and the targets.
     pub(super) fn arrays(&self) -> (&SetArray<T>, &SetArray<T>) {
         (&self.inputs, &self.targets)
     }
 
-    /// Where a sequence is in the arrays: its row, and the steps of a row.
-    pub(super) fn place(&self, sequence: usize) -> (usize, usize) {
-        (self.rows[sequence], self.t)
+    /// How many answers a sequence has.
+    pub(super) fn answers(&self) -> usize {
+        self.answers
     }
 
-    /// `[N, T]`, true where a step counts in the loss if its sequence has it; `None` if there is no mask.
+    /// The row of a sequence in the arrays.
+    pub(super) fn row(&self, sequence: usize) -> usize {
+        self.rows[sequence]
+    }
+
+    /// `[N, T]`, true where a step counts in the loss if its sequence has it; `[N, 1]` where there is one answer a sequence;
+    /// `None` if there is no mask.
     pub fn mask(&self) -> Option<ArrayView2<'_, bool>> {
         self.padding.mask.as_ref().map(|mask| mask.view())
     }
@@ -214,16 +315,16 @@ impl<T: Scalar> Sequences<T> {
 
     /// `[N]`, how many steps of each sequence have to be run for the loss of a causal network: up to the last step that
     /// counts. What comes after that changes neither the loss nor a gradient. `None` if each has to be run to its end, and
-    /// that is after [`Sequences::steps`] steps.
+    /// that is after [`Sequences::steps`] steps. Of sequences of one answer, their lengths.
     ///
-    /// A network that reads a sequence from its end, or answers at it, has to run [`Sequences::lengths`].
+    /// A network that reads a sequence from its end has to run [`Sequences::lengths`].
     pub fn run_lengths(&self) -> Option<&[usize]> {
         self.run_lengths.as_deref()
     }
 
     /// How many steps count in the loss: those within the lengths where the mask is true.
     pub fn counted(&self) -> u64 {
-        self.padding.counted((self.len(), self.t))
+        self.padding.counted((self.len(), self.answers))
     }
 
     /// Some of the sequences, in the order given; the sizes stay those of the set.
@@ -236,8 +337,10 @@ impl<T: Scalar> Sequences<T> {
             inputs: Arc::clone(&self.inputs),
             targets: Arc::clone(&self.targets),
             rows: rows.iter().map(|&row| self.rows[row]).collect(),
-            run_lengths: padding.run_lengths(),
+            run_lengths: run_lengths(&padding, self.answers == self.t),
             padding,
+            unlike: self.unlike.clone(),
+            file: self.file.clone(),
             ..*self
         }
     }
@@ -272,5 +375,13 @@ impl<T: Scalar> Sequences<T> {
         valid.sort_unstable();
         train.sort_unstable();
         Ok((self.select(train), self.select(valid)))
+    }
+}
+
+/// How many steps of each sequence have to be run, where there is an answer at every step or else at the last.
+fn run_lengths(padding: &Padding, every: bool) -> Option<Vec<usize>> {
+    match every {
+        true => padding.run_lengths(),
+        false => padding.lengths.clone(),
     }
 }

@@ -5,7 +5,6 @@
 use super::on_disk::DiskArray;
 use crate::{Error, Inputs, Result, Scalar, Targets};
 use ndarray::{Array, Array2, Array3, ArrayView, Dimension, StrideShape};
-use std::ops::Range;
 
 /// The inputs or the targets of a set.
 #[derive(Debug)]
@@ -51,14 +50,14 @@ impl<T: Scalar> SetArray<T> {
         }
     }
 
-    /// An array that stays in its file; of ids, each below `limit`.
-    pub fn in_file(array: DiskArray, limit: usize) -> Self {
-        match array.layout.shape[..] {
-            [_, _, width] => SetArray::Floats {
+    /// An array that stays in its file: so many floats a step, or else ids, each below `limit`.
+    pub fn in_file(array: DiskArray, width: Option<usize>, limit: usize) -> Self {
+        match width {
+            Some(width) => SetArray::Floats {
                 width,
                 kept: Kept::File(array),
             },
-            _ => SetArray::Ids {
+            None => SetArray::Ids {
                 limit,
                 kept: Kept::File(array),
             },
@@ -138,31 +137,30 @@ impl<T: Scalar> Buffer<T> {
         }
     }
 
-    /// Copies some steps of row `row` of an array `[N, T, ..]` to row `i` of the buffer `[rows, t, ..]`; zero beyond them, and
-    /// where they are not used.
+    /// Copies so many steps of an array `[N, T, ..]`, from step `begin` of all its steps on, to row `i` of the buffer
+    /// `[rows, t, ..]`; zero beyond them, and where they are not used.
     ///
     /// # Errors
     /// [`Error::File`] if they are in a file that is not any more what it was.
     pub fn copy(
         &mut self,
         array: &SetArray<T>,
-        (row, all): (usize, usize),
-        steps: Range<usize>,
+        begin: usize,
+        steps: usize,
         used: impl Fn(usize) -> bool,
         (i, t): (usize, usize),
     ) -> Result<()> {
-        let begin = row * all + steps.start;
         match array {
             SetArray::Floats { width, kept } => {
                 let out = &mut self.floats[i * t * width..(i + 1) * t * width];
-                let (out, beyond) = out.split_at_mut(steps.len() * width);
+                let (out, beyond) = out.split_at_mut(steps * width);
                 beyond.fill(T::zero());
                 match kept {
                     Kept::Memory(from) => {
                         out.copy_from_slice(&from[begin * width..][..out.len()]);
                     }
                     Kept::File(from) => {
-                        from.floats(row, steps, out)?;
+                        from.floats(begin * width, out)?;
                         let unused = out.chunks_exact_mut(*width).enumerate();
                         unused
                             .filter(|(step, _)| !used(*step))
@@ -172,11 +170,11 @@ impl<T: Scalar> Buffer<T> {
             }
             SetArray::Ids { kept, .. } => {
                 let out = &mut self.ids[i * t..(i + 1) * t];
-                let (out, beyond) = out.split_at_mut(steps.len());
+                let (out, beyond) = out.split_at_mut(steps);
                 beyond.fill(0);
                 match kept {
                     Kept::Memory(from) => out.copy_from_slice(&from[begin..][..out.len()]),
-                    Kept::File(from) => from.ids(row, steps, used, out)?,
+                    Kept::File(from) => from.ids(begin, used, out)?,
                 }
             }
         }

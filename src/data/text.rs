@@ -8,9 +8,10 @@ use super::listing::{File, Listing};
 use crate::ranks::Ranks;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 
 /// What a text is cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,38 +52,10 @@ pub(super) struct Piece<'a> {
     pub path: &'a Path,
     /// Its bytes, UTF-8 unless tokens are bytes.
     pub text: &'a [u8],
-    /// Where it begins in the file; if another rank reads what is before it, only the offset is known.
-    pub place: Place,
+    /// The bytes of the file before it.
+    pub offset: u64,
     /// Whether the file ends with this piece, and its last line has no line feed.
     pub open_end: bool,
-}
-
-/// A place in a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Bytes before it.
-    pub offset: u64,
-    /// Line feeds before it.
-    pub line: usize,
-    /// Characters of its line before it.
-    pub column: usize,
-}
-
-impl Place {
-    /// The place after `text`.
-    pub fn after(self, text: &[u8]) -> Self {
-        let lines = text.iter().filter(|&&byte| byte == b'\n').count();
-        let last_line = match text.iter().rposition(|&byte| byte == b'\n') {
-            Some(at) => &text[at + 1..],
-            None => text,
-        };
-        let characters = last_line.iter().filter(|&&byte| begins_character(byte));
-        Place {
-            offset: self.offset + text.len() as u64,
-            line: self.line + lines,
-            column: characters.count() + if lines == 0 { self.column } else { 0 },
-        }
-    }
 }
 
 /// Hands every text to `act`, piece by piece, in the order given, folders sorted by path; each of several ranks gets its
@@ -142,10 +115,7 @@ fn pieces_of(
     }
     let mut reader = reader.take(end.saturating_sub(begin));
     let mut text = Vec::with_capacity(PIECE);
-    let mut place = Place {
-        offset: begin,
-        ..Place::default()
-    };
+    let mut offset = begin;
     loop {
         // If there is no place to cut, in a word longer than a piece, as much again is read.
         let wanted = PIECE.max(2 * text.len()) - text.len();
@@ -153,20 +123,20 @@ fn pieces_of(
         let cut = if ends { text.len() } else { cut(&text, kind) };
         let whole = &text[..cut];
         if kind != TokenKind::Byte {
-            utf8_from(place.offset, whole).map_err(|problem| Error::file(path, problem))?;
+            std::str::from_utf8(whole).map_err(|e| Error::file(path, no_utf8(offset, e)))?;
         }
         if !whole.is_empty() {
             act(Piece {
                 file: number,
                 path,
                 text: whole,
-                place,
+                offset,
                 open_end: ends && end >= file.bytes && !whole.ends_with(b"\n"),
             })?;
-            place = place.after(whole);
+            offset += whole.len() as u64;
         }
         if ends {
-            return Ok(place.offset - begin);
+            return Ok(offset - begin);
         }
         text.drain(..cut);
     }
@@ -198,18 +168,16 @@ fn cut_from(file: &mut fs_err::File, bytes: u64, at: u64, kind: TokenKind) -> Re
     }
 }
 
-/// The place of a byte of a file.
-pub(super) fn place_of(path: &Path, offset: u64) -> Result<Place> {
-    let mut before = fs_err::File::open(path)?.take(offset);
-    let (mut place, mut block) = (Place::default(), Vec::with_capacity(PIECE));
-    while place.offset < offset {
-        block.clear();
-        if (&mut before).take(PIECE as u64).read_to_end(&mut block)? == 0 {
-            break;
+/// A problem with what comes after a text, with its line and column, counted from 1.
+pub(super) fn located(before: impl Read, problem: &str) -> String {
+    let (mut line, mut column) = (1, 1);
+    for byte in BufReader::new(before).bytes().map_while(io::Result::ok) {
+        match byte {
+            b'\n' => (line, column) = (line + 1, 1),
+            byte => column += usize::from(begins_character(byte)),
         }
-        place = place.after(&block);
     }
-    Ok(place)
+    format!("line {line}, column {column}: {problem}")
 }
 
 /// How much of a text can be handed on while more is to come. Something is always kept, so that the
@@ -235,18 +203,16 @@ fn cut(text: &[u8], kind: TokenKind) -> usize {
 
 /// The text, or where it stops being UTF-8.
 pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
-    utf8_from(0, text)
+    std::str::from_utf8(text).map_err(|e| no_utf8(0, e))
 }
 
-/// The text that begins at `offset` of its file, or where that stops being UTF-8.
-fn utf8_from(offset: u64, text: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(text).map_err(|e| {
-        let at = offset + e.valid_up_to() as u64;
-        format!(
-            "byte {} (offset {at}) is not UTF-8 text; convert the text, or read it as bytes",
-            at + 1
-        )
-    })
+/// Where a text that begins at `offset` of its file stops being UTF-8.
+pub(super) fn no_utf8(offset: u64, error: Utf8Error) -> String {
+    let at = offset + error.valid_up_to() as u64;
+    format!(
+        "byte {} (offset {at}) is not UTF-8 text; convert the text, or read it as bytes",
+        at + 1
+    )
 }
 
 /// Whether a byte of UTF-8 is the first of its character.

@@ -11,7 +11,7 @@
 use super::symbols::{
     Distinct, END_OF_LINE, END_OF_LINE_ID, MOST_SYMBOLS, Symbols, UNKNOWN, for_each_word,
 };
-use super::text::{Place, TokenKind, utf8};
+use super::text::{TokenKind, located, no_utf8};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +108,8 @@ impl Vocabulary {
     /// column; text that is not UTF-8, except of bytes. An unknown word is no error but `<unk>`.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        self.encode_each(text, Place::default(), |id| ids.push(id))
-            .map_err(|problem| Error::invalid("text", problem))?;
+        self.encode_each(text, |id| ids.push(id))
+            .map_err(|(at, problem)| Error::invalid("text", located(&text[..at], &problem)))?;
         Ok(ids)
     }
 
@@ -124,40 +124,34 @@ impl Vocabulary {
         unknown.collect::<Distinct<_>>().into_iter().collect()
     }
 
-    /// [`Vocabulary::encode`], one id after another, of a text that begins at `place`.
+    /// [`Vocabulary::encode`], one id after another; of an error, the bytes before it and what it is.
     pub(super) fn encode_each(
         &self,
         text: &[u8],
-        place: Place,
         mut push: impl FnMut(u32),
-    ) -> Result<(), String> {
+    ) -> Result<(), (usize, String)> {
+        let characters = || std::str::from_utf8(text).map_err(|e| (e.valid_up_to(), no_utf8(0, e)));
         match &self.symbols {
             Symbols::Bytes => text.iter().for_each(|&byte| push(u32::from(byte))),
             Symbols::Chars(chars) => {
-                let text = utf8(text)?;
-                for (at, c) in text.char_indices() {
-                    let id = chars
-                        .get_index_of(&c)
-                        .ok_or_else(|| self.lacks(c, place.after(&text.as_bytes()[..at])))?;
+                for (at, c) in characters()?.char_indices() {
+                    let Some(id) = chars.get_index_of(&c) else {
+                        let problem = format!(
+                            "{c:?} (U+{:04X}) is not among the {} characters that the model knows; remove it, or train a \
+                             model of bytes",
+                            u32::from(c),
+                            self.len()
+                        );
+                        return Err((at, problem));
+                    };
                     push(id as u32);
                 }
             }
-            Symbols::Words(words) => for_each_word(utf8(text)?, |word| {
+            Symbols::Words(words) => for_each_word(characters()?, |word| {
                 push(words.get_index_of(word).unwrap_or(0) as u32);
             }),
         }
         Ok(())
-    }
-
-    fn lacks(&self, c: char, place: Place) -> String {
-        format!(
-            "line {}, column {}: {c:?} (U+{:04X}) is not among the {} characters \
-             that the model knows; remove it, or train a model of bytes",
-            place.line + 1,
-            place.column + 1,
-            u32::from(c),
-            self.len()
-        )
     }
 
     /// Appends a symbol's bytes. A word is followed by a space, `<eos>` is a line feed.

@@ -5,14 +5,19 @@
 
 use super::header;
 use crate::{Error, Result, Scalar, atomic};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The metadata key.
 const KEY: &str = "bptt";
+
+/// What PyTorch puts before the names of a module that is compiled, or trained on several devices.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
 /// Where a header's length ends and the header begins.
 const LENGTH: usize = 8;
@@ -59,6 +64,8 @@ fn broken(path: &Path, what: impl std::fmt::Display) -> Error {
 pub(crate) struct File<'a> {
     path: PathBuf,
     tensors: SafeTensors<'a>,
+    /// The names of the tensors, and by which of them each is stored.
+    names: BTreeMap<String, String>,
     /// The JSON object; `null` where there is none.
     meta: Value,
 }
@@ -85,9 +92,21 @@ impl<'a> File<'a> {
                 }
             }
         };
+        let mut names = BTreeMap::new();
+        for stored in tensors.names() {
+            let mut name = stored;
+            while let Some(rest) = WRAPPERS.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+                name = rest;
+            }
+            if let Some(other) = names.insert(name.to_owned(), stored.to_owned()) {
+                let problem = format!("has both `{other}` and `{stored}`, expected one of them");
+                return Err(Error::file(path, problem));
+            }
+        }
         Ok(File {
             path: path.into(),
             tensors,
+            names,
             meta,
         })
     }
@@ -108,18 +127,26 @@ impl<'a> File<'a> {
 
     /// The names of all tensors, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names = self.tensors.names();
-        names.sort_unstable();
-        names.into_iter().map(str::to_owned).collect()
+        self.names.keys().cloned().collect()
     }
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.tensor(name).is_ok()
+        self.names.contains_key(name)
+    }
+
+    /// Whether a tensor is another one again, or not there.
+    pub fn is_again(&self, name: &str, other: &str) -> bool {
+        match (self.tensor(name), self.tensor(other)) {
+            (Ok(a), Ok(b)) => (a.shape(), a.dtype(), a.data()) == (b.shape(), b.dtype(), b.data()),
+            (Err(_), other) => other.is_ok(),
+            _ => false,
+        }
     }
 
     fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
-        self.tensors.tensor(name).map_err(|_| {
+        let stored = self.names.get(name).map_or(name, String::as_str);
+        self.tensors.tensor(stored).map_err(|_| {
             let mut names = self.names();
             names.truncate(8);
             self.wrong(format!(
@@ -134,7 +161,7 @@ impl<'a> File<'a> {
         Ok(self.tensor(name)?.shape().to_vec())
     }
 
-    /// `"f32"` or `"f64"`: in which of them a tensor is held without loss.
+    /// `"f32"` or `"f64"`: in which of them a tensor is held without loss, the shorter if in both.
     pub fn precision(&self, name: &str) -> Result<&'static str> {
         Ok(match self.tensor(name)?.dtype() {
             Dtype::F64 => "f64",
@@ -145,9 +172,9 @@ impl<'a> File<'a> {
     /// Refuses a tensor of another shape, or of numbers that are not read.
     pub fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
         let dtype = self.tensor(name)?.dtype();
-        if !matches!(dtype, Dtype::F32 | Dtype::F64) {
+        if !matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64) {
             return Err(self.wrong(format!(
-                "tensor `{name}` holds {dtype:?}, expected F32 or F64: convert it, in PyTorch with `.float()`"
+                "tensor `{name}` holds {dtype:?}, expected F16, BF16, F32 or F64: convert it, in PyTorch with `.float()`"
             )));
         }
         let found = self.shape(name)?;
@@ -165,16 +192,10 @@ impl<'a> File<'a> {
         let tensor = self.tensor(name)?;
         let data = tensor.data();
         let values: Vec<T> = match tensor.dtype() {
-            Dtype::F32 => {
-                let (values, _) = data.as_chunks();
-                let values = values.iter().map(|&x| f32::from_le_bytes(x));
-                values.map(|x| T::from_f64(x.into())).collect()
-            }
-            _ => {
-                let (values, _) = data.as_chunks();
-                let values = values.iter().map(|&x| f64::from_le_bytes(x));
-                values.map(T::from_f64).collect()
-            }
+            Dtype::F16 => decoded(data, |x| f16::from_le_bytes(x).into()),
+            Dtype::BF16 => decoded(data, |x| bf16::from_le_bytes(x).into()),
+            Dtype::F32 => decoded(data, |x| f32::from_le_bytes(x).into()),
+            _ => decoded(data, f64::from_le_bytes),
         };
         match values.iter().position(|x| !x.is_finite()) {
             None => Ok(values),
@@ -185,6 +206,12 @@ impl<'a> File<'a> {
             }),
         }
     }
+}
+
+/// Numbers of `N` bytes each, as `number` decodes them.
+fn decoded<T: Scalar, const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<T> {
+    let (numbers, _) = data.as_chunks();
+    numbers.iter().map(|&x| T::from_f64(number(x))).collect()
 }
 
 /// A tensor to be written.

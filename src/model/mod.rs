@@ -1,5 +1,5 @@
 //! The model file: safetensors with PyTorch's names, so that it loads into a `torch.nn.Module` of an `nn.RNN`, `nn.GRU` or
-//! `nn.LSTM` called `rnn` and an `nn.Linear` called `decoder` as it is, and back.
+//! `nn.LSTM` called `rnn`, an `nn.Linear` called `decoder` and perhaps an `nn.Embedding` called `encoder` as it is, and back.
 //!
 //! What else there is to know about a model (its [`Architecture`], [`About`]) is JSON in the file's metadata. A file without
 //! it, of another program, is understood by its names and shapes.
@@ -10,7 +10,7 @@ mod names;
 
 #[cfg(doc)]
 use crate::Error;
-use crate::architecture::{Architecture, Input, Which};
+use crate::architecture::{Architecture, Head, Input, Which};
 use crate::data::Vocabulary;
 use crate::{Network, Parameters, Result, Scalar};
 use file::File;
@@ -27,8 +27,8 @@ pub struct About {
     pub vocabulary: Option<Vocabulary>,
     /// How it was trained, as the program records it; `null` where the file does not say.
     pub config: Value,
-    /// Whether the file does not say what the network is: of another program, it was understood by names and shapes. Whether
-    /// it reads features or tokens, and whether its cell is tanh or relu, is an assumption then.
+    /// Whether the file does not say what the network is: of another program, it was understood by names and shapes. What
+    /// these leave open is an assumption then ([`Model::untold`]).
     pub foreign: bool,
 }
 
@@ -81,6 +81,30 @@ impl<T: Scalar> Model<T> {
         from_file(&File::parse(path, bytes)?)
     }
 
+    /// What the file of another program does not say of the network, so that it was assumed: features, the tanh cell, classes
+    /// at every step.
+    pub fn untold(&self) -> Vec<&'static str> {
+        match self.about.foreign {
+            true => names::untold(&self.network.architecture()),
+            false => Vec::new(),
+        }
+    }
+
+    /// The same model, judged by the loss and at the steps of this head, where its file left that open ([`About::foreign`]).
+    pub fn answering(self, head: Head) -> Self {
+        let mut architecture = self.network.architecture();
+        if !self.about.foreign {
+            return self;
+        }
+        (architecture.head.loss, architecture.head.at) = (head.loss, head.at);
+        let weights = self.network.parameters().as_slice().to_vec();
+        let p = Parameters::from_vec(architecture, weights);
+        Model {
+            network: Network::from_parameters(p.expect("as many weights as before")),
+            ..self
+        }
+    }
+
     /// The same model with an input of this kind, where its file left that open ([`About::foreign`]): features and one-hot
     /// tokens have the same weights.
     pub fn reading(self, tokens: bool) -> Self {
@@ -89,19 +113,19 @@ impl<T: Scalar> Model<T> {
         if !self.about.foreign || old.input.is_tokens() == tokens {
             return self;
         }
-        let input = if tokens {
-            Input::Tokens(n_x)
-        } else {
-            Input::Features(n_x)
+        let input = match (old.input, tokens) {
+            (Input::Embedding { .. }, _) => return self,
+            (_, true) => Input::Tokens(n_x),
+            (_, false) => Input::Features(n_x),
         };
-        let p = self.network.parameters();
-        let first = p.get(Which::WeightIh(0));
-        let gates = first.len() / n_x;
-        let columns = if tokens { n_x } else { gates };
-        let turned = names::transposed(first, columns);
-        let mut data = p.as_slice().to_vec();
-        data[..turned.len()].copy_from_slice(&turned);
-        let p = Parameters::from_vec(Architecture { input, ..old }, data);
+        let mut p = self.network.parameters().clone();
+        for i in 0..old.directions() {
+            let first = p.get_mut(Which::WeightIh(i));
+            let columns = if tokens { n_x } else { first.len() / n_x };
+            let turned = names::transposed(first, columns).into_owned();
+            first.copy_from_slice(&turned);
+        }
+        let p = Parameters::from_vec(Architecture { input, ..old }, p.as_slice().to_vec());
         Model {
             network: Network::from_parameters(p.expect("as many weights as before")),
             ..self
@@ -197,7 +221,12 @@ pub(crate) fn from_file<T: Scalar>(file: &File<'_>) -> Result<Model<T>> {
         }
     }
     let model = Model {
-        network: Network::from_parameters(names::parameters(file, architecture, TRAINING)?),
+        network: Network::from_parameters(names::parameters(
+            file,
+            architecture,
+            stated.is_none(),
+            TRAINING,
+        )?),
         about: About {
             config: file.meta("config")?.unwrap_or_default(),
             foreign: stated.is_none(),

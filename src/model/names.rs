@@ -1,11 +1,12 @@
-//! The tensors of a network under PyTorch's names.
+//! The tensors of a network under PyTorch's names, of modules called `encoder`, `rnn` and `decoder`.
 //!
 //! | tensor | shape | here |
 //! |---|---|---|
-//! | `rnn.weight_ih_lK` | `[gates n_h, inputs]` | the same; of a first layer that reads tokens, transposed |
+//! | `encoder.weight` | `[tokens, size]` | the same |
+//! | `rnn.weight_ih_lK`, of the second direction `..._reverse` | `[gates n_h, inputs]` | the same; of a first layer that reads one-hot tokens, transposed |
 //! | `rnn.weight_hh_lK` | `[gates n_h, n_h]` | the same |
 //! | `rnn.bias_ih_lK`, `rnn.bias_hh_lK` | `[gates n_h]` | their sum, where the cell adds both sums |
-//! | `decoder.weight` | `[n_y, n_h]` | the same |
+//! | `decoder.weight` | `[n_y, D n_h]` | the same; tied to the encoder, that one again |
 //! | `decoder.bias` | `[n_y]` | the same |
 
 use super::file::{File, Tensor};
@@ -24,14 +25,14 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
     let architecture = p.architecture();
     let (form, n_h) = (architecture.cell.form(), architecture.hidden);
     let mut tensors = Vec::new();
+    let mut push = |name, shape, values| {
+        tensors.push(Tensor {
+            name,
+            shape,
+            values,
+        });
+    };
     for (tensor, values) in p.iter() {
-        let mut push = |name, shape, values| {
-            tensors.push(Tensor {
-                name,
-                shape,
-                values,
-            });
-        };
         let name = architecture.name(tensor.which);
         match tensor.which {
             Which::WeightIh(i) if architecture.has_table(i) => {
@@ -51,6 +52,11 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
                 push(second_bias(&name), vec![gates], second.into());
                 push(name, vec![gates], values[..gates].into());
             }
+            Which::Encoder if architecture.head.tied => {
+                let decoder = architecture.name(Which::Decoder);
+                push(decoder, tensor.shape(), values.into());
+                push(name, tensor.shape(), values.into());
+            }
             _ => push(name, tensor.shape(), values.into()),
         }
     }
@@ -63,43 +69,86 @@ pub(super) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]
     (0..columns).flat_map(column).collect()
 }
 
-/// What network a file without our metadata holds, by names and shapes; of one gate, for PyTorch does not say of which kind,
-/// of the tanh cell, and reading features.
+/// What network a file without our metadata holds, by names and shapes. Where these leave it open ([`untold`]): features, the
+/// tanh cell, and classes at every step.
 pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
-    // Of one direction, names do not depend on more.
+    // The names of one direction do not depend on more, and the second direction of the first layer is recurrence 1.
     let plain = Architecture::new(Input::Features(1), 1, Head::softmax(1));
-    let matrix = |which: Which| {
-        let name = plain.name(which);
-        match file.shape(&name)?[..] {
-            [rows, columns] => Ok([rows, columns]),
-            _ => Err(file.wrong(format!("tensor `{name}` must be a matrix"))),
-        }
+    let name = |which| plain.name(which);
+    let matrix = |which: Which| match file.shape(&name(which))?[..] {
+        [rows, columns] => Ok([rows, columns]),
+        _ => Err(file.wrong(format!("tensor `{}` must be a matrix", name(which)))),
     };
     let [rows, n_x] = matrix(Which::WeightIh(0))?;
     let [_, hidden] = matrix(Which::WeightHh(0))?;
-    let [outputs, _] = matrix(Which::Decoder)?;
-    let layers = (0..).find(|&layer| !file.has(&plain.name(Which::WeightIh(layer))));
+    let layers = (0..).find(|&layer| !file.has(&name(Which::WeightIh(layer))));
     let cell = Cell::ALL
         .into_iter()
         .find(|cell| cell.gates().checked_mul(hidden) == Some(rows));
     let Some(cell) = cell else {
         return Err(file.wrong(format!(
             "tensor `{}` has {rows} rows for {hidden} hidden units: no cell of bptt has as many gates",
-            plain.name(Which::WeightIh(0))
+            name(Which::WeightIh(0))
         )));
+    };
+    let input = match file.has(&name(Which::Encoder)) {
+        false => Input::Features(n_x),
+        true => {
+            let [tokens, size] = matrix(Which::Encoder)?;
+            Input::Embedding { tokens, size }
+        }
+    };
+    let tied = matches!(input, Input::Embedding { .. })
+        && file.is_again(&name(Which::Decoder), &name(Which::Encoder));
+    let [outputs, _] = match tied {
+        true => matrix(Which::Encoder)?,
+        false => matrix(Which::Decoder)?,
+    };
+    let both_ways = Architecture {
+        bidirectional: true,
+        ..plain
     };
     Ok(Architecture {
         cell,
         layers: layers.expect("a file has finitely many tensors"),
-        ..Architecture::new(Input::Features(n_x), hidden, Head::softmax(outputs))
+        bidirectional: file.has(&both_ways.name(Which::WeightIh(1))),
+        head: Head {
+            tied,
+            ..Head::softmax(outputs)
+        },
+        ..Architecture::new(input, hidden, Head::softmax(outputs))
     })
 }
 
+/// What the names and shapes of a network do not say, so that it was assumed.
+pub(super) fn untold(architecture: &Architecture) -> Vec<&'static str> {
+    let untold = [
+        (
+            !matches!(architecture.input, Input::Embedding { .. }),
+            "whether it reads features or tokens",
+        ),
+        (
+            architecture.cell.gates() == 1,
+            "whether its cell is tanh or relu",
+        ),
+        (
+            true,
+            "by which loss it is judged, and whether at every step or at the last",
+        ),
+    ];
+    untold
+        .into_iter()
+        .filter(|(open, _)| *open)
+        .map(|(_, what)| what)
+        .collect()
+}
+
 /// The parameters of a network, if the file has its tensors, of the right shapes, and beside them only such whose names begin
-/// with `besides`.
+/// with `besides`. Where biases `may_lack`, those that are not there are zero: of layers with `bias=False` all of them.
 pub(super) fn parameters<T: Scalar>(
     file: &File<'_>,
     architecture: Architecture,
+    may_lack: bool,
     besides: &str,
 ) -> Result<Parameters<T>> {
     architecture
@@ -109,16 +158,23 @@ pub(super) fn parameters<T: Scalar>(
     let shape = |which| {
         let tensor = architecture.tensor(which);
         match which {
-            Which::WeightIh(i) if architecture.has_table(i) => {
-                vec![tensor.columns, tensor.rows]
-            }
+            Which::WeightIh(i) if architecture.has_table(i) => vec![tensor.columns, tensor.rows],
             Which::Bias(_) => vec![form.gates * n_h],
             _ => tensor.shape(),
         }
     };
+    let lacks = |which| {
+        may_lack
+            && match which {
+                Which::Bias(_) => !file.has(&architecture.name(Which::Bias(0))),
+                Which::DecoderBias => !file.has(&architecture.name(which)),
+                _ => false,
+            }
+    };
+    let tensors = || architecture.tensors().filter(|tensor| !lacks(tensor.which));
     let mut known: Vec<String> = Vec::new();
     // Before anything is allocated: what one tensor says of the sizes, another need not hold.
-    for tensor in architecture.tensors() {
+    for tensor in tensors() {
         let name = architecture.name(tensor.which);
         file.check_shape(&name, &shape(tensor.which))?;
         if let Which::Bias(_) = tensor.which {
@@ -126,9 +182,18 @@ pub(super) fn parameters<T: Scalar>(
         }
         known.push(name);
     }
+    if architecture.head.tied {
+        let [decoder, encoder] = [Which::Decoder, Which::Encoder].map(|w| architecture.name(w));
+        if !file.is_again(&decoder, &encoder) {
+            return Err(file.wrong(format!(
+                "its `{decoder}` is tied to `{encoder}`, and not the same"
+            )));
+        }
+        known.push(decoder);
+    }
     refuse_unknown(file, &known, besides)?;
     let mut p = Parameters::zeros(architecture);
-    for tensor in architecture.tensors() {
+    for tensor in tensors() {
         let (name, shape) = (architecture.name(tensor.which), shape(tensor.which));
         let values: Vec<T> = file.values(&name, &shape)?;
         let to = p.get_mut(tensor.which);
@@ -170,11 +235,17 @@ pub(super) fn parameters<T: Scalar>(
 fn refuse_unknown(file: &File<'_>, known: &[String], besides: &str) -> Result<()> {
     let is_known =
         |name: &String| known.contains(name) || (!besides.is_empty() && name.starts_with(besides));
-    match file.names().into_iter().find(|name| !is_known(name)) {
-        None => Ok(()),
-        Some(name) => Err(file.wrong(format!(
-            "has a tensor `{name}`, which no network of bptt has: expected the tensors of an nn.RNN named `rnn` and an \
-             nn.Linear named `decoder`, and no others"
-        ))),
-    }
+    let Some(name) = file.names().into_iter().find(|name| !is_known(name)) else {
+        return Ok(());
+    };
+    let problem = match name.contains("weight_hr") {
+        true => format!(
+            "has `{name}`, the projection of an nn.LSTM with `proj_size`, which bptt does not have: train one without"
+        ),
+        false => format!(
+            "has a tensor `{name}`, which no network of bptt has: expected the tensors of an nn.RNN, nn.GRU or nn.LSTM named \
+             `rnn`, an nn.Linear named `decoder`, perhaps an nn.Embedding named `encoder`, and no others"
+        ),
+    };
+    Err(file.wrong(problem))
 }

@@ -102,10 +102,11 @@ impl<T: Scalar> Trainer<T> {
     /// A run from these weights on this data.
     ///
     /// # Errors
-    /// [`Error::Option`] for a setting out of range; as [`Engine::new`].
-    pub fn new(network: Network<T>, loader: Loader<T>, options: TrainOptions) -> Result<Self> {
+    /// [`Error::Option`] for a setting out of range; as [`Loader::suit`] and [`Engine::new`].
+    pub fn new(network: Network<T>, mut loader: Loader<T>, options: TrainOptions) -> Result<Self> {
         options.check()?;
         let architecture = network.architecture();
+        loader.suit(&architecture)?;
         let optimizer = Optimizer::new(architecture, options.optimizer)?;
         let state = CarriedState::new(architecture.state());
         let best = network.parameters().clone();
@@ -489,14 +490,16 @@ impl<T: Scalar> Trainer<T> {
 /// forward pass; `seen` is told the counted tokens of each window.
 ///
 /// # Errors
-/// As [`Engine::evaluate`].
+/// As [`Loader::suit`] and [`Engine::evaluate`].
 pub fn evaluate<T: Scalar>(
     engine: &mut Engine<T>,
     network: &Network<T>,
     data: &mut Loader<T>,
     mut seen: impl FnMut(u64),
 ) -> Result<Metrics> {
-    let mut carried = CarriedState::new(network.architecture().state());
+    let architecture = network.architecture();
+    data.suit(&architecture)?;
+    let mut carried = CarriedState::new(architecture.state());
     let mut metrics = Metrics::default();
     data.seek(crate::data::Position::default())?;
     loop {

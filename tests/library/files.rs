@@ -1,15 +1,15 @@
 //! Model files and checkpoints: written, read and written again they are the same bytes, and one of another network is
 //! refused.
 
-use crate::support::is_of_text;
-use crate::support::{Form, Problem, architectures};
+use crate::support::{Form, Problem, architectures, is_of_text};
 use bptt::data::Vocabulary;
 use bptt::model::{About, Model};
 use bptt::optim::Algorithm;
 use bptt::train::{Checkpoint, Progress};
 use bptt::{Architecture, Cell, Head, Input, Network};
+use half::{bf16, f16};
 use proptest::prelude::*;
-use safetensors::tensor::{SafeTensors, TensorView, serialize};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use std::path::Path;
 
 fn model(architecture: Architecture, about: About, seed: u64) -> Model<f64> {
@@ -147,34 +147,257 @@ fn files_are_what_safetensors_writes() {
     }
 }
 
+/// A tensor of a file that another program wrote.
+#[derive(Clone)]
+struct Stored {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// The tensors of a network as PyTorch would save them.
+fn stored(network: &Network<f32>) -> Vec<Stored> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let about = About::default();
+    let network = network.clone();
+    Model { network, about }.write(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let stored = tensors.into_iter().map(|(name, tensor)| Stored {
+        name,
+        dtype: tensor.dtype(),
+        shape: tensor.shape().to_vec(),
+        bytes: tensor.data().to_vec(),
+    });
+    stored.collect()
+}
+
+fn read(tensors: &[Stored]) -> bptt::Result<Model<f32>> {
+    let views = tensors.iter().map(|tensor| {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
+        (tensor.name.clone(), view.unwrap())
+    });
+    let bytes = serialize(views.collect::<Vec<_>>(), None).unwrap();
+    Model::from_bytes(Path::new("torch.safetensors"), &bytes)
+}
+
+/// Of the cells that names and shapes tell apart.
+fn foreign_architectures() -> impl Iterator<Item = Architecture> {
+    architectures().filter(|a| a.cell != Cell::Relu)
+}
+
+fn network(architecture: Architecture) -> Network<f32> {
+    Problem::random(Form::of(0), architecture, (1, 1), 1).network
+}
+
 /// Without our metadata the same network is found, but for what PyTorch's names do not say.
 #[test]
 fn a_foreign_file_is_understood_by_names_and_shapes() {
+    for architecture in foreign_architectures() {
+        let ours = network(architecture);
+        let found = read(&stored(&ours)).unwrap();
+        assert!(found.about.foreign);
+        let features = Input::Features(architecture.input.size());
+        let embedded = matches!(architecture.input, Input::Embedding { .. });
+        let expected = Architecture {
+            input: if embedded {
+                architecture.input
+            } else {
+                features
+            },
+            head: Head {
+                tied: architecture.head.tied,
+                ..Head::softmax(architecture.head.outputs)
+            },
+            ..architecture
+        };
+        assert_eq!(found.network.architecture(), expected);
+        let untold = found.untold().join("; ");
+        assert_eq!(untold.contains("features or tokens"), !embedded, "{untold}");
+        assert_eq!(
+            untold.contains("tanh or relu"),
+            architecture.cell == Cell::Tanh,
+            "{untold}"
+        );
+        assert!(untold.contains("loss"), "{untold}");
+        let tokens = architecture.input.is_tokens();
+        let weights = found.clone().reading(tokens).network;
+        assert!(weights.parameters().as_slice() == ours.parameters().as_slice());
+        assert!(found.clone().reading(true).reading(false) == found);
+        let whole = found.reading(tokens).answering(architecture.head);
+        assert!(whole.network == ours);
+    }
+}
+
+/// A wrapped module, numbers of half the size, a tied decoder that is left out, biases that are none.
+#[test]
+fn what_pytorch_writes_in_other_ways_is_understood() {
+    for architecture in foreign_architectures() {
+        let mut ours = network(architecture);
+        // In eighths, which all types hold.
+        let weights = ours.parameters_mut().as_mut_slice();
+        weights
+            .iter_mut()
+            .for_each(|x| *x = (*x * 8.0).round() / 8.0);
+        let plain = stored(&ours);
+        let expected = read(&plain).unwrap();
+        for prefix in [
+            "module.",
+            "_orig_mod.",
+            "module._orig_mod.",
+            "_orig_mod.module.",
+        ] {
+            let mut wrapped = plain.clone();
+            wrapped
+                .iter_mut()
+                .for_each(|t| t.name.insert_str(0, prefix));
+            assert!(read(&wrapped).unwrap() == expected);
+            // Both with and without, and it is not clear which of them counts.
+            wrapped.push(plain[0].clone());
+            let error = read(&wrapped).unwrap_err().to_string();
+            assert!(
+                error.contains(&plain[0].name) && error.contains("both"),
+                "{error}"
+            );
+        }
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::F64] {
+            let mut other = plain.clone();
+            for tensor in &mut other {
+                let numbers = tensor.bytes.as_chunks().0.iter();
+                let numbers = numbers.map(|&x| f32::from_le_bytes(x));
+                tensor.dtype = dtype;
+                tensor.bytes = match dtype {
+                    Dtype::F16 => numbers
+                        .flat_map(|x| f16::from_f32(x).to_le_bytes())
+                        .collect(),
+                    Dtype::BF16 => numbers
+                        .flat_map(|x| bf16::from_f32(x).to_le_bytes())
+                        .collect(),
+                    _ => numbers.flat_map(|x| f64::from(x).to_le_bytes()).collect(),
+                };
+            }
+            assert!(read(&other).unwrap() == expected, "{dtype:?}");
+        }
+        if architecture.head.tied {
+            let mut short = plain.clone();
+            short.retain(|tensor| tensor.name != "decoder.weight");
+            assert!(read(&short).unwrap() == expected);
+        }
+        let mut biased = ours.parameters().clone();
+        for which in architecture
+            .tensors()
+            .map(|t| t.which)
+            .filter(|w| w.is_bias())
+        {
+            biased.get_mut(which).fill(0.0);
+        }
+        let mut bare = plain.clone();
+        bare.retain(|tensor| !tensor.name.contains("bias"));
+        let tokens = architecture.input.is_tokens();
+        let found = read(&bare).unwrap().reading(tokens);
+        assert!(found.network.parameters().as_slice() == biased.as_slice());
+        // Some of them, and it is no module of PyTorch's.
+        bare.extend(plain.iter().find(|t| t.name == "rnn.bias_hh_l0").cloned());
+        let error = read(&bare).unwrap_err().to_string();
+        assert!(error.contains("rnn.bias_hh_l0"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_refuses_a_file_by_name() {
+    let one = Architecture::new(Input::Features(4), 5, Head::softmax(3));
+    let lstm = Architecture {
+        cell: Cell::Lstm,
+        layers: 2,
+        bidirectional: true,
+        ..one
+    };
+    let plain = stored(&network(lstm));
+    let with = |name: &str, shape: &[usize], dtype| {
+        let mut tensors = plain.clone();
+        tensors.retain(|tensor| tensor.name != name);
+        tensors.push(Stored {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            bytes: vec![
+                0;
+                shape.iter().product::<usize>() * if dtype == Dtype::I64 { 8 } else { 4 }
+            ],
+        });
+        read(&tensors).unwrap_err().to_string()
+    };
+    for (name, shape, dtype, expected) in [
+        (
+            "rnn.weight_hr_l0",
+            &[2, 5][..],
+            Dtype::F32,
+            "the projection of an nn.LSTM with `proj_size`",
+        ),
+        (
+            "norm.weight",
+            &[5],
+            Dtype::F32,
+            "a tensor `norm.weight`, which no network of bptt has",
+        ),
+        (
+            "rnn.weight_ih_l2",
+            &[20, 10],
+            Dtype::F32,
+            "rnn.weight_hh_l2",
+        ),
+        (
+            "encoder.weight",
+            &[7, 6],
+            Dtype::F32,
+            "`rnn.weight_ih_l0` has the shape [20, 4], expected [20, 6]",
+        ),
+        (
+            "decoder.weight",
+            &[3, 5],
+            Dtype::F32,
+            "`decoder.weight` has the shape [3, 5], expected [3, 10]",
+        ),
+        (
+            "decoder.weight",
+            &[30],
+            Dtype::F32,
+            "`decoder.weight` must be a matrix",
+        ),
+        (
+            "rnn.weight_hh_l0",
+            &[20, 7],
+            Dtype::F32,
+            "20 rows for 7 hidden units",
+        ),
+        (
+            "decoder.bias",
+            &[3],
+            Dtype::I64,
+            "`decoder.bias` holds I64, expected F16, BF16, F32 or F64",
+        ),
+    ] {
+        let error = with(name, shape, dtype);
+        assert!(
+            error.contains(expected) && error.contains("torch.safetensors"),
+            "{error}"
+        );
+    }
+    // Our own files have all of it.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    for architecture in architectures().filter(|a| a.cell != Cell::Relu) {
-        let ours = model(architecture, About::default(), 1);
-        ours.write(&path).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
-        let foreign = serialize(tensors.clone(), None).unwrap();
-        let found = Model::<f64>::from_bytes(&path, &foreign).unwrap();
-        assert!(found.about.foreign);
-        let (input, n_x) = (
-            found.network.architecture().input,
-            architecture.input.size(),
-        );
-        assert_eq!(input, Input::Features(n_x));
-        let tokens = architecture.input.is_tokens();
-        assert!(found.clone().reading(tokens).network == ours.network);
-        assert!(found.clone().reading(true).reading(false) == found);
-        // A tensor more, and it is not clear what the network computes.
-        let more = TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap();
-        tensors.push(("rnn.weight_hr_l0".into(), more));
-        let error = Model::<f64>::from_bytes(&path, &serialize(tensors, None).unwrap());
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("weight_hr_l0"), "{error}");
-    }
+    model(one, About::default(), 1).write(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    tensors.retain(|(name, _)| name != "decoder.bias");
+    let short = serialize(tensors, header.metadata().clone()).unwrap();
+    let error = Model::<f64>::from_bytes(&path, &short)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no tensor `decoder.bias`"), "{error}");
 }
 
 /// A file with this header and nothing else, or what is wrong with it.

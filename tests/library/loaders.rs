@@ -4,7 +4,7 @@ use bptt::data::{
     Corpus, EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Loader, OwnedInputs, OwnedTargets,
     Padding, Position, Row, Sequences, Vocabulary, Window,
 };
-use bptt::{Inputs, Targets};
+use bptt::{Architecture, Head, Input, Inputs, Loss, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;
 
@@ -404,4 +404,143 @@ fn too_little_text_and_zeros_are_refused() {
             .shape(),
         (2, 4)
     );
+}
+
+/// With one answer a sequence, or where networks read from both ends, nothing is cut.
+#[test]
+fn sequences_may_have_to_be_whole() {
+    let ids = Array2::from_shape_fn((5, 300), |(i, j)| (300 * i + j) as u32);
+    let padding = || Padding {
+        lengths: Some(vec![300, 7, 1, 250, 299]),
+        mask: None,
+    };
+    let inputs = || OwnedInputs::Tokens(ids.clone());
+    let answers = OwnedTargets::Classes(Array2::from_shape_fn((5, 1), |(i, _)| i as u32));
+    let set = Sequences::<f32>::new(inputs(), answers, padding()).unwrap();
+    let short = Loader::sequences(set.clone(), 2, Some(64), 0).unwrap_err();
+    assert!(
+        short.to_string().contains("seq_len: 64 is not none"),
+        "{short}"
+    );
+    let mask = Array2::from_shape_fn((5, 300), |(_, j)| j == 0);
+    let padding = Padding {
+        mask: Some(mask),
+        ..padding()
+    };
+    let every =
+        Sequences::<f32>::new(inputs(), OwnedTargets::Classes(ids.clone()), padding).unwrap();
+    let both_ways = |set: Sequences<f32>| {
+        let network = Architecture {
+            bidirectional: true,
+            ..Architecture::new(set.input(), 3, set.head())
+        };
+        let mut cut = Loader::sequences(set.clone(), 2, Some(299), 0).unwrap();
+        let error = cut.suit(&network).unwrap_err().to_string();
+        assert!(error.contains("seq_len: 299 is not none"), "{error}");
+        let mut loader = Loader::evaluation_sequences(set).unwrap();
+        loader.suit(&network).unwrap();
+        loader
+    };
+    for (mut loader, t_y) in [
+        (Loader::evaluation_sequences(set.clone()).unwrap(), 1),
+        (Loader::sequences(set, 5, None, 0).unwrap(), 1),
+        (both_ways(every), 300),
+    ] {
+        assert_eq!(
+            (loader.windows_per_epoch(), loader.counted_per_epoch()),
+            (1, 5)
+        );
+        let window = loader.next().unwrap();
+        let (x, y) = (tokens(&window), classes(&window));
+        assert_eq!((x.dim(), y.dim()), ((5, 300), (5, t_y)));
+        assert!(window.fresh && window.ends_epoch);
+        assert_eq!(window.counted, 5);
+        for (i, &length) in window.batch.lengths.unwrap().iter().enumerate() {
+            let row = x[[i, 0]];
+            assert_eq!(y[[i, 0]], if t_y == 1 { row / 300 } else { row });
+            assert_eq!(length, [300, 7, 1, 250, 299][row as usize / 300]);
+            assert!((0..300).all(|j| x[[i, j]] == if j < length { row + j as u32 } else { 0 }));
+        }
+    }
+}
+
+#[test]
+fn a_loader_says_for_which_networks_it_is() {
+    let mut text = Loader::<f32>::text(corpus(50), 2, 5).unwrap();
+    let of_text = Architecture::new(Input::Tokens(50), 3, Head::softmax(50));
+    text.suit(&of_text).unwrap();
+    text.suit(&Architecture {
+        input: Input::Embedding {
+            tokens: 60,
+            size: 2,
+        },
+        ..of_text
+    })
+    .unwrap();
+    for (other, words) in [
+        (
+            Architecture {
+                bidirectional: true,
+                ..of_text
+            },
+            "an .npz of them",
+        ),
+        (
+            Architecture {
+                head: Head::softmax(50).at_last(),
+                ..of_text
+            },
+            "an .npz of them",
+        ),
+        (
+            Architecture {
+                input: Input::Tokens(49),
+                ..of_text
+            },
+            "49 tokens",
+        ),
+        (
+            Architecture {
+                input: Input::Features(50),
+                ..of_text
+            },
+            "50 features",
+        ),
+        (
+            Architecture {
+                head: Head::softmax(49),
+                ..of_text
+            },
+            "49 classes",
+        ),
+        (
+            Architecture {
+                head: Head::new(50, Loss::Mse),
+                ..of_text
+            },
+            "50 numbers",
+        ),
+    ] {
+        let error = text.suit(&other).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let mut sequences = Loader::sequences(set(3, 4), 2, None, 0).unwrap();
+    let good = Architecture::new(Input::Features(2), 3, Head::softmax(24));
+    sequences.suit(&good).unwrap();
+    for other in [
+        Architecture {
+            input: Input::Features(3),
+            ..good
+        },
+        Architecture {
+            head: Head::softmax(23),
+            ..good
+        },
+        Architecture {
+            head: Head::new(24, Loss::Mse),
+            ..good
+        },
+    ] {
+        assert!(sequences.suit(&other).is_err());
+    }
 }

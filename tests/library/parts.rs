@@ -2,11 +2,12 @@
 
 use crate::support::ranks::on_ranks;
 use bptt::data::{
-    Corpus, Ids, Loader, Reading, Sequences, TokenKind, Vocabulary, WordLimits, file_fingerprint,
+    Corpus, Ids, Loader, Reading, Sequences, TargetKind, TokenKind, Vocabulary, WordLimits,
+    file_fingerprint,
 };
 use bptt::ranks::{Ranks, Reduction};
 use bptt::train::{Checkpoint, TrainOptions, Trainer};
-use bptt::{Architecture, EngineOptions, Error, Head, Init, Input, Network, Result};
+use bptt::{Architecture, At, EngineOptions, Error, Head, Init, Input, Network, Result};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::NpzWriter;
 use proptest::prelude::*;
@@ -197,17 +198,20 @@ fn errors_are_those_of_one_process() {
     }
 }
 
+fn deep(input: Input, head: Head) -> Architecture {
+    Architecture {
+        layers: 2,
+        ..Architecture::new(input, 6, head)
+    }
+}
+
 /// A run of more than an epoch.
 fn run(
     train: Loader<f32>,
     valid: Loader<f32>,
-    (input, n_y): (Input, usize),
+    architecture: Architecture,
     ranks: Option<Arc<dyn Ranks>>,
 ) -> Checkpoint<f32> {
-    let architecture = Architecture {
-        layers: 2,
-        ..Architecture::new(input, 6, Head::softmax(n_y))
-    };
     let network = Network::new(architecture, Init::Orthogonal, 1).unwrap();
     let options = TrainOptions {
         steps: 2 * train.windows_per_epoch() + 3,
@@ -237,7 +241,8 @@ fn run_on_text(paths: &[PathBuf], ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f
     let (train, valid) = corpus.split(0.2).unwrap();
     let train = Loader::text(train, 9, 8).unwrap();
     let valid = Loader::evaluation_text(valid).unwrap();
-    run(train, valid, (Input::Tokens(symbols), symbols), ranks)
+    let architecture = deep(Input::Tokens(symbols), Head::softmax(symbols));
+    run(train, valid, architecture, ranks)
 }
 
 #[test]
@@ -325,18 +330,82 @@ fn save_set(path: &Path, tokens: bool, classes: bool, padding: &str) {
     npz.finish().unwrap();
 }
 
-fn run_on_set(path: &Path, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
+fn run_on_set(path: &Path, bidirectional: bool, ranks: Option<Arc<dyn Ranks>>) -> Checkpoint<f32> {
     let set = match &ranks {
         Some(ranks) => Sequences::open_npz(path, Some(&**ranks)).unwrap(),
         None => Sequences::read_npz(path).unwrap(),
     };
     assert_eq!(set.stays_in_file(), ranks.is_some());
-    let (input, n_y) = (set.input(), set.dims().1);
+    let architecture = Architecture {
+        bidirectional,
+        ..deep(set.input(), set.head())
+    };
     let (train, valid) = set.split(0.3, 1).unwrap();
-    let window = train.steps().div_ceil(3) + 1;
-    let train = Loader::sequences(train, 8, Some(window), 3).unwrap();
+    let cut = !bidirectional && train.at() == At::Every;
+    let window = cut.then_some(train.steps().div_ceil(3) + 1);
+    let train = Loader::sequences(train, 8, window, 3).unwrap();
     let valid = Loader::evaluation_sequences(valid).unwrap();
-    run(train, valid, (input, n_y), ranks)
+    run(train, valid, architecture, ranks)
+}
+
+/// Targets of every other form: one a sequence, of which some are none; labels, in bytes; numbers.
+#[test]
+fn a_run_on_any_targets_in_a_file_is_one_on_those_in_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("set.npz");
+    let (n, t) = (29, 7);
+    let x = Array3::from_shape_fn((n, t, 4), |(i, step, k)| {
+        ((3 * i + step + k * k) as f32).sin()
+    });
+    let lengths = Array1::from_shape_fn(n, |i| 1 + (i * 3 % t) as u16);
+    let forms: [(TargetKind, &dyn Fn(&mut NpzWriter<fs::File>)); 5] = [
+        (TargetKind::Classes, &|npz| {
+            let y = Array1::from_shape_fn(n, |i| if i % 5 == 0 { -1 } else { (i % 3) as i16 });
+            npz.add_array("targets", &y).unwrap();
+        }),
+        (TargetKind::Classes, &|npz| {
+            let class = |(i, step)| {
+                if (i + step) % 4 == 0 {
+                    -100
+                } else {
+                    (i % 3) as i64
+                }
+            };
+            let y = Array2::from_shape_fn((n, t), class);
+            npz.add_array("targets", &y).unwrap();
+        }),
+        (TargetKind::Labels, &|npz| {
+            let y = Array2::from_shape_fn((n, 5), |(i, k)| (i * k % 2) as u8);
+            npz.add_array("targets", &y).unwrap();
+        }),
+        (TargetKind::Numbers, &|npz| {
+            let y = Array2::from_shape_fn((n, t), |(i, step)| (i * step) as f64 / 50.0);
+            npz.add_array("targets", &y).unwrap();
+        }),
+        (TargetKind::Distributions, &|npz| {
+            let y = Array3::from_elem((n, t, 3), 1.0 / 3.0);
+            npz.add_array("targets", &y).unwrap();
+        }),
+    ];
+    for (i, (kind, targets)) in forms.into_iter().enumerate() {
+        let mut npz = NpzWriter::new(fs::File::create(&path).unwrap());
+        npz.add_array("inputs", &x).unwrap();
+        npz.add_array("lengths", &lengths).unwrap();
+        targets(&mut npz);
+        npz.finish().unwrap();
+        assert_eq!(
+            Sequences::<f32>::read_npz(&path).unwrap().target_kind(),
+            kind
+        );
+        for bidirectional in [false, true] {
+            let alone = run_on_set(&path, bidirectional, None);
+            for one in on_ranks(2 + i % 2, |ranks| {
+                run_on_set(&path, bidirectional, Some(ranks))
+            }) {
+                assert!(one == alone, "{kind:?}, {i}, {bidirectional}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -347,8 +416,8 @@ fn a_run_on_sequences_in_a_file_is_one_on_those_in_memory() {
     for (i, padding) in paddings.into_iter().enumerate() {
         for (tokens, classes) in [(false, false), (false, true), (true, false), (true, true)] {
             save_set(&path, tokens, classes, padding);
-            let alone = run_on_set(&path, None);
-            for one in on_ranks(2 + i % 2, |ranks| run_on_set(&path, Some(ranks))) {
+            let alone = run_on_set(&path, false, None);
+            for one in on_ranks(2 + i % 2, |ranks| run_on_set(&path, false, Some(ranks))) {
                 assert!(
                     one == alone,
                     "tokens {tokens}, classes {classes}, {padding:?}"

@@ -1,8 +1,8 @@
 //! Sets of sequences: what is in an `.npz`, what stays there, and what is refused.
 
-use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
-use bptt::{Error, Input, Inputs, Result, Scalar, Targets};
-use ndarray::{Array1, Array2, Array3, ShapeBuilder, arr0, array};
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences, TargetKind};
+use bptt::{At, Error, Head, Input, Inputs, Loss, Result, Scalar, Targets};
+use ndarray::{Array1, Array2, Array3, Axis, ShapeBuilder, arr0, array, s};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use std::fs::File;
 use std::io::Write;
@@ -65,7 +65,12 @@ fn assert_same(one: &Sequences<f32>, other: &Sequences<f32>) {
     let sizes = |set: &Sequences<f32>| (set.len(), set.steps(), set.dims(), set.counted());
     assert_eq!(sizes(one), sizes(other));
     assert_eq!((one.lengths(), one.mask()), (other.lengths(), other.mask()));
-    let loader = |set: &Sequences<f32>| Loader::sequences(set.clone(), 2, Some(2), 1).unwrap();
+    assert_eq!(
+        (one.at(), one.target_kind(), one.head()),
+        (other.at(), other.target_kind(), other.head())
+    );
+    let seq_len = (one.at() == At::Every).then_some(2);
+    let loader = |set: &Sequences<f32>| Loader::sequences(set.clone(), 2, seq_len, 1).unwrap();
     let (mut one, mut other) = (loader(one), loader(other));
     for _ in 0..one.windows_per_epoch() {
         let (one, other) = (one.next().unwrap().batch, other.next().unwrap().batch);
@@ -170,7 +175,7 @@ fn floats_of_both_types_and_orders_are_features() {
 fn big_endian_is_read() {
     let header = "{'descr': '>i2', 'fortran_order': False, 'shape': (1, 2), }";
     let (_folder, path) = raw(header, &[0, 7, 1, 0]);
-    let inputs = Sequences::<f32>::inputs_only(&path).unwrap();
+    let (inputs, _) = Sequences::<f32>::inputs_only(&path).unwrap();
     assert_eq!(inputs, OwnedInputs::Tokens(array![[7, 256]]));
 }
 
@@ -238,6 +243,280 @@ fn lengths_and_mask_together() {
     assert_eq!(set.run_lengths(), Some(&[2, 1][..]));
 }
 
+/// Targets in the form that a loader hands out.
+fn classes(ids: Array2<u32>) -> OwnedTargets<f32> {
+    OwnedTargets::Classes(ids)
+}
+
+#[test]
+fn targets_say_what_they_are_by_type_shape_and_numbers() {
+    use TargetKind::{Classes, Distributions, Labels, Numbers};
+    // Two sequences of three steps.
+    let saved = || tokens(array![[0u8, 1, 2], [2, 1, 0]]);
+    let y = |y: &dyn Fn(usize, usize, usize) -> f32| {
+        Array3::from_shape_fn((2, 3, 4), |(i, j, k)| y(i, j, k))
+    };
+    let one_hot = y(&|i, j, k| f32::from(u8::from((i + j) % 4 == k)));
+    let soft = y(&|i, _, k| {
+        if i == 0 {
+            0.25
+        } else {
+            [0.5, 0.5, 0.0, 0.0][k]
+        }
+    });
+    let labels = y(&|i, j, k| ((i + j + k) % 2) as f32);
+    let numbers = y(&|i, j, k| i as f32 - 0.5 * j as f32 + k as f32);
+    let every = |y: &Array3<f32>| OwnedTargets::Values(y.clone());
+    let last = |y: &Array3<f32>| OwnedTargets::Values(y.slice(s![.., ..1, ..]).to_owned());
+    let first = |y: &Array3<f32>| y.index_axis(Axis(1), 0).to_owned();
+    let one = |y: &Array3<f32>| y.index_axis(Axis(2), 0).to_owned();
+    let integers = |y: &Array3<f32>| y.mapv(|y| y as i8);
+    let ids = array![[0i32, 2, 1], [1, 1, 3]];
+    let cases = [
+        (
+            saved().with("targets", &ids),
+            At::Every,
+            Classes,
+            4,
+            classes(ids.mapv(|id| id as u32)),
+        ),
+        (
+            saved().with("targets", &ids.clone().insert_axis(Axis(2))),
+            At::Every,
+            Classes,
+            4,
+            classes(ids.mapv(|id| id as u32)),
+        ),
+        (
+            saved().with("targets", &array![2u8, 1]),
+            At::Last,
+            Classes,
+            3,
+            classes(array![[2], [1]]),
+        ),
+        (
+            saved().with("targets", &array![[2i64], [1]]),
+            At::Last,
+            Classes,
+            3,
+            classes(array![[2], [1]]),
+        ),
+        (
+            saved().with("targets", &array![true, false]),
+            At::Last,
+            Classes,
+            2,
+            classes(array![[1], [0]]),
+        ),
+        (
+            saved().with("targets", &one_hot),
+            At::Every,
+            Distributions,
+            4,
+            every(&one_hot),
+        ),
+        (
+            saved().with("targets", &integers(&one_hot)),
+            At::Every,
+            Distributions,
+            4,
+            every(&one_hot),
+        ),
+        (
+            saved().with("targets", &soft),
+            At::Every,
+            Distributions,
+            4,
+            every(&soft),
+        ),
+        (
+            saved().with("targets", &first(&soft)),
+            At::Last,
+            Distributions,
+            4,
+            last(&soft),
+        ),
+        (
+            saved().with("targets", &labels),
+            At::Every,
+            Labels,
+            4,
+            every(&labels),
+        ),
+        (
+            saved().with("targets", &integers(&labels)),
+            At::Every,
+            Labels,
+            4,
+            every(&labels),
+        ),
+        (
+            saved().with("targets", &labels.mapv(|y| y == 1.0)),
+            At::Every,
+            Labels,
+            4,
+            every(&labels),
+        ),
+        (
+            saved().with(
+                "targets",
+                &integers(&labels).index_axis(Axis(1), 0).to_owned(),
+            ),
+            At::Last,
+            Labels,
+            4,
+            last(&labels),
+        ),
+        (
+            saved().with("targets", &numbers),
+            At::Every,
+            Numbers,
+            4,
+            every(&numbers),
+        ),
+        (
+            saved().with("targets", &first(&numbers)),
+            At::Last,
+            Numbers,
+            4,
+            last(&numbers),
+        ),
+        (
+            saved().with("targets", &one(&numbers)),
+            At::Every,
+            Numbers,
+            1,
+            every(&one(&numbers).insert_axis(Axis(2))),
+        ),
+        (
+            saved().with("targets", &one(&labels)),
+            At::Every,
+            Labels,
+            1,
+            every(&one(&labels).insert_axis(Axis(2))),
+        ),
+        (
+            saved().with("targets", &array![0.5f64, -2.0]),
+            At::Last,
+            Numbers,
+            1,
+            OwnedTargets::Values(array![[[0.5]], [[-2.0]]]),
+        ),
+    ];
+    for (i, (saved, at, kind, n_y, expected)) in cases.into_iter().enumerate() {
+        let set = saved.read().unwrap();
+        assert_eq!(
+            (set.at(), set.target_kind(), set.dims().1),
+            (at, kind, n_y),
+            "case {i}"
+        );
+        assert_eq!(targets(&set), expected, "case {i}");
+        assert_eq!(
+            set.head(),
+            Head {
+                at,
+                ..Head::new(n_y, kind.loss())
+            }
+        );
+        set.check(set.input(), set.head()).unwrap();
+        let counted = if at == At::Last { 2 } else { 6 };
+        assert_eq!(set.counted(), counted, "case {i}");
+    }
+}
+
+#[test]
+fn classes_below_zero_are_none() {
+    let set = tokens(array![[0u8, 1, 2], [2, 1, 0]])
+        .with("targets", &array![[-100i64, 1, -1], [0, -1, -1]])
+        .read()
+        .unwrap();
+    assert_eq!(targets(&set), classes(array![[0, 1, 0], [0, 0, 0]]));
+    assert_eq!(
+        set.mask().unwrap(),
+        array![[false, true, false], [true, false, false]]
+    );
+    assert_eq!((set.counted(), set.run_lengths()), (2, Some(&[2, 1][..])));
+    // Beside a mask and lengths; of sequences with one answer, each is run to its end.
+    let set = tokens(array![[0u8, 1, 2], [2, 1, 0], [1, 1, 1]])
+        .with("targets", &array![-1i8, 1, 0])
+        .with("mask", &array![true, true, false])
+        .with("lengths", &array![1i64, 2, 3])
+        .read()
+        .unwrap();
+    assert_eq!((set.at(), set.counted()), (At::Last, 1));
+    assert_eq!(set.mask().unwrap(), array![[false], [true], [false]]);
+    assert_eq!(set.run_lengths(), Some(&[1, 2, 3][..]));
+    assert_eq!(targets(&set), classes(array![[0], [1], [0]]));
+    let (train, valid) = set.split(0.4, 1).unwrap();
+    assert_eq!(train.counted() + valid.counted(), 1);
+}
+
+#[test]
+fn targets_are_checked_against_a_head() {
+    let numbers = array![[[0.5f32, 0.5], [2.0, -1.0]]];
+    let set = |targets: OwnedTargets<f32>| {
+        let inputs = OwnedInputs::Tokens(array![[0, 1]]);
+        Sequences::new(inputs, targets, Padding::default()).unwrap()
+    };
+    let of_numbers = set(OwnedTargets::Values(numbers));
+    let of_classes = set(OwnedTargets::Classes(array![[0, 1]]));
+    let at_last = set(OwnedTargets::Classes(array![[1]]));
+    let of_sums = set(OwnedTargets::Values(array![[[0.5, 0.5], [0.5, 0.25]]]));
+    let check = |set: &Sequences<f32>, head| set.check(Input::Tokens(2), head);
+    for (set, head, expected) in [
+        (
+            &of_numbers,
+            Head::softmax(2),
+            "targets: [0, 1]: -1 in a distribution, expected no negative number; the loss `cross-entropy` is",
+        ),
+        (
+            &of_sums,
+            Head::softmax(2),
+            "[0, 1]: the distribution sums to 0.75, expected 1; normalise it, or mask the step; the loss",
+        ),
+        (
+            &of_numbers,
+            Head::new(2, Loss::Binary),
+            "[0, 1]: 2, expected 0 to 1; for other numbers choose the loss `mse`",
+        ),
+        (
+            &of_classes,
+            Head::new(2, Loss::Mse),
+            "they are integer classes, and the loss `mse` is of numbers",
+        ),
+        (
+            &at_last,
+            Head::softmax(2),
+            "they are one a sequence, and the network answers at every step",
+        ),
+        (
+            &of_classes,
+            Head::softmax(2).at_last(),
+            "they are for every step, and the network answers once a sequence",
+        ),
+        (
+            &of_numbers,
+            Head::new(3, Loss::Mse),
+            "targets: the shape is [1, 2, 2], expected [N, T, 3]",
+        ),
+    ] {
+        let error = check(set, head).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let in_file = tokens(array![[0u8, 1]])
+        .with("targets", &array![[[0.5, 0.25], [1.0, 0.0]]])
+        .read();
+    let error = check(&in_file.unwrap(), Head::softmax(2)).unwrap_err();
+    let expected = "set.npz: targets: [0, 0]: the distribution sums to 0.75";
+    assert!(error.to_string().contains(expected), "{error}");
+    for loss in [Loss::Mse, Loss::Huber] {
+        check(&of_numbers, Head::new(2, loss)).unwrap();
+    }
+    check(&of_sums, Head::new(2, Loss::Binary)).unwrap();
+    check(&at_last, Head::softmax(2).at_last()).unwrap();
+    check(&of_classes, Head::softmax(5)).unwrap();
+}
+
 #[test]
 fn sizes_may_be_stated() {
     let saved = || tokens(array![[0i64, 1]]).with("targets", &array![[1i64, 0]]);
@@ -258,7 +537,7 @@ fn inputs_suffice_to_predict() {
     let saved = tokens(array![[2u8, 1]]);
     saved.npz.finish().unwrap();
     let path = saved.folder.path().join("set.npz");
-    let inputs = Sequences::<f64>::inputs_only(&path).unwrap();
+    let (inputs, _) = Sequences::<f64>::inputs_only(&path).unwrap();
     assert_eq!(inputs, OwnedInputs::Tokens(array![[2, 1]]));
     let error = Sequences::<f64>::read_npz(&path).unwrap_err().to_string();
     assert!(
@@ -300,23 +579,33 @@ fn what_is_wrong_is_said_with_its_place() {
         .with("targets", &targets)
         .refused("4294967295 at [0, 1]");
     ids()
-        .with("targets", &array![[0i64, -100]])
-        .refused("array `targets`: -100 at [0, 1]");
+        .with("targets", &array![[0i64, -7]])
+        .refused("array `targets`: -7 at [0, 1], expected a number from 0 to 4294967294, or one of [-1, -100]");
     ids()
         .with("targets", &array![[0i64], [1]])
-        .refused("[2, 1], expected 1 sequences of 2 steps");
+        .refused("integer [2, 1], expected 1 sequences as `inputs`");
     ids()
-        .with("targets", &array![[0.0, 1.0]])
-        .refused("float [1, 2], expected integer classes [N, T] or");
-    ids()
-        .with("targets", &array![0i64])
-        .refused("integer [1], expected");
-    ids()
-        .with("targets", &array![[[0.5], [1.0]]])
-        .refused("targets: [0, 0]: the distribution sums to 0.5");
+        .with("targets", &Array3::<f64>::zeros((1, 3, 2)))
+        .refused("float [1, 3, 2], expected integer classes [N, T] or [N], or numbers");
     ids()
         .with("targets", &Array3::<f64>::zeros((1, 2, 0)))
-        .refused("targets");
+        .refused("float [1, 2, 0], expected integer");
+    ids()
+        .with("targets", &arr0(1i64))
+        .refused("integer [], expected 1 sequences");
+    ids().with("targets", &array![[0i64, 1, 5]]).refused(
+        "array `targets`: 5 at [0, 2], expected 0 or 1: integer [1, 3] is taken for labels",
+    );
+    ids()
+        .with("targets", &array![[[0.0, f64::INFINITY], [0.0, 0.0]]])
+        .refused("array `targets` holds inf at [0, 0, 1]");
+    ids()
+        .with("targets", &array![1i64])
+        .with("mask", &array![[true, false]])
+        .refused("bool [1, 2], expected bool [1], true where the target of a sequence counts");
+    ids()
+        .with("targets", &array![-1i64])
+        .refused("no time step counts");
     good()
         .with("lengths", &array![0i64])
         .refused("0 at [0], expected a number from 1 to 2");
@@ -383,7 +672,7 @@ fn a_flipped_bit_is_noticed() {
         bytes[i] ^= 0x40;
         std::fs::write(&path, &bytes).unwrap();
         // An error or, where the bit means nothing, the same inputs: no panic, nothing else.
-        if let Ok(inputs) = Sequences::<f32>::inputs_only(&path) {
+        if let Ok((inputs, _)) = Sequences::<f32>::inputs_only(&path) {
             let expected = Array2::from_shape_fn((1, 64), |(_, j)| j as u32);
             assert_eq!(inputs, OwnedInputs::Tokens(expected), "byte {i}");
         }
@@ -413,7 +702,7 @@ fn large<A: WritableElement>(number: impl Fn(f64) -> A) -> (tempfile::TempDir, P
 fn same_as_in_memory<T: Scalar>(path: &Path) {
     let stored = Sequences::<T>::open_npz(path, None).unwrap();
     assert!(stored.stays_in_file() && !stored.reads_tokens());
-    assert!(Sequences::<T>::open_npz_memory(path).unwrap() < 8.0 * CHUNK as f64);
+    assert!(Sequences::<T>::open_npz_memory(path).unwrap() < 11.0 * CHUNK as f64);
     let memory = Sequences::<T>::read_npz(path).unwrap();
     assert_eq!((stored.dims(), memory.dims()), ((100, 5), (100, 5)));
     let (stored, _) = stored.split(0.3, 4).unwrap();
@@ -455,14 +744,14 @@ fn numbers_are_checked_to_the_last_row() {
 fn other_sizes_are_refused() {
     let (_folder, path) = large(|x| x as f32);
     let set = Sequences::<f32>::open_npz(&path, None).unwrap();
-    set.check(Input::Features(100), 5).unwrap();
-    set.check(Input::Features(100), 6).unwrap();
+    set.check(Input::Features(100), Head::softmax(5)).unwrap();
+    set.check(Input::Features(100), Head::softmax(6)).unwrap();
     for (n_x, n_y, expected) in [
         (101, 5, "expected [N, T, 101]"),
         (100, 4, "targets: ids up to 4, expected less than 4"),
     ] {
         let error = set
-            .check(Input::Features(n_x), n_y)
+            .check(Input::Features(n_x), Head::softmax(n_y))
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{error}");
@@ -526,7 +815,8 @@ fn numbered(n: usize, t: usize) -> Sequences<f64> {
 fn targets_that_do_not_count_are_zero_and_unchecked() {
     let x = OwnedInputs::Dense(Array3::<f64>::zeros((1, 2, 3)));
     let y = OwnedTargets::Values(array![[[0.5, 0.5], [f64::NAN, -7.0]]]);
-    assert!(Sequences::new(x.clone(), y.clone(), Padding::default()).is_err());
+    let all = Sequences::new(x.clone(), y.clone(), Padding::default());
+    assert!(matches!(all, Err(Error::NotFinite { .. })));
     let set = Sequences::new(x, y, masked(array![[true, false]])).unwrap();
     let expected = OwnedTargets::Values(array![[[0.5, 0.5], [0.0, 0.0]]]);
     assert_eq!(targets(&set), expected);
@@ -551,7 +841,7 @@ fn what_does_not_fit_is_refused() {
     let weights = |[a, b]: [f64; 2]| OwnedTargets::Values(array![[[1.0, 0.0], [a, b]]]);
     refused(
         tokens(),
-        classes(array![[0]]),
+        classes(array![[0, 1, 2]]),
         all(),
         "1 sequences of 2 steps",
     );
@@ -572,13 +862,6 @@ fn what_does_not_fit_is_refused() {
     );
     refused(
         tokens(),
-        weights([0.7, 0.2]),
-        all(),
-        "targets: [0, 1]: the distribution sums to 0.",
-    );
-    refused(tokens(), weights([1.5, -0.5]), all(), "[0, 1]: -0.5");
-    refused(
-        tokens(),
         weights([f64::INFINITY, 0.0]),
         all(),
         "inf at [0, 1, 0]",
@@ -592,6 +875,12 @@ fn what_does_not_fit_is_refused() {
         "inputs holds NaN at [0, 1, 0]",
     );
     Sequences::new(nan(), two(), ends(&[1])).unwrap();
+    refused(
+        tokens(),
+        OwnedTargets::Values(Array3::zeros((1, 2, 0))),
+        all(),
+        "targets: the shape is [1, 2, 0]",
+    );
     let empty = OwnedInputs::Tokens(Array2::zeros((0, 3)));
     refused(
         empty,

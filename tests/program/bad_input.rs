@@ -76,7 +76,7 @@ fn sets() {
             .add("targets", &targets);
     });
     with("n.npz", &Array3::zeros((7, 5, 2)), &targets);
-    with("t.npz", &Array3::zeros((6, 4, 2)), &targets);
+    with("t.npz", &Array3::zeros((6, 4, 2)), &(&targets * 2));
     let mut nan = inputs.clone();
     nan[[1, 2, 1]] = f32::NAN;
     with("nan.npz", &nan, &targets);
@@ -86,7 +86,7 @@ fn sets() {
             .add("n_y", &arr0(3i64));
     });
     let mut negative = targets.clone();
-    negative[[0, 4]] = -1;
+    negative[[0, 4]] = -7;
     with("negative.npz", &inputs, &negative);
     desk.write("text.npz", b"this is no archive");
     let before = desk.names(".");
@@ -97,7 +97,7 @@ fn sets() {
         ("t", &["4", "5"]),
         ("nan", &["inputs", "NaN", "[1, 2, 1]"]),
         ("class", &["targets", "3"]),
-        ("negative", &["targets", "-1"]),
+        ("negative", &["targets", "-7"]),
         ("text", &["text.npz"]),
     ] {
         let message = desk.refused(&format!("train {name}.npz {SMALL}"), 1, words);
