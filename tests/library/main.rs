@@ -16,6 +16,7 @@ mod gradients;
 mod loaders;
 mod measure;
 mod parts;
+mod pytorch;
 mod ranks;
 mod refused;
 mod resume;
