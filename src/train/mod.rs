@@ -30,7 +30,7 @@ use crate::engine::GradientOptions;
 use crate::heads::Metrics;
 use crate::model::About;
 use crate::optim::Optimizer;
-use crate::ranks::{Ranks, Reduction, Team};
+use crate::ranks::{Communicator, Ranks, Reduction};
 use crate::{Engine, Error, Network, Parameters, Result, Scalar};
 use ndarray::Array2;
 use std::borrow::Cow;
@@ -275,7 +275,7 @@ impl<T: Scalar> Trainer<T> {
                 observer.report(self, &report, best)?;
             }
             let stop = observer.step(self, &step)? == Control::Stop;
-            if self.engine.team().map_or(stop, |team| team.any(stop)) {
+            if self.engine.comm().map_or(stop, |comm| comm.any_rank(stop)) {
                 return Ok(StopReason::Interrupted);
             }
         }
@@ -412,7 +412,7 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// As [`Engine::evaluate`].
     pub fn report(&mut self) -> Result<(Report, bool)> {
-        let waited = self.engine.team().map(Team::take_waited);
+        let waited = self.engine.comm().map(Communicator::take_waited);
         let valid = self.validate()?;
         let valid_loss = valid.map(|metrics| metrics.mean_loss());
         let loss = self.network.architecture().head.loss;
@@ -439,8 +439,8 @@ impl<T: Scalar> Trainer<T> {
         progress.reports += 1;
         let seconds = std::mem::take(&mut self.clock).as_secs_f64();
         let counted = std::mem::take(&mut self.counted_since);
-        if let Some(team) = self.engine.team() {
-            team.agree("other weights", self.network.parameters().as_slice())?;
+        if let Some(comm) = self.engine.comm() {
+            comm.check_equal("other weights", self.network.parameters().as_slice())?;
         }
         let report = Report {
             step: self.progress.step,
