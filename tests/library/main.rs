@@ -18,6 +18,7 @@ mod loaders;
 mod measure;
 mod optimizers;
 mod parts;
+mod pytorch;
 mod ranks;
 mod refused;
 mod resume;
