@@ -4,12 +4,12 @@
 //! cargo run --release --example stream
 //! ```
 //!
-//! A small network learns a line by heart; then it reads the line character by character, and says at each what it
+//! A small LSTM learns a line by heart; then it reads the line character by character, and says at each what it
 //! expects next.
 
 use bptt::data::{Corpus, Loader, Vocabulary};
 use bptt::train::{TrainOptions, Trainer};
-use bptt::{Architecture, Head, Init, Input, Network, Result, Stream};
+use bptt::{Architecture, Cell, Head, Init, Input, Network, Result, Stream};
 use ndarray::Array2;
 
 const LINE: &str = "pack my box with five dozen jugs\n";
@@ -29,7 +29,10 @@ pub fn learn() -> Result<(Network<f32>, Vocabulary)> {
     let vocabulary = Vocabulary::of_chars(&text);
     let corpus = Corpus::from_text(&text, &vocabulary)?;
     let symbols = vocabulary.len();
-    let architecture = Architecture::new(Input::Tokens(symbols), 32, Head::softmax(symbols));
+    let architecture = Architecture {
+        cell: Cell::Lstm,
+        ..Architecture::new(Input::Tokens(symbols), 32, Head::softmax(symbols))
+    };
     let mut run = Trainer::new(
         Network::new(architecture, Init::Orthogonal, 0)?,
         Loader::text(corpus, 8, 33)?,

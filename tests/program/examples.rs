@@ -1,6 +1,16 @@
 //! The examples do what they say. Each is part of this test, so that it is the one that is compiled and run.
 #![allow(dead_code)] // their `main`
 
+#[path = "../../examples/adding.rs"]
+mod adding;
+#[path = "../../examples/classifier.rs"]
+mod classifier;
+#[path = "../../examples/forecaster.rs"]
+mod forecaster;
+#[path = "../../examples/lstm_text.rs"]
+mod lstm_text;
+#[path = "../../examples/music.rs"]
+mod music;
 #[path = "../../examples/observer.rs"]
 mod observer;
 #[path = "../../examples/stream.rs"]
@@ -12,6 +22,7 @@ mod variable_lengths;
 
 use bptt::model::Model;
 use bptt::train::StopReason;
+use bptt::{Architecture, Cell, Head, Input};
 
 /// The rounding of `f64` sums over a few thousand steps.
 const ROUNDING: f64 = 1e-13;
@@ -57,4 +68,46 @@ fn variable_lengths_are_the_sum_of_their_parts_and_learn_from_the_last_step() {
     assert!(apart <= ROUNDING, "{apart:e}");
     let right = variable_lengths::learn(&variable_lengths::Strings::draw(400, 0)).unwrap();
     assert!(right > 0.95, "{right}");
+}
+
+#[test]
+fn two_layers_of_lstm_learn_a_rhyme() {
+    let vocabulary = bptt::data::Vocabulary::of_chars(lstm_text::RHYME);
+    let symbols = vocabulary.len();
+    let architecture = Architecture {
+        cell: Cell::Lstm,
+        layers: 2,
+        ..Architecture::new(Input::Tokens(symbols), 48, Head::softmax(symbols))
+    };
+    let (network, loss) = lstm_text::learn(architecture, &vocabulary).unwrap();
+    assert!(loss < 0.5, "{loss}");
+    let text = lstm_text::go_on(&network, &vocabulary, "this is the cat", 30).unwrap();
+    assert!(text.starts_with("this is the cat that"), "{text}");
+}
+
+#[test]
+fn classifier_tells_gestures_from_both_ends() {
+    let [train, test] = [1, 2].map(|seed| classifier::gestures(150, seed).unwrap());
+    let right = classifier::learn(&train, &test, 15, 0).unwrap();
+    assert!(right > 0.9, "{right}"); // by chance: a third
+}
+
+#[test]
+fn forecaster_follows_the_system() {
+    let error = forecaster::learn(Cell::Gru, 32, 600, |_, _| ()).unwrap();
+    assert!(error < 0.3, "{error}"); // the mean alone: 1
+}
+
+#[test]
+fn adding_remembers_two_numbers() {
+    let error = adding::learn(Cell::Lstm, 24, 20, 800, |_, _| ()).unwrap();
+    assert!(error < 0.04, "{error}"); // the mean alone: 0.167
+}
+
+#[test]
+fn music_expects_the_next_chord() {
+    let [train, valid, test] = [1, 2, 3].map(|seed| music::cadences(24, seed).unwrap());
+    let (loss, f1) = music::learn(train, valid, test, 64, 80).unwrap();
+    // A chord of four notes that only the mean is known of costs some 13 nats a step.
+    assert!(loss < 8.0 && f1 > 0.5, "{loss} {f1}");
 }

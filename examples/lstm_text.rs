@@ -1,17 +1,17 @@
-//! A network of two layers of rectifiers: what an [`Architecture`] says beside the sizes.
+//! Two layers of LSTM on a text, and one of tanh beside them: what an [`Architecture`] says beside the sizes.
 //!
 //! ```text
-//! cargo run --release --example deep
+//! cargo run --release --example lstm_text
 //! ```
 //!
-//! One layer of tanh, then two of rectifiers, learn the same rhyme; each then goes on from the same beginning.
+//! Both learn the same rhyme, in windows whose states are carried on; each then goes on from the same beginning.
 
 use bptt::data::{Corpus, Loader, Vocabulary};
 use bptt::train::{TrainOptions, Trainer};
 use bptt::{Architecture, Cell, Head, Init, Input, Network, Result, Stream};
 use ndarray::Array2;
 
-const RHYME: &str = "\
+pub const RHYME: &str = "\
 this is the house that jack built.
 this is the malt that lay in the house that jack built.
 this is the rat that ate the malt that lay in the house that jack built.
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let symbols = vocabulary.len();
     let shallow = Architecture::new(Input::Tokens(symbols), 48, Head::softmax(symbols));
     let deep = Architecture {
-        cell: Cell::Relu,
+        cell: Cell::Lstm,
         layers: 2,
         ..shallow
     };
