@@ -70,7 +70,7 @@ pub fn learn(
     Ok((NOTES as f64 * metrics.mean_loss(), metrics.f1()))
 }
 
-/// The chords I, IV, V and I in any key, four steps each, again and again in another key.
+/// The chords I, IV, V and I in one of six keys, four steps each, again and again in another key.
 pub fn cadences(n: usize, seed: u64) -> Result<Sequences<f32>> {
     const STEPS: usize = 64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -79,7 +79,7 @@ pub fn cadences(n: usize, seed: u64) -> Result<Sequences<f32>> {
         let mut key = 0;
         for step in 0..=STEPS {
             if step % 16 == 0 {
-                key = rng.random_range(20..44);
+                key = rng.random_range(30..36);
             }
             let root = key + [0, 5, 7, 0][step / 4 % 4];
             for interval in [0, 4, 7, 12] {
