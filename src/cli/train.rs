@@ -7,7 +7,7 @@ use super::output::Output;
 use super::prepare::Run;
 use super::processes::Processes;
 use super::run_folder::{RunFolder, check_free};
-use super::settings::Config;
+use super::settings::{Config, fields};
 use super::{Done, messages};
 use anyhow::{Error, Result};
 use bptt::Scalar;
@@ -45,7 +45,7 @@ impl Plan {
         let interrupt = Interrupt::listen()?;
         let fresh = args.config.complete(processes.cores, processes.size());
         // Whether `config.json` can hold them is known before anything is read.
-        fresh.fields()?;
+        fields(&fresh)?;
         let threads = fresh.threads;
         let (folder, config) = match &args.resume {
             _ if !processes.leads() => (None, None),
