@@ -348,6 +348,9 @@ fn run_on_set(path: &Path, bidirectional: bool, ranks: Option<Arc<dyn Ranks>>) -
     run(train, valid, architecture, ranks)
 }
 
+/// Adds targets to a file.
+type Save<'a> = &'a dyn Fn(&mut NpzWriter<fs::File>);
+
 /// Targets of every other form: one a sequence, of which some are none; labels, in bytes; numbers.
 #[test]
 fn a_run_on_any_targets_in_a_file_is_one_on_those_in_memory() {
@@ -358,7 +361,7 @@ fn a_run_on_any_targets_in_a_file_is_one_on_those_in_memory() {
         ((3 * i + step + k * k) as f32).sin()
     });
     let lengths = Array1::from_shape_fn(n, |i| 1 + (i * 3 % t) as u16);
-    let forms: [(TargetKind, &dyn Fn(&mut NpzWriter<fs::File>)); 5] = [
+    let forms: [(TargetKind, Save); 5] = [
         (TargetKind::Classes, &|npz| {
             let y = Array1::from_shape_fn(n, |i| if i % 5 == 0 { -1 } else { (i % 3) as i16 });
             npz.add_array("targets", &y).unwrap();
