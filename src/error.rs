@@ -142,7 +142,17 @@ impl Error {
         }
     }
 
-    /// The same of arrays that are in a file.
+    /// An [`Error::Option`].
+    pub(crate) fn option(name: &'static str, value: impl ToString, expected: &'static str) -> Self {
+        let value = value.to_string();
+        Error::Option {
+            name,
+            value,
+            expected,
+        }
+    }
+
+    /// The same error, of arrays that are in a file.
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Error::NotFinite {

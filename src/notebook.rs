@@ -274,11 +274,7 @@ pub fn generate_one_hot_targets<T: Scalar>(
     seed: u64,
 ) -> Result<Array3<T>> {
     let limit = u32::try_from(n_y).ok().filter(|&limit| limit > 0);
-    let limit = limit.ok_or_else(|| Error::Option {
-        name: "n_y",
-        value: n_y.to_string(),
-        expected: "from 1 to 2^32 - 1",
-    })?;
+    let limit = limit.ok_or_else(|| Error::option("n_y", n_y, "from 1 to 2^32 - 1"))?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let classes =
         Array2::from_shape_simple_fn((batch_size, sequence_length), || rng.random_range(0..limit));
@@ -391,11 +387,11 @@ pub fn gradient_descent_step<T: Scalar>(
         return Err(Error::invalid("grads", problem));
     }
     if !learning_rate.is_finite() {
-        return Err(Error::Option {
-            name: "learning_rate",
-            value: learning_rate.to_string(),
-            expected: "a finite number",
-        });
+        return Err(Error::option(
+            "learning_rate",
+            learning_rate,
+            "a finite number",
+        ));
     }
     let learning_rate = T::from_f64(learning_rate);
     let weights = parameters.as_mut_slice().iter_mut();

@@ -6,7 +6,7 @@
 use crate::Scalar;
 use crate::optim::{LEAST_SLICES, SLICE};
 use crate::partition::Partition;
-use crate::ranks::{Reduction, Team};
+use crate::ranks::{Communicator, Reduction};
 use crate::shard::Shard;
 use rayon::prelude::*;
 
@@ -19,13 +19,13 @@ pub(crate) struct Reduce<'a, T: Scalar> {
     pub shards: &'a [Shard<T>],
     pub pool: &'a rayon::ThreadPool,
     pub partition: &'a Partition,
-    pub team: Option<&'a Team>,
+    pub comm: Option<&'a Communicator>,
 }
 
 impl<T: Scalar> Reduce<'_, T> {
     /// Makes `sum` the sum of all shards' gradients, and `squares` its slices' sums of squares; returns its norm.
     pub fn run(&self, sum: &mut [T], squares: &mut [f64]) -> f64 {
-        match self.team {
+        match self.comm {
             None => self.pool.install(|| {
                 let slices = slices(sum, 0).zip(squares.par_iter_mut());
                 slices.for_each(|((first, sum), square)| {
@@ -33,10 +33,10 @@ impl<T: Scalar> Reduce<'_, T> {
                     *square = sum_of_squares(sum);
                 });
             }),
-            Some(team) => {
-                match team.reduction {
-                    Reduction::Ordered => self.along_the_chain(team, sum),
-                    Reduction::Fast => self.by_the_connection(team, sum),
+            Some(comm) => {
+                match comm.reduction {
+                    Reduction::Ordered => self.along_the_chain(comm, sum),
+                    Reduction::Fast => self.by_the_connection(comm, sum),
                 }
                 self.pool.install(|| {
                     let slices = slices(sum, 0).zip(squares.par_iter_mut());
@@ -47,30 +47,30 @@ impl<T: Scalar> Reduce<'_, T> {
         squares.iter().sum::<f64>().sqrt()
     }
 
-    fn along_the_chain(&self, team: &Team, sum: &mut [T]) {
-        let own = self.partition.shards_of(team.rank(), team.size());
+    fn along_the_chain(&self, comm: &Communicator, sum: &mut [T]) {
+        let own = self.partition.shards_of(comm.rank(), comm.size());
         // Shards without sequences have nothing to add, and zero is not nothing: -0 would become 0.
         let begun = self.partition.any(0..own.start);
         let goes_on = begun || self.partition.any(own);
         for (i, segment) in sum.chunks_mut(REDUCTION_SEGMENT).enumerate() {
             if begun {
-                team.receive_from_before(segment);
+                comm.receive_from_before(segment);
             }
             self.add_own(segment, i * REDUCTION_SEGMENT, begun);
             if goes_on {
-                team.send_to_next(segment);
+                comm.send_to_next(segment);
             }
         }
-        team.broadcast_from_last(sum);
+        comm.broadcast_from_last(sum);
     }
 
-    fn by_the_connection(&self, team: &Team, sum: &mut [T]) {
-        let own = self.partition.shards_of(team.rank(), team.size());
+    fn by_the_connection(&self, comm: &Communicator, sum: &mut [T]) {
+        let own = self.partition.shards_of(comm.rank(), comm.size());
         if !self.partition.any(own) {
             sum.fill(T::zero());
         }
         self.add_own(sum, 0, false);
-        team.sum(T::values(sum));
+        comm.sum(T::values(sum));
     }
 
     /// Adds this process's shards to `sum`, the elements from `first` on, on all threads.

@@ -75,16 +75,19 @@ pub enum Log {
 pub enum Command {
     /// Train a network; writes a run folder.
     Train(Box<TrainArgs>),
-    /// Loss, perplexity, bits and accuracy of a saved model.
+    /// Loss and metrics of a saved model: perplexity, accuracy, F1, R2, whatever its answers are judged by.
     Eval(EvalArgs),
     /// Generate from a model of text.
     Sample(SampleArgs),
-    /// Probabilities at every step of every sequence.
+    /// Probabilities or numbers at every step of every sequence, or once for each.
     Predict(PredictArgs),
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
     /// What is in a model file.
-    Inspect(InspectArgs),
+    Inspect {
+        /// A .safetensors file or a run folder
+        model: PathBuf,
+    },
 }
 
 /// The precision of all numbers.
@@ -99,14 +102,17 @@ pub enum Dtype {
 #[derive(Args)]
 #[command(after_help = "\
 DATA is text (files, or folders read recursively; each file is a document and starts from a zero
-state), or one .npz with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` (classes [N, T] or
-distributions [N, T, n_y]) and perhaps `lengths` [N], where each sequence ends, and `mask` [N, T],
-which steps count in the loss. Without DATA a network learns the Reber grammar, whose best possible
-loss is known.
+state), or one .npz with `inputs` (float [N, T, n_x] or ids [N, T]), `targets` and perhaps `lengths`
+[N], where each sequence ends, and `mask` [N, T], which steps count in the loss. Targets are classes
+[N, T] or numbers [N, T, n_y]: distributions over classes, labels of 0 and 1, or values; or for one
+answer a sequence [N] and [N, n_y]. Without DATA a network learns the Reber grammar, whose best
+possible loss is known.
 
   bptt train book.txt                          a character model with good defaults
   bptt train src --tokens byte --hidden 512    any folder of text
   bptt train set.npz --optimizer gd --lr 0.1   sequences of numbers
+  bptt train set.npz --cell lstm --bidirectional --layers 2      classes, labels or values
+  bptt train book.txt --tokens word --embedding 256 --tie        a model of words
   bptt train --resume runs/book                goes on where a run stopped
   mpirun -n 4 bptt train book.txt              four processes (a build with --features mpi)")]
 pub struct TrainArgs {
@@ -160,10 +166,11 @@ pub struct SampleArgs {
 pub struct PredictArgs {
     /// A .safetensors file or a run folder
     pub model: PathBuf,
-    /// An .npz with `inputs`: float [N, T, n_x] or token ids [N, T]
+    /// An .npz with `inputs`: float [N, T, n_x] or token ids [N, T]; and perhaps `lengths` [N]
     #[arg(value_name = "IN.npz")]
     pub input: PathBuf,
-    /// Where `probabilities` [N, T, n_y] go [default: IN-probabilities.npz, beside IN.npz]
+    /// Where `probabilities` of classes or labels, or `values`, go: [N, T, n_y], or [N, n_y] of a network that answers once a
+    /// sequence [default: IN-probabilities.npz or IN-values.npz, beside IN.npz]
     #[arg(short, long, value_name = "OUT.npz")]
     pub out: Option<PathBuf>,
     /// Threads; no part of the result [default: all cores]
@@ -205,16 +212,13 @@ pub struct BenchArgs {
     /// Layers, one on the other
     #[arg(long, value_parser = up_to(256), default_value_t = 1, value_name = "L")]
     pub layers: usize,
+    /// Layers that read from both ends
+    #[arg(long)]
+    pub bidirectional: bool,
     /// Token ids as inputs, in place of features
     #[arg(long)]
     pub tokens: bool,
     /// Also other batches (a quarter of N to four times N), then other numbers of shards, and which of them to take
     #[arg(long)]
     pub sweep: bool,
-}
-
-#[derive(Args)]
-pub struct InspectArgs {
-    /// A .safetensors file or a run folder
-    pub model: PathBuf,
 }

@@ -50,11 +50,16 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         layers => format!("{layers} layers of {}", args.cell.name()),
     };
     output.text(format_args!(
-        "{}, {}, {}, {} threads{ranks}, {shards} shards, {layers}{}\n\n{HEAD}",
+        "{}, {}, {}, {} threads{ranks}, {shards} shards, {layers}{}{}\n\n{HEAD}",
         blas::library(),
         simd::name(simd::level()),
         T::NAME,
         bench.threads,
+        if args.bidirectional {
+            " in both directions"
+        } else {
+            ""
+        },
         if args.tokens { ", token inputs" } else { "" },
     ))?;
     let shapes = match &args.shape[..] {
@@ -62,7 +67,8 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         given => given.to_vec(),
     };
     for shape in shapes {
-        let shape = shape.of(args.cell, args.layers, args.tokens)?;
+        let mut shape = shape.of(args.cell, args.layers, args.tokens)?;
+        shape.architecture.bidirectional = args.bidirectional;
         let row = bench.measure::<T>("bench", shape, shards)?;
         if args.sweep {
             sweep::<T>(&bench, row)?;
@@ -82,11 +88,14 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
 /// What is compared is the fraction of the roof: operations for each token are the same, and a machine that has become
 /// slower in between does not count.
 fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
-    let at = |n| Shape { n, ..start.shape };
+    let at = |n| Shape {
+        n,
+        ..start.speed.shape
+    };
     let mut rows = vec![start];
     for (times, part) in BATCHES {
-        let n = (start.shape.n * times / part).max(1);
-        if rows.iter().all(|row| row.shape.n != n) {
+        let n = (start.speed.shape.n * times / part).max(1);
+        if rows.iter().all(|row| row.speed.shape.n != n) {
             rows.push(bench.measure::<T>("sweep", at(n), start.shards)?);
         }
     }
@@ -94,8 +103,8 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
     if bench.args.shards.is_none() {
         for times in SHARDS {
             let shards = times * bench.threads * bench.processes.size();
-            if shards <= choice.shape.n && shards != choice.shards {
-                let row = bench.measure::<T>("sweep", at(choice.shape.n), shards)?;
+            if shards <= choice.speed.shape.n && shards != choice.shards {
+                let row = bench.measure::<T>("sweep", at(choice.speed.shape.n), shards)?;
                 choice = choose(&[choice, row]);
             }
         }
@@ -104,8 +113,8 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
     bench.output.event(
         "advice",
         &json!({
-            "shape": start.shape.to_string(),
-            "batch": choice.shape.n,
+            "shape": start.speed.shape.to_string(),
+            "batch": choice.speed.shape.n,
             "shards": choice.shards,
             "roof_fraction": fraction,
             "tokens_per_second": tokens,
@@ -113,7 +122,7 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
     )?;
     Ok(bench.output.text(format_args!(
         "  take --batch {} --shards {}: {} tokens/s, {:.0} % of the roof\n",
-        choice.shape.n,
+        choice.speed.shape.n,
         choice.shards,
         HumanCount(tokens as u64),
         100.0 * fraction
@@ -122,16 +131,11 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
 
 /// The smallest batch, and of those the fewest shards, that come near the fastest of these rows.
 fn choose(rows: &[Row]) -> Row {
-    let fastest = rows
-        .iter()
-        .map(|row| row.speed.fraction)
-        .fold(0.0, f64::max);
-    let near = rows
-        .iter()
-        .filter(|row| row.speed.fraction >= NEAR * fastest);
-    *near
-        .min_by_key(|row| (row.shape.n, row.shards))
-        .expect("the fastest is near itself")
+    let fraction = |row: &Row| row.speed.fraction;
+    let fastest = rows.iter().map(fraction).fold(0.0, f64::max);
+    let near = rows.iter().filter(|row| fraction(row) >= NEAR * fastest);
+    let smallest = near.min_by_key(|row| (row.speed.shape.n, row.shards));
+    *smallest.expect("the fastest is near itself")
 }
 
 /// What all measurements of a run share.
@@ -182,7 +186,6 @@ impl Bench<'_> {
         (speed.step, speed.fraction) =
             (self.processes).share(self.processes.leads().then_some(found))?;
         let row = Row {
-            shape,
             shards,
             speed,
             memory_bytes: workload.bytes()?,
@@ -200,6 +203,7 @@ impl Bench<'_> {
             "dtype": T::NAME,
             "cell": self.args.cell,
             "layers": self.args.layers,
+            "bidirectional": self.args.bidirectional,
             "tokens": self.args.tokens,
             "threads": self.threads,
             "ranks": self.processes.size(),
@@ -216,11 +220,10 @@ impl Bench<'_> {
             "resident_bytes": resident_bytes,
         });
         self.output.event(event, &fields)?;
-        self.output.text(if event == "sweep" {
-            format!("{row}   {shards} shards")
-        } else {
-            row.to_string()
-        })?;
+        match event {
+            "sweep" => self.output.text(format_args!("{row}   {shards} shards"))?,
+            _ => self.output.text(row)?,
+        }
         Ok(row)
     }
 }
@@ -228,7 +231,6 @@ impl Bench<'_> {
 /// A line of the table.
 #[derive(Clone, Copy)]
 struct Row {
-    shape: Shape,
     shards: usize,
     speed: Speed,
     memory_bytes: usize,
@@ -243,8 +245,12 @@ impl std::fmt::Display for Row {
         write!(
             f,
             "{:<10}{:<25}{:>10}{:>9.1}{:>7.1}  {:<BAR$}{:>4.0} %{:>13}{:>6}{:>7}",
-            self.shape.name().unwrap_or_default(),
-            self.shape.sizes().map(|size| size.to_string()).join(", "),
+            self.speed.shape.name().unwrap_or_default(),
+            self.speed
+                .shape
+                .sizes()
+                .map(|size| size.to_string())
+                .join(", "),
             format!("{:.3}", 1e3 * self.speed.step),
             self.speed.flops() / 1e9,
             self.speed.roof / 1e9,

@@ -9,7 +9,7 @@ use bptt::data::{
     file_fingerprint, reber,
 };
 use bptt::ranks::Ranks;
-use bptt::{Head, Input, Scalar};
+use bptt::{At, Head, Input, Scalar};
 use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -109,12 +109,9 @@ impl<T: Scalar> Dataset<T> {
             let vocabulary = Vocabulary::of_chars(&text);
             let [corpus, held] = [train, valid].map(|part| Corpus::from_text(part, &vocabulary));
             let name = format!("{REBER_STRINGS} strings of the Reber grammar");
-            let data = Self::text(settings, (corpus?, held?), &name, ranks)?;
-            return Ok(Dataset {
-                best_loss: best_loss(valid),
-                valid_fraction: Some(fraction),
-                ..data
-            });
+            let mut data = Self::text(settings, (corpus?, held?), &name, ranks)?;
+            (data.best_loss, data.valid_fraction) = (best_loss(valid), Some(fraction));
+            return Ok(data);
         }
         let limits = WordLimits {
             min_count: settings.min_count,
@@ -126,20 +123,15 @@ impl<T: Scalar> Dataset<T> {
             1 => settings.data[0].display().to_string(),
             n => format!("{n} files"),
         };
+        if !settings.valid.is_empty() {
+            let (valid, _) = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
+            return Self::text(settings, (corpus, valid), &name, ranks);
+        }
         let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
         let fraction = fraction.unwrap_or(VALID_FRACTION.min(most));
-        let (parts, valid_fraction) = match &settings.valid[..] {
-            [] => (corpus.split(fraction)?, Some(fraction)),
-            valid => {
-                let (valid, _) = Corpus::read_part_with(valid, corpus.vocabulary(), ranks)?;
-                ((corpus, valid), None)
-            }
-        };
-        let data = Self::text(settings, parts, &name, ranks)?;
-        Ok(Dataset {
-            valid_fraction,
-            ..data
-        })
+        let mut data = Self::text(settings, corpus.split(fraction)?, &name, ranks)?;
+        data.valid_fraction = Some(fraction);
+        Ok(data)
     }
 
     fn text(
@@ -177,15 +169,12 @@ impl<T: Scalar> Dataset<T> {
                  --valid-fraction 0"
             );
         }
-        let valid = match valid_tokens {
-            0 => None,
-            _ => Some(Loader::evaluation_text(valid)?),
-        };
+        let valid = (valid_tokens > 0).then(|| Loader::evaluation_text(valid));
         let (rows, steps) = train.shape();
         Ok(Dataset {
             report_every: report_every(train.windows_per_epoch(), rows * steps, valid_tokens),
             train,
-            valid,
+            valid: valid.transpose()?,
             input: Input::Tokens(vocabulary.len()),
             head: Head::softmax(vocabulary.len()),
             vocabulary: Some(vocabulary),
@@ -205,7 +194,17 @@ impl<T: Scalar> Dataset<T> {
         let set = read_set::<T>(path, ranks, output)?;
         let mut digest = Xxh3::new();
         digest.update(&file_fingerprint(path, ranks)?.to_le_bytes());
-        let (n_x, n_y) = set.dims();
+        let (head, kind, (n_x, n_y)) = (set.head(), set.target_kind(), set.dims());
+        if settings.loss.is_none() {
+            let at = match head.at {
+                At::Every => "at every step",
+                At::Last => "once a sequence",
+            };
+            output.remark(format_args!(
+                "the targets are {kind} {at}: they are judged by --loss {}, unless another is given",
+                head.loss.name()
+            ));
+        }
         let fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION);
         let (train, valid) = match &settings.valid[..] {
             [] if fraction == 0.0 => (set, None),
@@ -223,16 +222,13 @@ impl<T: Scalar> Dataset<T> {
         };
         let input = train.input();
         let summary = format!(
-            "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} classes",
+            "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} {}",
             path.display(),
             HumanCount(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
-            if input.is_tokens() {
-                "tokens"
-            } else {
-                "features"
-            },
+            ["features", "tokens"][usize::from(input.is_tokens())],
+            settings.loss.unwrap_or(head.loss).answers(),
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
         let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;
@@ -242,7 +238,7 @@ impl<T: Scalar> Dataset<T> {
             train,
             valid: valid.map(Loader::evaluation_sequences).transpose()?,
             input,
-            head: Head::softmax(n_y),
+            head,
             vocabulary: None,
             best_loss: None,
             summary,

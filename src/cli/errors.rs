@@ -9,10 +9,16 @@ pub const FAILED: u8 = 1;
 /// The command line was wrong.
 const USAGE: u8 = 2;
 
+/// What is wrong with a command line whose flags are each right by themselves.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
 /// The exit status after this error.
 pub fn status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(Error::Option { .. }) => USAGE,
+        _ if error.is::<Usage>() => USAGE,
         _ => FAILED,
     }
 }

@@ -3,12 +3,12 @@
 use super::args::EvalArgs;
 use super::dataset::{npz, read_set, say_skipped};
 use super::model::{engine, with_model};
-use super::output::{BAR, Output};
+use super::output::{BAR, Output, metric};
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::{Corpus, Loader};
 use bptt::model::Model;
-use bptt::{Scalar, train};
+use bptt::{Loss, Scalar, train};
 use indicatif::HumanCount;
 use serde_json::json;
 
@@ -21,10 +21,10 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     let mut data = if let Some(path) = npz(&args.data)? {
         let set = read_set::<T>(path, None, output)?;
         model = model.reading(set.reads_tokens()).answering(set.head());
-        let network = model.network.architecture();
-        set.check(network.input, network.head)
+        let mut data = Loader::evaluation_sequences(set)?;
+        data.suit(&model.network.architecture())
             .with_context(|| format!("{} does not fit {name}", path.display()))?;
-        Loader::evaluation_sequences(set)?
+        data
     } else {
         let Some(vocabulary) = &model.about.vocabulary else {
             bail!("{name} is no model of text: give it one .npz");
@@ -46,23 +46,29 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     let seen = |tokens| bar.inc(tokens);
     let metrics = train::evaluate(&mut engine, &model.network, &mut data, seen)?;
     bar.finish_and_clear();
-    let (loss, accuracy) = (metrics.mean_loss(), metrics.accuracy());
-    let bits = loss / std::f64::consts::LN_2;
-    output.event(
-        "eval",
-        &json!({
-            "loss": loss,
-            "perplexity": loss.exp(),
-            "bits_per_token": bits,
-            "accuracy": accuracy,
-            "tokens": metrics.counted,
-        }),
-    )?;
+    let judged = model.network.architecture().head.loss;
+    let loss = metrics.mean_loss();
+    let mut fields =
+        json!({ "loss": loss, "loss_name": judged.title(), "tokens": metrics.counted });
+    let mut said = format!("{:<16}{loss:.6}", "loss");
+    if judged == Loss::CrossEntropy {
+        let bits = loss / std::f64::consts::LN_2;
+        (fields["perplexity"], fields["bits_per_token"]) = (loss.exp().into(), bits.into());
+        said += &format!(
+            " nats per token\nperplexity      {:.4}\nbits per token  {bits:.4}",
+            loss.exp()
+        );
+    } else {
+        said += &format!(", {}", judged.title());
+    }
+    for (name, value) in metrics.named(judged) {
+        fields[name] = value.into();
+        let (name, value) = metric(name, value);
+        said += &format!("\n{name:<16}{value}");
+    }
+    output.event("eval", &fields)?;
     output.text(format_args!(
-        "loss            {loss:.6} nats per token\nperplexity      {:.4}\nbits per token  {bits:.4}\n\
-         accuracy        {:.2} %\ntokens          {}",
-        loss.exp(),
-        100.0 * accuracy,
+        "{said}\ntokens          {}",
         HumanCount(metrics.counted)
     ))?;
     Ok(Done::Finished)

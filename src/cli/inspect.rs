@@ -1,7 +1,6 @@
 //! `bptt inspect`: what is in a model file.
 
 use super::Done;
-use super::args::InspectArgs;
 use super::dataset::kind_name;
 use super::model::with_model;
 use super::output::Output;
@@ -13,12 +12,13 @@ use indicatif::HumanCount;
 use ndarray::Axis;
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
+use std::path::Path;
 
-pub fn run(args: &InspectArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| inspect(args, &model, output))
+pub fn run(path: &Path, output: Output) -> Result<Done> {
+    with_model!(path, |model| inspect(path, &model, output))
 }
 
-fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> Result<Done> {
+fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<Done> {
     let p = model.network.parameters().cast::<f64>();
     let network = p.architecture();
     let vocabulary = model.about.vocabulary.as_ref();
@@ -33,7 +33,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         let shape = tensor.shape();
         let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
         table += &format!(
-            "\n{name:<18}{:>16}{:>14}{norm:>12.4}{largest:>12.4}",
+            "\n{name:<26}{:>16}{:>14}{norm:>12.4}{largest:>12.4}",
             sizes.join(" x "),
             HumanCount(values.len() as u64).to_string()
         );
@@ -44,12 +44,15 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
     output.event(
         "inspect",
         &json!({
-            "model": args.model.to_string_lossy(),
+            "model": path.to_string_lossy(),
             "n_x": network.input.size(),
             "n_h": network.hidden,
             "n_y": network.head.outputs,
             "cell": network.cell,
             "layers": network.layers,
+            "bidirectional": network.bidirectional,
+            "loss": network.head.loss,
+            "at": network.head.at,
             "architecture": network,
             "dtype": T::NAME,
             "parameters": network.len(),
@@ -60,9 +63,9 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
             "config": model.about.config,
         }),
     )?;
-    let parameters = HumanCount(network.len() as u64);
+    let (parameters, loss) = (HumanCount(network.len() as u64), network.head.loss.title());
     output.text(format_args!(
-        "{network}: {parameters} parameters in {}",
+        "{network}: {parameters} parameters in {}, judged by {loss}",
         T::NAME
     ))?;
     if model.about.foreign {
@@ -76,7 +79,7 @@ fn inspect<T: Scalar>(args: &InspectArgs, model: &Model<T>, output: Output) -> R
         output.text(format_args!("text in {n} tokens: {kind}s"))?;
     }
     output.text(format_args!(
-        "\n{:<18}{:>16}{:>14}{:>12}{:>12}{table}\n",
+        "\n{:<26}{:>16}{:>14}{:>12}{:>12}{table}\n",
         "", "shape", "values", "norm", "largest"
     ))?;
     for (layer, radius) in radii.iter().enumerate() {

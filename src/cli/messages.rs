@@ -1,6 +1,6 @@
 //! What a run says before its first step and after its last.
 
-use super::output::plural;
+use super::output::{metric, plural};
 use super::prepare::Run;
 use super::run_folder;
 use super::sample::generate;
@@ -9,7 +9,7 @@ use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::internal::blas::{self, Flavour};
 use bptt::sample::SampleOptions;
 use bptt::train::StopReason;
-use bptt::{Network, Scalar};
+use bptt::{Loss, Network, Scalar};
 use indicatif::HumanCount;
 use serde_json::json;
 
@@ -17,12 +17,13 @@ use serde_json::json;
 pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
     let (output, trainer, config) = (run.watch.output, &run.trainer, &run.config);
     let (engine, network) = (trainer.engine(), trainer.network().architecture());
-    let folder = run.watch.checkpoints.folder().to_string_lossy();
+    let folder = run.watch.checkpoints.folder.to_string_lossy();
     output.event("start", &json!({ "folder": folder, "config": config }))?;
     output.remark(&run.summary);
     output.remark(format_args!(
-        "{network}: {} parameters, {} on {} of {}{} threads, {}, {}",
+        "{network}: {} parameters, judged by {}, {} on {} of {}{} threads, {}, {}",
         HumanCount(network.len() as u64),
+        network.head.loss.title(),
         T::NAME,
         plural(engine.shards(), "shard"),
         match engine.ranks() {
@@ -65,10 +66,13 @@ pub fn finish<T: Scalar>(
 ) -> Result<()> {
     let (output, trainer, checkpoints) = (run.watch.output, &run.trainer, &run.watch.checkpoints);
     let (progress, last) = (trainer.progress(), trainer.history().last());
+    let loss = trainer.network().architecture().head.loss;
+    let title = loss.title();
     output.event(
         "done",
         &json!({
             "stop_reason": reason,
+            "loss_name": title,
             "steps": progress.step,
             "epochs": trainer.epoch(),
             "tokens": progress.tokens,
@@ -88,7 +92,7 @@ pub fn finish<T: Scalar>(
         StopReason::Interrupted => output.remark(format_args!(
             "interrupted at step {}; go on with: bptt train --resume {}",
             HumanCount(progress.step),
-            checkpoints.folder().display()
+            checkpoints.folder.display()
         )),
         StopReason::Diverged => output.remark(format_args!(
             "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
@@ -100,25 +104,35 @@ pub fn finish<T: Scalar>(
     }
     if let Some(report) = last {
         output.text(format_args!(
-            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training loss {:.4}",
+            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training {title} {:.4}",
             HumanCount(progress.step),
             trainer.epoch(),
             HumanCount(tokens_per_second as u64),
             report.train_loss
         ))?;
     }
-    if let Some(loss) = progress.best_loss {
-        output.text(format_args!(
-            "validation loss {loss:.4} nats per token (perplexity {:.3}, {:.3} bits) at step {}",
-            loss.exp(),
-            loss / std::f64::consts::LN_2,
-            HumanCount(progress.best_step)
-        ))?;
+    if let Some(best) = progress.best_loss {
+        let mut said = format!("validation loss {best:.4}");
+        if loss == Loss::CrossEntropy {
+            let bits = best / std::f64::consts::LN_2;
+            said += &format!(
+                " nats per token (perplexity {:.3}, {bits:.3} bits)",
+                best.exp()
+            );
+        }
+        let step = HumanCount(progress.best_step);
+        output.text(format_args!("{said} at step {step}: {title}"))?;
+        let mut reports = trainer.history().iter();
+        let report = reports.find(|report| report.step == progress.best_step);
+        for (name, &value) in report.iter().flat_map(|report| &report.valid_metrics) {
+            let (name, value) = metric(name, value);
+            output.text(format_args!("{name:<16}{value}"))?;
+        }
     }
     if let Some(loss) = run.best_loss {
         output.text(format_args!("best possible   {loss:.4}"))?;
     }
-    if let (Some(vocabulary), Some(_)) = (&checkpoints.about().vocabulary, last) {
+    if let (Some(vocabulary), Some(_)) = (&checkpoints.about.vocabulary, last) {
         output.text("\nsample:")?;
         let best = Network::from_parameters(trainer.best().clone());
         for line in sample(&best, vocabulary)?.lines() {
@@ -128,7 +142,7 @@ pub fn finish<T: Scalar>(
     let model = checkpoints.model();
     output.text(format_args!("\nmodel  {}", model.display()))?;
     if last.is_some() {
-        let plot = checkpoints.folder().join(run_folder::PLOT);
+        let plot = checkpoints.folder.join(run_folder::PLOT);
         output.text(format_args!("plot   {}", plot.display()))?;
     }
     Ok(())

@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
-        Command::Inspect(args) => inspect::run(&args, output),
+        Command::Inspect { model } => inspect::run(&model, output),
     });
     match done {
         Ok(Done::Finished) => ExitCode::SUCCESS,

@@ -95,3 +95,21 @@ impl Output {
 pub fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
+
+/// A metric in the words and with the digits of a reader: `accuracy`, `51.20 %`. The name may say that it is of the validation
+/// data.
+pub fn metric(name: &str, value: f64) -> (&str, String) {
+    let words = match name.strip_prefix("valid_").unwrap_or(name) {
+        "top5_accuracy" => "top-5 accuracy",
+        "label_accuracy" => "label accuracy",
+        "f1" => "F1",
+        "rmse" => "RMSE",
+        "mae" => "MAE",
+        "r2" => "R2",
+        other => other,
+    };
+    match words.ends_with("accuracy") {
+        true => (words, format!("{:.2} %", 100.0 * value)),
+        false => (words, format!("{value:.4}")),
+    }
+}

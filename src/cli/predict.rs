@@ -1,15 +1,15 @@
-//! `bptt predict`: probabilities at every step of every sequence.
+//! `bptt predict`: what a network answers, at every step of every sequence or once for each.
 
 use super::args::PredictArgs;
 use super::model::{engine, with_model};
 use super::output::{BAR, Output};
 use super::{Done, memory};
 use anyhow::{Context, Result};
-use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Sequences};
+use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, OwnedInputs, Sequences};
 use bptt::internal::atomic::replace;
 use bptt::model::Model;
-use bptt::{Engine, Inputs, Network, Scalar};
-use ndarray::{Array2, Array3, s};
+use bptt::{At, Inputs, Loss, Network, Scalar};
+use ndarray::{Array2, Array3, Axis, s};
 use ndarray_npy::{NpzWriter, WritableElement};
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Sequences that are computed at a time for each shard, if that is more than [`ROWS`]: full matrix products, not tuned
 /// beyond that. The state is carried on from [`STEPS`] steps to the next, so that the memory needed beside inputs and
-/// probabilities depends on neither's number.
+/// answers depends on neither's number; not where a network reads from both ends, or answers once a sequence.
 const ROWS_PER_SHARD: usize = 16;
 
 pub fn run(args: &PredictArgs, output: Output) -> Result<Done> {
@@ -32,77 +32,101 @@ fn predict<T: Scalar + WritableElement>(
     let input = args.input.display();
     let bytes = Sequences::<T>::npz_memory(&args.input, false)?;
     memory::check_reading(&args.input, bytes, "use fewer or shorter sequences")?;
-    let inputs = Sequences::<T>::inputs_only(&args.input)?;
-    let model = model.reading(matches!(inputs.view(), Inputs::Tokens(_)));
+    let (inputs, lengths) = Sequences::<T>::inputs_only(&args.input)?;
+    let model = model.reading(matches!(inputs, OwnedInputs::Tokens(_)));
+    let head = model.network.architecture().head;
     let fits = inputs.view().check(model.network.architecture().input);
     fits.with_context(|| format!("{input} does not fit {}", args.model.display()))?;
-    let engine = engine(&model.network, args.threads)?;
-    let probabilities = compute(engine, &model.network, inputs.view(), output)?;
-
-    let path = args.out.clone().unwrap_or_else(|| beside(&args.input));
+    let lengths = lengths.as_deref();
+    let answers = compute(args, &model.network, inputs.view(), lengths, output)?;
+    let name = match head.loss {
+        Loss::CrossEntropy | Loss::Binary => "probabilities",
+        Loss::Mse | Loss::Huber => "values",
+    };
+    let answers = match head.at {
+        At::Every => answers.into_dyn(),
+        At::Last => answers.index_axis_move(Axis(1), 0).into_dyn(),
+    };
+    let path = args
+        .out
+        .clone()
+        .unwrap_or_else(|| beside(&args.input, name));
     replace(&path, |file| {
         let mut npz = NpzWriter::new(BufWriter::new(file));
         let other = std::io::Error::other;
-        npz.add_array("probabilities", &probabilities)
-            .map_err(other)?;
+        npz.add_array(name, &answers).map_err(other)?;
         npz.finish().map_err(other)?.flush()
     })?;
-    let shape = probabilities.shape();
+    let shape = answers.shape();
     output.event(
         "predict",
-        &json!({ "out": path.to_string_lossy(), "shape": shape, "dtype": T::NAME }),
+        &json!({
+            "out": path.to_string_lossy(), "array": name, "shape": shape, "dtype": T::NAME,
+        }),
     )?;
     output.text(format_args!(
-        "probabilities {shape:?} {}: {}",
+        "{name} {shape:?} {}: {}",
         T::NAME,
         path.display()
     ))?;
     Ok(Done::Finished)
 }
 
-/// The probabilities `[N, T, n_y]` of all sequences, a part of them at a time.
+/// The answers `[N, T, n_y]` or `[N, 1, n_y]` of all sequences, a part of them at a time; zero beyond their lengths.
 fn compute<T: Scalar>(
-    mut engine: Engine<T>,
+    args: &PredictArgs,
     network: &Network<T>,
     inputs: Inputs<'_, T>,
+    lengths: Option<&[usize]>,
     output: Output,
 ) -> Result<Array3<T>> {
+    let mut engine = engine(network, args.threads)?;
     let (architecture, (n, t)) = (network.architecture(), inputs.sequences());
     let n_y = architecture.head.outputs;
     let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
-    let (part_rows, part_steps) = (rows.min(n), STEPS.min(t));
+    let (answers, steps) = match architecture.head.at {
+        At::Last => (1, t),
+        At::Every if architecture.bidirectional => (t, t),
+        At::Every => (t, STEPS.min(t)),
+    };
+    let part_rows = rows.min(n);
     // All of them, and those of a part once more.
-    let steps = n as f64 * t as f64 + (part_rows * part_steps) as f64;
-    let bytes = steps * n_y as f64 * size_of::<T>() as f64;
+    let all = n as f64 * answers as f64 + (part_rows * steps) as f64;
+    let bytes = all * n_y as f64 * size_of::<T>() as f64;
     memory::check(
-        bytes + engine.bytes(part_rows, part_steps)? as f64,
+        bytes + engine.bytes(part_rows, steps)? as f64,
         engine.threads(),
-        &format!("predicting [{n}, {t}, {n_y}] probabilities"),
+        &format!("predicting [{n}, {answers}, {n_y}] numbers"),
         "give fewer sequences at a time",
     )?;
     let bar = output.bar((n * t) as u64, BAR);
-    let mut probabilities = Array3::zeros((n, t, n_y));
+    let mut y = Array3::zeros((n, answers, n_y));
     for begin in (0..n).step_by(rows) {
         let rows = begin..(begin + rows).min(n);
         let mut state = Array2::zeros((rows.len(), architecture.state()));
-        for begin in (0..t).step_by(STEPS) {
-            let steps = begin..(begin + STEPS).min(t);
-            let dense = s![rows.clone(), steps.clone(), ..];
+        for begin in (0..t).step_by(steps) {
+            let steps = begin..(begin + steps).min(t);
             let part = match inputs {
-                Inputs::Dense(x) => Inputs::Dense(x.slice_move(dense)),
+                Inputs::Dense(x) => {
+                    Inputs::Dense(x.slice_move(s![rows.clone(), steps.clone(), ..]))
+                }
                 Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(s![rows.clone(), steps.clone()])),
             };
-            let y = engine.predict(network, part, Some(&mut state))?;
-            probabilities.slice_mut(dense).assign(&y);
+            let left = |&length: &usize| length.clamp(begin, steps.end) - begin;
+            let left = lengths.map(|lengths| lengths[rows.clone()].iter().map(left).collect());
+            let left: Option<Vec<usize>> = left;
+            let part = engine.predict_with(network, part, left.as_deref(), Some(&mut state))?;
+            let answers = begin.min(answers - 1)..steps.end.min(answers);
+            y.slice_mut(s![rows.clone(), answers, ..]).assign(&part);
             bar.inc((rows.len() * steps.len()) as u64);
         }
     }
     bar.finish_and_clear();
-    Ok(probabilities)
+    Ok(y)
 }
 
 /// `a/set.npz` to `a/set-probabilities.npz`.
-fn beside(input: &Path) -> PathBuf {
+fn beside(input: &Path, name: &str) -> PathBuf {
     let stem = input.file_stem().unwrap_or_default().to_string_lossy();
-    input.with_file_name(format!("{stem}-probabilities.npz"))
+    input.with_file_name(format!("{stem}-{name}.npz"))
 }

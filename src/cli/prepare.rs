@@ -9,9 +9,10 @@ use super::tensorboard::EventFile;
 use super::train::Plan;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
+use bptt::init::set_forget_bias;
 use bptt::model::About;
 use bptt::train::{Checkpoint, Checkpoints, Trainer};
-use bptt::{Architecture, EngineOptions, Network, Scalar};
+use bptt::{EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
 
 /// A run that can begin, or go on.
@@ -51,32 +52,28 @@ impl<T: Scalar> Run<T> {
         }
         let folder = plan.folder;
         let path = folder.as_ref().map(|folder| folder.path.clone());
-        let mut checkpoints = Checkpoints::new(path.unwrap_or_default(), about);
-        if let Some(steps) = config.checkpoint_every {
-            checkpoints = checkpoints.every(steps);
-        }
+        let checkpoints = Checkpoints {
+            every: config.checkpoint_every,
+            ..Checkpoints::new(path.unwrap_or_default(), about)
+        };
         if plan.resumes {
-            let settings = &config.settings;
-            restore(
-                &mut trainer,
-                folder.as_ref(),
-                &checkpoints,
-                settings,
-                processes,
-            )?;
+            let (settings, folder) = (&config.settings, folder.as_ref());
+            restore(&mut trainer, folder, &checkpoints, settings, processes)?;
         }
         plan.interrupt.now_ask_first();
-        let mut events = None;
-        if let Some(folder) = &folder {
+        let steps = (trainer.progress().step, trainer.options().steps);
+        let mut watch = Watch::new(checkpoints, plan.interrupt, output, steps);
+        if let Some(folder) = folder {
             folder.write_config(&config)?;
             if config.tensorboard {
-                events = Some(EventFile::open(&folder.path, trainer.history())?);
+                watch.events = Some(EventFile::open(&folder.path, trainer.history())?);
             }
+            watch.folder = Some(folder);
         }
         Ok(Run {
             trainer,
             config,
-            watch: Watch::new(folder, events, checkpoints, plan.interrupt, output),
+            watch,
             summary,
             best_loss,
         })
@@ -98,23 +95,26 @@ fn complete<T: Scalar>(settings: &mut Settings, data: &Dataset<T>, resumes: bool
     settings.report_every.get_or_insert(data.report_every);
     settings.valid_fraction = data.valid_fraction;
     settings.seq_len.get_or_insert(data.train.shape().1);
+    settings.loss.get_or_insert(data.head.loss);
+    settings.at.get_or_insert(data.head.at);
     Ok(())
 }
 
 /// The trainer of a new network, if this machine has the memory for it.
 fn build<T: Scalar>(
     config: &Config,
-    data: Dataset<T>,
+    mut data: Dataset<T>,
     processes: &Processes,
 ) -> Result<Trainer<T>> {
     let settings = &config.settings;
     let algorithm = settings.optimizer;
-    let architecture = Architecture {
-        cell: settings.cell,
-        layers: settings.layers,
-        ..Architecture::new(data.input, settings.hidden, data.head)
-    };
-    architecture.check()?;
+    let architecture = settings.architecture(data.input, data.head)?;
+    for loader in [&mut data.train].into_iter().chain(&mut data.valid) {
+        match loader.suit(&architecture) {
+            Err(error @ bptt::Error::Option { .. }) => return Err(error.into()),
+            suits => suits.with_context(|| format!("--loss {}", architecture.head.loss.name()))?,
+        }
+    }
     // More shards than sequences would stay empty: the result is the same without them.
     let loaders = [Some(&data.train), data.valid.as_ref()];
     let most_rows = loaders
@@ -136,7 +136,10 @@ fn build<T: Scalar>(
     )?;
     let windows = loaders.map(|loader| Some((memory::largest_window(loader?), loader?.shape())));
     processes.make_room(engine.threads);
-    let network = Network::<T>::new(architecture, settings.init, settings.seed)?;
+    let mut network = Network::<T>::new(architecture, settings.init, settings.seed)?;
+    if let Some(bias) = settings.forget_bias {
+        set_forget_bias(network.parameters_mut(), bias);
+    }
     let options = settings.train_options(data.train.windows_per_epoch(), engine);
     let mut trainer = Trainer::new(network, data.train, options)?;
     if let Some(valid) = data.valid {

@@ -82,7 +82,7 @@ impl Processes {
     pub fn check_same(&self, what: &'static str, bytes: &[u8]) -> Result<()> {
         match &self.ranks {
             None => Ok(()),
-            Some(ranks) => Ok(ranks::agree(&**ranks, what, bytes)?),
+            Some(ranks) => Ok(ranks::check_equal(&**ranks, what, bytes)?),
         }
     }
 
@@ -133,7 +133,7 @@ impl Processes {
 /// then what `mpirun` itself may use counts. Other launchers bind as they were asked to.
 #[cfg(feature = "mpi")]
 mod binding {
-    use bptt::ranks::{Ranks, each};
+    use bptt::ranks::{Ranks, gather_values};
     use rustix::process::getppid;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -161,7 +161,9 @@ mod binding {
             }
         });
         let own = hasher.finish();
-        let sharing = each(ranks, own).into_iter().filter(|&other| other == own);
+        let sharing = gather_values(ranks, own)
+            .into_iter()
+            .filter(|&other| other == own);
         (cores / sharing.count()).max(1)
     }
 

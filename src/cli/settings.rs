@@ -5,13 +5,15 @@
 //! dashes, that of the flag. A resumed run takes its settings from its folder: [`LONGER`] and [`FREE`] may be given anew.
 
 use super::args::{self, Dtype};
+use super::dataset::npz;
+use super::errors::Usage;
 use super::run_folder;
 use anyhow::{Context, Result, bail};
 use bptt::data::TokenKind;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
 use bptt::train::{Schedule, TrainOptions};
-use bptt::{Cell, Dropout, EngineOptions, Init};
+use bptt::{Architecture, At, Cell, Dropout, EngineOptions, Head, Init, Input, Loss};
 use clap::Args;
 use clap::builder::{ArgPredicate, RangedU64ValueParser};
 use serde::de::DeserializeOwned;
@@ -89,9 +91,28 @@ pub struct Settings {
     /// Layers, one on the other
     #[arg(long, help_heading = MODEL, value_name = "L", value_parser = up_to(256), default_value_t = 1)]
     pub layers: usize,
+    /// Read sequences from both ends: forwards, and with other weights backwards
+    #[arg(long, help_heading = MODEL)]
+    pub bidirectional: bool,
+    /// Give each token a row of so many numbers, which are trained and read in place of the token [default: none]
+    #[arg(long, help_heading = MODEL, value_name = "SIZE", value_parser = up_to(1 << 24))]
+    pub embedding: Option<usize>,
+    /// Let the rows of the embedding be the decoder's weights too: fewer numbers to learn
+    #[arg(long, help_heading = MODEL)]
+    pub tie: bool,
+    /// How answers are judged [default: by the targets: classes and distributions by their cross-entropy, labels of 0 and 1
+    /// each by its own (binary), other numbers by their squared error (mse)]
+    #[arg(long, help_heading = MODEL, value_name = "cross-entropy|binary|mse|huber", value_parser = named::<Loss>)]
+    pub loss: Option<Loss>,
+    /// The steps that are answered: every one, or the last of each sequence [default: by the targets]
+    #[arg(long, help_heading = MODEL, value_name = "every|last", value_parser = named::<At>)]
+    pub at: Option<At>,
     /// How weights are drawn
-    #[arg(long, help_heading = MODEL, value_name = "orthogonal|glorot|identity", value_parser = named::<Init>, default_value = "orthogonal")]
+    #[arg(long, help_heading = MODEL, value_name = "orthogonal|glorot|identity|pytorch", value_parser = named::<Init>, default_value = "orthogonal")]
     pub init: Init,
+    /// The bias of an LSTM's forget gates at first: the more, the longer states are kept [default: 1; drawn by --init pytorch]
+    #[arg(long, help_heading = MODEL, value_name = "BIAS", value_parser = within(FINITE))]
+    pub forget_bias: Option<f64>,
     /// The precision of all numbers
     #[arg(long, help_heading = MODEL, value_name = "f32|f64", value_parser = named::<Dtype>, default_value = "f32")]
     pub dtype: Dtype,
@@ -189,6 +210,7 @@ pub struct Config {
 pub type Range = (fn(f64) -> bool, &'static str);
 pub const POSITIVE: Range = (|x| x > 0.0 && x.is_finite(), "a finite number above 0");
 pub const FROM_ZERO: Range = (|x| x >= 0.0 && x.is_finite(), "a finite number from 0 up");
+const FINITE: Range = (f64::is_finite, "a finite number");
 const FRACTION: Range = (
     |x| (0.0..1.0).contains(&x),
     "a number from 0 to less than 1, such as 0.1",
@@ -351,6 +373,104 @@ fn check_fields(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Resul
 }
 
 impl Settings {
+    /// Refuses settings that contradict each other, or of which some, as far as they were `given`, would have no effect.
+    pub fn check(&self, given: &[String]) -> Result<()> {
+        let given = |name| given.iter().any(|given| given == name);
+        let words = self.tokens == TokenKind::Word;
+        let set = npz(&self.data)?.is_some();
+        let rows = self.hidden << usize::from(self.bidirectional);
+        let wrong = [
+            (
+                self.tie && self.embedding.is_none(),
+                "--tie: there are no rows to tie to the decoder's weights: give --embedding too".into(),
+            ),
+            (
+                self.tie && self.embedding.is_some_and(|size| size != rows),
+                format!(
+                    "--tie: the rows of the embedding are the decoder's weights too, so both have what a layer gives: \
+                     --embedding {rows}"
+                ),
+            ),
+            (
+                self.forget_bias.is_some() && self.cell != Cell::Lstm,
+                format!(
+                    "--forget-bias: only an LSTM has forget gates, and --cell is {}",
+                    self.cell.name()
+                ),
+            ),
+            (
+                self.bidirectional && !set,
+                "--bidirectional: a text is predicted from what came before, and reading it backwards would show the answer"
+                    .into(),
+            ),
+            (
+                self.at == Some(At::Last) && !set,
+                "--at last: every token of a text is predicted, not only the last".into(),
+            ),
+            (
+                !set && !matches!(self.loss, None | Some(Loss::CrossEntropy)),
+                "--loss: the next token of a text is one of several classes, which only cross-entropy judges".into(),
+            ),
+            (
+                set && given("tokens"),
+                "--tokens: an .npz holds numbers or ids of tokens, and no text".into(),
+            ),
+            (
+                set && self.reset_state && self.seq_len.is_none(),
+                "--reset-state: whole sequences start from a zero state anyhow; it is for windows of them, --seq-len".into(),
+            ),
+            (
+                given("min_count") && !words,
+                "--min-count: only --tokens word leaves rare words out".into(),
+            ),
+            (
+                self.vocab_size.is_some() && !words,
+                "--vocab-size: only --tokens word leaves rare words out".into(),
+            ),
+            (
+                self.patience > 0 && self.valid_fraction == Some(0.0),
+                "--patience: it is the validation loss that falls no more, and --valid-fraction 0 leaves none".into(),
+            ),
+        ];
+        match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            Some((_, why)) => Err(Usage(why).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The network for data with this input and this head, where nothing else is said.
+    pub fn architecture(&self, input: Input, head: Head) -> Result<Architecture> {
+        let input = match (self.embedding, input) {
+            (None, input) => input,
+            (Some(size), Input::Tokens(tokens)) => Input::Embedding { tokens, size },
+            (Some(_), _) => {
+                bail!("--embedding: the inputs are numbers, and rows are learnt for tokens")
+            }
+        };
+        let head = Head {
+            loss: self.loss.unwrap_or(head.loss),
+            at: self.at.unwrap_or(head.at),
+            tied: self.tie,
+            ..head
+        };
+        if self.tie && input.size() != head.outputs {
+            bail!(
+                "--tie: the embedding has a row for each of {} tokens, the decoder one for each of {} {}: as many are needed",
+                input.size(),
+                head.outputs,
+                head.loss.answers()
+            );
+        }
+        let architecture = Architecture {
+            cell: self.cell,
+            layers: self.layers,
+            bidirectional: self.bidirectional,
+            ..Architecture::new(input, self.hidden, head)
+        };
+        architecture.check()?;
+        Ok(architecture)
+    }
+
     /// Refuses the settings of a checkpoint that is not of this run: whatever is not to be changed when a run goes on must
     /// be equal.
     pub fn check_same_run(&self, theirs: &Value) -> Result<()> {

@@ -82,9 +82,13 @@ impl EventFile {
             ("tokens_per_second", Some(report.tokens_per_second)),
             ("epoch", Some(report.epoch)),
         ];
+        let metrics = report.valid_metrics.iter();
+        let metrics = metrics.map(|(name, &value)| (name.replacen('_', "/", 1), value));
+        let values = values
+            .into_iter()
+            .filter_map(|(tag, value)| Some((tag.to_string(), value?)));
         let mut summary = Vec::new();
-        for (tag, value) in values {
-            let Some(value) = value else { continue };
+        for (tag, value) in values.chain(metrics) {
             let mut scalar = message(TAG, tag.as_bytes());
             scalar.push(SIMPLE_VALUE);
             scalar.extend((value as f32).to_le_bytes());

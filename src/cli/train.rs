@@ -59,6 +59,9 @@ impl Plan {
                 (None, Some(fresh))
             }
         };
+        if let Some(config) = &config {
+            config.settings.check(&args.given)?;
+        }
         let mut config = processes.share(config)?;
         if !processes.leads() {
             // The machine of this process may have other cores than that of rank 0.
@@ -80,7 +83,6 @@ impl<T: Scalar> Run<T> {
     fn train(mut self) -> Result<Done> {
         messages::start(&self)?;
         let Run { trainer, watch, .. } = &mut self;
-        watch.begin(trainer.progress().step, trainer.options().steps);
         let (started, before) = (Instant::now(), trainer.progress().tokens);
         let ran = trainer.run(watch);
         watch.bar.finish_and_clear();

@@ -2,7 +2,7 @@
 
 use super::errors::say_of_library;
 use super::interrupt::Interrupt;
-use super::output::Output;
+use super::output::{Output, metric};
 use super::plot;
 use super::run_folder::RunFolder;
 use super::tensorboard::EventFile;
@@ -42,34 +42,28 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Of a run that begins, or goes on, at step `done` of `steps`, without a folder and events so far.
     pub fn new(
-        folder: Option<RunFolder>,
-        events: Option<EventFile>,
         checkpoints: Checkpoints,
         interrupt: Interrupt,
         output: Output,
+        (done, steps): (u64, u64),
     ) -> Self {
+        let bar = "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left";
+        let bar = output.bar(steps, bar).with_position(done);
+        bar.reset_eta();
         Watch {
-            folder,
-            events,
+            folder: None,
+            events: None,
             checkpoints,
             interrupt,
             output,
-            bar: ProgressBar::hidden(),
+            bar,
             drawn: None,
             shown: Instant::now(),
             tokens: 0,
             loss: f64::NAN,
         }
-    }
-
-    /// The run begins, or goes on, at step `done` of `steps`.
-    pub fn begin(&mut self, done: u64, steps: u64) {
-        let template = "{elapsed} {wide_bar:.cyan/blue} {human_pos}/{human_len} {msg} {eta} left";
-        self.bar = self.output.bar(steps, template);
-        self.bar.set_position(done);
-        self.bar.reset_eta();
-        self.shown = Instant::now();
     }
 
     /// Writes the checkpoint.
@@ -116,16 +110,20 @@ impl Watch {
     /// Draws the curves of the run.
     pub fn draw<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
         self.drawn = Some(Instant::now());
-        self.folder
-            .as_ref()
-            .map_or(Ok(()), |folder| plot::draw(folder, run.history()))
+        let loss = run.network().architecture().head.loss;
+        let folder = self.folder.as_ref();
+        folder.map_or(Ok(()), |folder| plot::draw(folder, run.history(), loss))
     }
 
     fn show(&self, report: &Report) -> Result<()> {
         self.output.event("report", report)?;
         if self.output.shows_lines() {
             let valid = report.valid_loss;
-            let valid = valid.map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            let mut valid = valid.map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            for (name, &value) in &report.valid_metrics {
+                let (name, value) = metric(name, value);
+                valid += &format!("  {name} {value}");
+            }
             self.output.remark(format_args!(
                 "step {:>7}  epoch {:.2}  train {:.4}{valid}  lr {:.2e}  {} tokens/s",
                 HumanCount(report.step).to_string(),
@@ -158,8 +156,10 @@ impl<T: Scalar> Observer<T> for Watch {
             let speed = HumanCount((self.tokens as f64 / since.as_secs_f64()) as u64);
             self.bar.set_position(step.step);
             self.bar.set_message(format!(
-                "epoch {:.1} loss {:.3}{valid} {speed} tokens/s",
-                step.epoch, self.loss
+                "epoch {:.1} {} {:.3}{valid} {speed} tokens/s",
+                step.epoch,
+                run.network().architecture().head.loss.title(),
+                self.loss
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }

@@ -9,7 +9,7 @@ use super::sharded_ids::ShardedIds;
 use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, WordLimits};
 use super::text::{Piece, Reading, TokenKind, for_each_piece, located};
 use super::vocabulary::Vocabulary;
-use crate::ranks::{Ranks, Values, total};
+use crate::ranks::{Ranks, Values, sum_of_values};
 use crate::{Error, Result, atomic};
 use std::io::Read;
 use std::ops::Range;
@@ -211,7 +211,7 @@ impl Corpus {
         let own = self.tokens.fingerprint();
         match ranks.filter(|_| self.tokens.is_part()) {
             None => own,
-            Some(ranks) => total(ranks, own),
+            Some(ranks) => sum_of_values(ranks, own),
         }
     }
 

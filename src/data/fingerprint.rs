@@ -33,7 +33,7 @@ pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
         sum = xxh3_64_with_seed(&block, number as u64).wrapping_add(sum);
     }
     Ok(match ranks {
-        Some(ranks) => ranks::total(ranks, sum),
+        Some(ranks) => ranks::sum_of_values(ranks, sum),
         None => sum,
     })
 }
@@ -44,7 +44,7 @@ pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
 /// # Errors
 /// [`Error::Ranks`](crate::Error::Ranks) if not; [`Error::Io`](crate::Error::Io) or [`Error::File`](crate::Error::File) for
 /// a file that several ranks cannot read, as a pipe.
-pub(super) fn agree(listing: &Listing, ranks: &dyn Ranks) -> Result<()> {
+pub(super) fn check_equal(listing: &Listing, ranks: &dyn Ranks) -> Result<()> {
     let mut seen = Vec::new();
     for file in &listing.files {
         atomic::open_ordinary(&file.path)?;
@@ -58,5 +58,5 @@ pub(super) fn agree(listing: &Listing, ranks: &dyn Ranks) -> Result<()> {
             file.take(bytes).read_to_end(&mut seen)?;
         }
     }
-    ranks::agree(ranks, "other data", &seen)
+    ranks::check_equal(ranks, "other data", &seen)
 }

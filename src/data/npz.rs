@@ -88,18 +88,17 @@ impl<T: Scalar> Sequences<T> {
         Ok(layouts.map(bytes).sum::<f64>() + numbers_of_rows)
     }
 
-    /// The `inputs` of an `.npz` file, which may have no targets; zero beyond `lengths`, if there
-    /// are any.
+    /// The `inputs` of an `.npz` file, which may have no targets, and its `lengths`, if there are any; zero beyond them.
     ///
     /// # Errors
     /// As [`Sequences::read_npz`].
-    pub fn inputs_only(path: &Path) -> Result<OwnedInputs<T>> {
+    pub fn inputs_only(path: &Path) -> Result<(OwnedInputs<T>, Option<Vec<usize>>)> {
         let mut archive = Archive::open(path, &INPUTS, true)?;
         let form = Form::of_inputs(&archive)?;
         let mut arrays = read_all(&mut archive, &INPUTS)?;
         let padding = form.padding(&arrays)?;
         let inputs = form.inputs(&mut arrays, &padding)?.checked(&padding, 0);
-        inputs.map_err(|e| e.in_file(path))
+        Ok((inputs.map_err(|e| e.in_file(path))?, padding.lengths))
     }
 }
 

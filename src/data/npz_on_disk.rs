@@ -15,7 +15,7 @@ use super::padding::Padding;
 use super::sequences::Sequences;
 use super::store::SetArray;
 use crate::partition::even_share;
-use crate::ranks::{self, Ranks, broadcast_bytes, each};
+use crate::ranks::{self, Ranks, broadcast_bytes, gather_values};
 use crate::{Result, Scalar};
 use bytemuck::{Pod, cast_slice, pod_read_unaligned};
 use crc32fast::Hasher;
@@ -53,11 +53,11 @@ impl<T: Scalar> Sequences<T> {
     /// other bytes at the places that they compare.
     pub fn open_npz(path: &Path, ranks: Option<&dyn Ranks>) -> Result<Self> {
         if let Some(ranks) = ranks {
-            fingerprint::agree(&Listing::of(&[path.to_owned()])?, ranks)?;
+            fingerprint::check_equal(&Listing::of(&[path.to_owned()])?, ranks)?;
         }
         let mut archive = Archive::open(path, &ARRAYS, true)?;
         if let Some(ranks) = ranks {
-            ranks::agree(ranks, "other data", &archive.checksums(&ARRAYS))?;
+            ranks::check_equal(ranks, "other data", &archive.checksums(&ARRAYS))?;
         }
         let form = Form::of(&mut archive)?;
         let Some(arrays) = archive.on_disk(&ROWS)? else {
@@ -87,7 +87,7 @@ impl<T: Scalar> Sequences<T> {
         for (array, sum) in arrays.iter().zip(sums) {
             let bytes = (own.len() * array.layout.row_bytes()) as u64;
             let part = [sum.finalize().into(), bytes];
-            let parts = ranks.map_or(vec![part], |ranks| each(ranks, part));
+            let parts = ranks.map_or(vec![part], |ranks| gather_values(ranks, part));
             array.verify(parts.into_iter().map(|[sum, bytes]| (sum as u32, bytes)))?;
         }
         let sizes = gathered(ranks, vec![sizes])

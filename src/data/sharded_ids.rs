@@ -9,7 +9,7 @@
 //! A place is always that of a token in the whole text. Knows nothing of why a rank requests which tokens.
 
 use super::ids::Ids;
-use crate::ranks::{Ranks, each};
+use crate::ranks::{Ranks, gather_values};
 use rangemap::RangeSet;
 use std::ops::Range;
 
@@ -50,10 +50,14 @@ impl ShardedIds {
             return Self::whole(ids);
         }
         let mut cuts = vec![0];
-        cuts.extend(each(ranks, ids.len() as u64).iter().scan(0, |end, &own| {
-            *end += own as usize;
-            Some(*end)
-        }));
+        cuts.extend(
+            gather_values(ranks, ids.len() as u64)
+                .iter()
+                .scan(0, |end, &own| {
+                    *end += own as usize;
+                    Some(*end)
+                }),
+        );
         let place = cuts[ranks.rank()];
         ShardedIds {
             ids,

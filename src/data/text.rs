@@ -73,7 +73,7 @@ pub(super) fn for_each_piece(
 ) -> Result<Reading> {
     let mut listing = Listing::of(paths)?;
     if let Some(ranks) = ranks {
-        fingerprint::agree(&listing, ranks)?;
+        fingerprint::check_equal(&listing, ranks)?;
     }
     listing.keep_texts(ranks, is_text)?;
     if let Some(empty) = listing.files.iter().find(|file| file.bytes == 0)

@@ -26,7 +26,7 @@ use crate::heads::Metrics;
 use crate::kernels::blas::{self, OneThread};
 use crate::optim::{Optimizer, SLICE};
 use crate::partition::Partition;
-use crate::ranks::{Ranks, Reduction, Team};
+use crate::ranks::{Communicator, Ranks, Reduction};
 use crate::reduce::Reduce;
 use crate::shard::{Pass, Shard};
 use crate::stack::Weights;
@@ -116,7 +116,7 @@ pub struct Engine<T: Scalar> {
     /// The weights that all of them multiply with.
     packed: PackedNetwork<T>,
     /// The other processes, if there are any.
-    team: Option<Team>,
+    comm: Option<Communicator>,
     gradients: Parameters<T>,
     /// Its Euclidean norm; `None` before the first gradient.
     norm: Option<f64>,
@@ -183,7 +183,7 @@ impl<T: Scalar> Engine<T> {
                 .map(|index| Shard::new(architecture, index))
                 .collect(),
             packed: PackedNetwork::default(),
-            team: None,
+            comm: None,
             gradients: Parameters::zeros(architecture),
             norm: None,
             squares: vec![0.0; architecture.len().div_ceil(SLICE)],
@@ -209,7 +209,7 @@ impl<T: Scalar> Engine<T> {
         }
         let own = self.partition.shards_of(ranks.rank(), ranks.size());
         self.shards.retain(|shard| own.contains(&shard.index));
-        self.team = Some(Team::new(ranks, reduction));
+        self.comm = Some(Communicator::new(ranks, reduction));
         Ok(self)
     }
 
@@ -220,16 +220,16 @@ impl<T: Scalar> Engine<T> {
 
     /// Which of several processes this is, from 0.
     pub fn rank(&self) -> usize {
-        self.team.as_ref().map_or(0, Team::rank)
+        self.comm.as_ref().map_or(0, Communicator::rank)
     }
 
     /// How many processes there are: 1 alone.
     pub fn ranks(&self) -> usize {
-        self.team.as_ref().map_or(1, Team::size)
+        self.comm.as_ref().map_or(1, Communicator::size)
     }
 
-    pub(crate) fn team(&self) -> Option<&Team> {
-        self.team.as_ref()
+    pub(crate) fn comm(&self) -> Option<&Communicator> {
+        self.comm.as_ref()
     }
 
     /// The number of threads.
@@ -314,7 +314,10 @@ impl<T: Scalar> Engine<T> {
 
     /// Where a whole step is best taken.
     pub(crate) fn step_pool(&self) -> StepPool {
-        let from_any = self.team.as_ref().is_none_or(Team::takes_any_thread);
+        let from_any = self
+            .comm
+            .as_ref()
+            .is_none_or(Communicator::takes_any_thread);
         StepPool(from_any.then(|| Arc::clone(&self.pool)))
     }
 
@@ -360,7 +363,7 @@ impl<T: Scalar> Engine<T> {
             shards: &self.shards,
             pool: &self.pool,
             partition: &self.partition,
-            team: self.team.as_ref(),
+            comm: self.comm.as_ref(),
         };
         let norm = reduce.run(self.gradients.as_mut_slice(), &mut self.squares);
         self.norm = Some(norm);
@@ -551,19 +554,19 @@ impl<T: Scalar> Engine<T> {
 
     /// The states of the sequences of each rank, as they were dealt, to all.
     fn exchange(&self, partition: &Partition, state: &mut Array2<T>) {
-        let (Some(team), width) = (&self.team, self.architecture.state()) else {
+        let (Some(comm), width) = (&self.comm, self.architecture.state()) else {
             return;
         };
         let rows = |rank| {
-            let shards = partition.shards_of(rank, team.size());
+            let shards = partition.shards_of(rank, comm.size());
             shards.flat_map(|shard| partition.rows(shard).map(|(_, row)| row))
         };
-        let own: Vec<T> = rows(team.rank())
+        let own: Vec<T> = rows(comm.rank())
             .flat_map(|row| state.row(row).to_vec())
             .collect();
         let mut all = vec![T::zero(); state.len()];
-        team.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
-        let order = (0..team.size()).flat_map(rows);
+        comm.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
+        let order = (0..comm.size()).flat_map(rows);
         for (row, last) in order.zip(all.chunks_exact(width)) {
             state.row_mut(row).assign(&ArrayView1::from(last));
         }
@@ -572,13 +575,13 @@ impl<T: Scalar> Engine<T> {
     /// The metrics of all shards, in their order.
     fn metrics(&self) -> Metrics {
         let own = self.shards.iter().map(|shard| shard.metrics);
-        match &self.team {
+        match &self.comm {
             None => own.fold(Metrics::default(), Metrics::add),
-            Some(team) => {
+            Some(comm) => {
                 let own: Vec<_> = own.map(Metrics::to_array).collect();
                 let mut all = vec![[0.0; 12]; self.partition.shards];
-                let count = |rank| self.partition.shards_of(rank, team.size()).len();
-                team.all_gather(&own, count, &mut all);
+                let count = |rank| self.partition.shards_of(rank, comm.size()).len();
+                comm.all_gather(&own, count, &mut all);
                 all.into_iter()
                     .map(Metrics::from_array)
                     .fold(Metrics::default(), Metrics::add)

@@ -86,15 +86,8 @@ impl Shape {
 
     /// `[N, T, n_x, n_h, n_y]`.
     pub fn sizes(&self) -> [usize; 5] {
-        {
-            let Architecture {
-                input,
-                hidden,
-                head,
-                ..
-            } = self.architecture;
-            [self.n, self.t, input.size(), hidden, head.outputs]
-        }
+        let a = self.architecture;
+        [self.n, self.t, a.input.size(), a.hidden, a.head.outputs]
     }
 
     /// Time steps of all sequences.

@@ -87,14 +87,14 @@ impl<T: Scalar> Workload<T> {
 
     /// Whether any of the ranks says so.
     pub(super) fn any(&self, own: bool) -> bool {
-        self.engine.team().map_or(own, |team| team.any(own))
+        self.engine.comm().map_or(own, |comm| comm.any_rank(own))
     }
 
     /// The sum of what all ranks have.
     pub(super) fn sum(&self, own: f64) -> f64 {
         let mut sum = [own];
-        if let Some(team) = self.engine.team() {
-            team.sum(Values::F64(&mut sum));
+        if let Some(comm) = self.engine.comm() {
+            comm.sum(Values::F64(&mut sum));
         }
         sum[0]
     }
@@ -161,6 +161,8 @@ impl<T: Scalar> Workload<T> {
 
     /// Time in communication since this was asked for last; `None` for a process alone.
     pub(super) fn take_waited(&self) -> Option<Duration> {
-        self.engine.team().map(crate::ranks::Team::take_waited)
+        self.engine
+            .comm()
+            .map(crate::ranks::Communicator::take_waited)
     }
 }

@@ -73,16 +73,16 @@ pub fn launched_processes() -> Option<usize> {
 
 /// Ranks as an engine uses them.
 #[derive(Clone, Debug)]
-pub(crate) struct Team {
+pub(crate) struct Communicator {
     ranks: Arc<dyn Ranks>,
     pub reduction: Reduction,
     /// Nanoseconds spent in communication.
     waited: Arc<AtomicU64>,
 }
 
-impl Team {
+impl Communicator {
     pub fn new(ranks: Arc<dyn Ranks>, reduction: Reduction) -> Self {
-        Team {
+        Communicator {
             ranks,
             reduction,
             waited: Arc::default(),
@@ -107,9 +107,9 @@ impl Team {
         Duration::from_nanos(self.waited.swap(0, Ordering::Relaxed))
     }
 
-    /// [`agree`] about numbers.
-    pub fn agree<T: Pod>(&self, what: &'static str, x: &[T]) -> Result<()> {
-        agree(&*self.ranks, what, cast_slice(x))
+    /// [`check_equal`] about numbers.
+    pub fn check_equal<T: Pod>(&self, what: &'static str, x: &[T]) -> Result<()> {
+        check_equal(&*self.ranks, what, cast_slice(x))
     }
 
     fn timed(&self, communicate: impl FnOnce(&dyn Ranks)) {
@@ -148,15 +148,15 @@ impl Team {
     }
 
     /// Whether any rank says so.
-    pub fn any(&self, own: bool) -> bool {
+    pub fn any_rank(&self, own: bool) -> bool {
         let mut any = false;
-        self.timed(|ranks| any = each(ranks, u8::from(own)).contains(&1));
+        self.timed(|ranks| any = gather_values(ranks, u8::from(own)).contains(&1));
         any
     }
 }
 
 /// A number of each rank.
-pub fn each<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
+pub fn gather_values<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
     let mut all = vec![T::zeroed(); ranks.size()];
     let counts = vec![size_of::<T>(); ranks.size()];
     ranks.all_gather(cast_slice(&[own]), &counts, cast_slice_mut(&mut all));
@@ -177,16 +177,18 @@ pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
 }
 
 /// The sum of a number of each rank, wrapping.
-pub fn total(ranks: &dyn Ranks, own: u64) -> u64 {
-    each(ranks, own).into_iter().fold(0, u64::wrapping_add)
+pub fn sum_of_values(ranks: &dyn Ranks, own: u64) -> u64 {
+    gather_values(ranks, own)
+        .into_iter()
+        .fold(0, u64::wrapping_add)
 }
 
 /// Whether all ranks have the same bytes of something; the error calls those of the first that has not `what`.
 ///
 /// # Errors
 /// [`Error::Ranks`], on every rank.
-pub fn agree(ranks: &dyn Ranks, what: &'static str, bytes: &[u8]) -> Result<()> {
-    let all = each(ranks, xxh3_64(bytes));
+pub fn check_equal(ranks: &dyn Ranks, what: &'static str, bytes: &[u8]) -> Result<()> {
+    let all = gather_values(ranks, xxh3_64(bytes));
     match all.iter().position(|&other| other != all[0]) {
         Some(rank) => Err(Error::Ranks { rank, what }),
         None => Ok(()),

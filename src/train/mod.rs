@@ -30,7 +30,7 @@ use crate::engine::GradientOptions;
 use crate::heads::Metrics;
 use crate::model::About;
 use crate::optim::Optimizer;
-use crate::ranks::{Ranks, Reduction, Team};
+use crate::ranks::{Communicator, Ranks, Reduction};
 use crate::{Engine, Error, Network, Parameters, Result, Scalar};
 use ndarray::Array2;
 use std::borrow::Cow;
@@ -60,13 +60,6 @@ pub enum StopReason {
     Interrupted,
     /// Losses or gradients were not finite, again and again.
     Diverged,
-}
-
-/// What came of an attempt to take a step.
-enum Step {
-    Taken(StepReport),
-    /// Something was not finite, as the error says.
-    Dropped(Error),
 }
 
 /// A training run.
@@ -164,28 +157,17 @@ impl<T: Scalar> Trainer<T> {
     /// Goes to where `checkpoint` was taken, with the reports up to there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is of another network, [`Error::Shape`] if of another optimiser; [`Error::Option`] if its position is not in the data.
+    /// [`Error::Invalid`] if it is of another network, [`Error::Shape`] if of another optimiser; [`Error::Option`] if its
+    /// position is not in the data.
     pub fn restore(&mut self, checkpoint: Checkpoint<T>, history: Vec<Report>) -> Result<()> {
-        let weights = [&checkpoint.parameters, &checkpoint.best].into_iter();
-        for p in weights.chain(&checkpoint.moments) {
-            let (found, expected) = (p.architecture(), self.network.architecture());
-            if found != expected {
-                return Err(Error::Invalid {
-                    what: "checkpoint",
-                    problem: format!("it is of another network ({found}), expected {expected}"),
-                });
-            }
-        }
-        let (found, width) = (
-            checkpoint.state.shape(),
-            self.network.architecture().state(),
-        );
-        if found[1] != width {
-            return Err(Error::Shape {
-                what: "state of the checkpoint",
-                found: found.to_vec(),
-                expected: format!("[streams, {width}]"),
-            });
+        let expected = self.network.architecture();
+        let weights = [&checkpoint.parameters, &checkpoint.best];
+        let mut all = weights.iter().copied().chain(&checkpoint.moments);
+        let other = all.find(|p| p.architecture() != expected);
+        if other.is_some() || checkpoint.state.ncols() != expected.state() {
+            let found = other.map_or("its state".into(), |p| p.architecture().to_string());
+            let problem = format!("it is of another network ({found}), expected {expected}");
+            return Err(Error::invalid("checkpoint", problem));
         }
         self.optimizer = Optimizer::resume(
             self.optimizer.options(),
@@ -250,7 +232,7 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far, some 100 bytes each.
+    /// All reports so far, a few hundred bytes each.
     pub fn history(&self) -> &[Report] {
         &self.history
     }
@@ -275,8 +257,8 @@ impl<T: Scalar> Trainer<T> {
                 return Ok(StopReason::NoImprovement);
             }
             let step = match self.step()? {
-                Step::Taken(step) => step,
-                Step::Dropped(what) => {
+                Ok(step) => step,
+                Err(what) => {
                     if self.progress.divergences >= DIVERGENCES {
                         return Ok(StopReason::Diverged);
                     }
@@ -293,7 +275,7 @@ impl<T: Scalar> Trainer<T> {
                 observer.report(self, &report, best)?;
             }
             let stop = observer.step(self, &step)? == Control::Stop;
-            if self.engine.team().map_or(stop, |team| team.any(stop)) {
+            if self.engine.comm().map_or(stop, |comm| comm.any_rank(stop)) {
                 return Ok(StopReason::Interrupted);
             }
         }
@@ -323,12 +305,13 @@ impl<T: Scalar> Trainer<T> {
         impatient || plateau
     }
 
-    /// One update, unless something is not finite: then the run is where it was at its last report, at half the rate.
-    fn step(&mut self) -> Result<Step> {
+    /// One update, unless something is not finite, as the inner error says: then the run is where it was at its last report,
+    /// at half the rate.
+    fn step(&mut self) -> Result<Result<StepReport>> {
         self.engine.step_pool().run(|| self.step_here())
     }
 
-    fn step_here(&mut self) -> Result<Step> {
+    fn step_here(&mut self) -> Result<Result<StepReport>> {
         let begin = Instant::now();
         let (metrics, norm, ends) = loop {
             let window = self.loader.next()?;
@@ -355,7 +338,7 @@ impl<T: Scalar> Trainer<T> {
         let next = self.progress.step + 1;
         for (what, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
-                return self.back_off(next, what, value).map(Step::Dropped);
+                return self.back_off(next, what, value).map(Err);
             }
         }
         let lr = self.lr(next);
@@ -364,7 +347,7 @@ impl<T: Scalar> Trainer<T> {
         // Weights that have left the numbers show in the next loss, unless somebody looks at them before.
         let seen = next.is_multiple_of(self.options.report_every) || next == self.options.steps;
         if seen && !self.network.parameters().all_finite() {
-            return self.back_off(next, "weight", f64::NAN).map(Step::Dropped);
+            return self.back_off(next, "weight", f64::NAN).map(Err);
         }
 
         let progress = &mut self.progress;
@@ -376,7 +359,7 @@ impl<T: Scalar> Trainer<T> {
         progress.pending.add(&metrics, norm);
         self.clock += begin.elapsed();
         self.counted_since += metrics.counted;
-        Ok(Step::Taken(StepReport {
+        Ok(Ok(StepReport {
             step: next,
             epoch: self.epoch(),
             loss,
@@ -429,8 +412,13 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// As [`Engine::evaluate`].
     pub fn report(&mut self) -> Result<(Report, bool)> {
-        let waited = self.engine.team().map(Team::take_waited);
-        let valid_loss = self.validate()?;
+        let waited = self.engine.comm().map(Communicator::take_waited);
+        let valid = self.validate()?;
+        let valid_loss = valid.map(|metrics| metrics.mean_loss());
+        let loss = self.network.architecture().head.loss;
+        let named = valid.map(|metrics| metrics.named(loss)).unwrap_or_default();
+        let finite = named.into_iter().filter(|(_, value)| value.is_finite());
+        let valid_metrics = finite.map(|(name, value)| (format!("valid_{name}"), value));
         let progress = &mut self.progress;
         // A loss that is not a number is never the best.
         let best = match valid_loss {
@@ -451,8 +439,8 @@ impl<T: Scalar> Trainer<T> {
         progress.reports += 1;
         let seconds = std::mem::take(&mut self.clock).as_secs_f64();
         let counted = std::mem::take(&mut self.counted_since);
-        if let Some(team) = self.engine.team() {
-            team.agree("other weights", self.network.parameters().as_slice())?;
+        if let Some(comm) = self.engine.comm() {
+            comm.check_equal("other weights", self.network.parameters().as_slice())?;
         }
         let report = Report {
             step: self.progress.step,
@@ -460,6 +448,7 @@ impl<T: Scalar> Trainer<T> {
             tokens: self.progress.tokens,
             train_loss: pending.mean_loss(),
             valid_loss,
+            valid_metrics: valid_metrics.collect(),
             lr: self.progress.lr,
             grad_norm: pending.mean_norm(),
             divergences: self.progress.divergences,
@@ -474,13 +463,11 @@ impl<T: Scalar> Trainer<T> {
         Ok((report, best))
     }
 
-    /// The mean loss on the validation data.
-    fn validate(&mut self) -> Result<Option<f64>> {
-        let Some(data) = &mut self.validation else {
-            return Ok(None);
-        };
-        let metrics = evaluate(&mut self.engine, &self.network, data, |_| ())?;
-        Ok(Some(metrics.mean_loss()))
+    /// What is counted on the validation data, if there is any.
+    fn validate(&mut self) -> Result<Option<Metrics>> {
+        let data = self.validation.as_mut();
+        data.map(|data| evaluate(&mut self.engine, &self.network, data, |_| ()))
+            .transpose()
     }
 
     /// Where the validation loss has stopped falling: half the rate, from the best weights.

@@ -3,7 +3,8 @@
 use super::{Checkpoint, Trainer};
 use crate::model::{self, About};
 use crate::{Error, Parameters, Result, Scalar};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// One update, as an observer sees it.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +13,7 @@ pub struct StepReport {
     pub step: u64,
     /// Epochs so far, with a fraction.
     pub epoch: f64,
-    /// The loss before the update, in nats.
+    /// The loss before the update.
     pub loss: f64,
     /// Counted tokens of this step.
     pub tokens: u64,
@@ -27,10 +28,14 @@ pub struct Report {
     pub epoch: f64,
     /// Counted tokens so far.
     pub tokens: u64,
-    /// The mean loss of a token since the report before, in nats.
+    /// The mean loss of a token since the report before, as the network's [`Loss`](crate::Loss) has it.
     pub train_loss: f64,
-    /// The mean loss of a token of the validation data, in nats; `None` without such data.
+    /// The mean loss of a token of the validation data; `None` without such data.
     pub valid_loss: Option<f64>,
+    /// What else is said of the validation data ([`Metrics::named`](crate::Metrics::named)), `valid_` before each name; without
+    /// what is no finite number.
+    #[serde(flatten)]
+    pub valid_metrics: BTreeMap<String, f64>,
     /// The learning rate of the last update.
     pub lr: f64,
     /// The mean norm of the gradient since the report before, before clipping.
@@ -128,39 +133,22 @@ impl<T: Scalar> Observer<T> for () {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    folder: PathBuf,
-    about: About,
-    every: Option<u64>,
+    /// Where the files are; it must be there.
+    pub folder: PathBuf,
+    /// What there is to know about the model: a part of both files.
+    pub about: About,
+    /// A checkpoint after every so many updates, not at reports.
+    pub every: Option<u64>,
 }
 
 impl Checkpoints {
-    /// Into `folder`, which must be there; `about` becomes part of both files.
+    /// Into `folder`, with a checkpoint at every report.
     pub fn new(folder: impl Into<PathBuf>, about: About) -> Self {
         Checkpoints {
             folder: folder.into(),
             about,
             every: None,
         }
-    }
-
-    /// A checkpoint after every `steps` updates, not at reports.
-    ///
-    /// # Panics
-    /// If `steps` is zero.
-    pub fn every(mut self, steps: u64) -> Self {
-        assert!(steps > 0, "a checkpoint after every 0 updates");
-        self.every = Some(steps);
-        self
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// What there is to know about the model.
-    pub fn about(&self) -> &About {
-        &self.about
     }
 
     /// The file of the best weights.

@@ -62,21 +62,13 @@ impl TrainOptions {
     /// [`Error::Option`] naming the one that is not.
     pub fn check(&self) -> Result<()> {
         if !(self.lr > 0.0 && self.lr.is_finite()) {
-            return Err(Error::Option {
-                name: "lr",
-                value: self.lr.to_string(),
-                expected: "a finite number above 0",
-            });
+            return Err(Error::option("lr", self.lr, "a finite number above 0"));
+        }
+        if self.report_every == 0 {
+            return Err(Error::option("report_every", 0, "at least 1"));
         }
         self.optimizer.check()?;
         self.dropout.check()?;
-        if self.report_every == 0 {
-            return Err(Error::Option {
-                name: "report_every",
-                value: "0".into(),
-                expected: "at least 1",
-            });
-        }
         Ok(())
     }
 }

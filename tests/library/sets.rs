@@ -176,7 +176,7 @@ fn floats_of_both_types_and_orders_are_features() {
 fn big_endian_is_read() {
     let header = "{'descr': '>i2', 'fortran_order': False, 'shape': (1, 2), }";
     let (_folder, path) = raw(header, &[0, 7, 1, 0]);
-    let inputs = Sequences::<f32>::inputs_only(&path).unwrap();
+    let (inputs, _) = Sequences::<f32>::inputs_only(&path).unwrap();
     assert_eq!(inputs, OwnedInputs::Tokens(array![[7, 256]]));
 }
 
@@ -592,7 +592,7 @@ fn inputs_suffice_to_predict() {
     let saved = tokens(array![[2u8, 1]]);
     saved.npz.finish().unwrap();
     let path = saved.folder.path().join("set.npz");
-    let inputs = Sequences::<f64>::inputs_only(&path).unwrap();
+    let (inputs, _) = Sequences::<f64>::inputs_only(&path).unwrap();
     assert_eq!(inputs, OwnedInputs::Tokens(array![[2, 1]]));
     let error = Sequences::<f64>::read_npz(&path).unwrap_err().to_string();
     assert!(
@@ -727,7 +727,7 @@ fn a_flipped_bit_is_noticed() {
         bytes[i] ^= 0x40;
         std::fs::write(&path, &bytes).unwrap();
         // An error or, where the bit means nothing, the same inputs: no panic, nothing else.
-        if let Ok(inputs) = Sequences::<f32>::inputs_only(&path) {
+        if let Ok((inputs, _)) = Sequences::<f32>::inputs_only(&path) {
             let expected = Array2::from_shape_fn((1, 64), |(_, j)| j as u32);
             assert_eq!(inputs, OwnedInputs::Tokens(expected), "byte {i}");
         }

@@ -5,6 +5,7 @@ mod commands;
 mod endurance;
 mod examples;
 mod flavours;
+mod networks;
 mod numpy;
 mod resume;
 mod seeing;

@@ -225,6 +225,59 @@ fn predicted<T: Scalar>(network: &Network<T>, inputs: Inputs<'_, T>) -> Array3<T
     engine.predict(network, inputs, None).unwrap()
 }
 
+/// Whatever the losses are they can be drawn, and of a long curve neither an end nor a peak is lost.
+#[test]
+fn the_plot_is_short_and_shows_every_peak() {
+    let desk = Desk::new();
+    let flags = "--hidden 2 --batch 2 --seq-len 4 --report-every 1 --valid-fraction 0";
+    desk.stdout(&format!("train text.txt {flags} --steps 1200 -o run"));
+    let history = String::from_utf8(read(&desk.path("run/history.jsonl"))).unwrap();
+    let with_losses = |loss: &dyn Fn(usize) -> f64| {
+        let line = |(i, line): (usize, &str)| {
+            let mut report: Value = serde_json::from_str(line).unwrap();
+            report["train_loss"] = loss(i).into();
+            format!("{report}\n")
+        };
+        let text: String = history.lines().enumerate().map(line).collect();
+        desk.write("run/history.jsonl", text.as_bytes());
+        desk.stdout("train --resume run --quiet");
+        let svg = String::from_utf8(read(&desk.path("run/loss.svg"))).unwrap();
+        assert!(
+            !svg.contains("NaN") && svg.contains("updates") && svg.contains("\nrun\n"),
+            "{svg}"
+        );
+        // The curve is the line with the most points.
+        let lines = svg.split("points=\"").skip(1).map(|rest| {
+            let points = rest.split('"').next().unwrap().split_whitespace();
+            let numbers = |point: &str| {
+                let (x, y) = point.split_once(',').unwrap();
+                (x.parse::<f64>().unwrap(), y.parse::<f64>().unwrap())
+            };
+            points.map(numbers).collect::<Vec<_>>()
+        });
+        lines.max_by_key(Vec::len).unwrap()
+    };
+    let flat = with_losses(&|_| 2.0);
+    assert!((2..=514).contains(&flat.len()), "{}", flat.len());
+    let peaks =
+        with_losses(&|i| [2.0, 1.0, 3.0][usize::from(i == 500) + 2 * usize::from(i == 777)]);
+    assert!(peaks.len() <= 514 && peaks.is_sorted_by(|a, b| a.0 <= b.0));
+    assert_eq!(
+        (peaks[0].0, peaks.last().unwrap().0),
+        (flat[0].0, flat.last().unwrap().0)
+    );
+    // Downwards in a picture is up in numbers: one point far above all others, one far below.
+    let mut heights: Vec<f64> = peaks.iter().map(|point| point.1).collect();
+    heights.sort_by(f64::total_cmp);
+    assert!(
+        heights[1] - heights[0] > 100.0
+            && heights[heights.len() - 1] - heights[heights.len() - 2] > 100.0
+    );
+    with_losses(&|_| 0.0);
+    with_losses(&|i| if i % 2 == 0 { 1e-300 } else { 1e300 });
+    with_losses(&|i| if i % 2 == 0 { -1e300 } else { 1e300 });
+}
+
 /// The records of an event file, by its definition: length, checksum, data, checksum.
 fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     // CRC-32C, bit by bit, masked.
