@@ -199,7 +199,7 @@ pub struct Config {
     /// Write an event file into the run folder too; look at it with: tensorboard --logdir runs
     #[arg(long, help_heading = BOOKKEEPING)]
     pub tensorboard: bool,
-    // The OpenBLAS that computed and the vector instructions of our own kernels: on others the last bits differ.
+    // The OpenBLAS that computed and the vector instructions of our own kernels: with another of them the last bits differ.
     #[arg(skip)]
     pub blas: String,
     #[arg(skip)]
@@ -278,7 +278,7 @@ impl Config {
         self.threads.unwrap_or(1)
     }
 
-    /// The settings of the run in `folder`, with those of `fresh`, a complete configuration, that were `given`.
+    /// The settings of the run in `folder`, but for the settings `given` on the command line, which `fresh` holds.
     pub fn resume(folder: &Path, given: &[String], fresh: Config, ranks: usize) -> Result<Self> {
         let path = folder.join(run_folder::CONFIG);
         let text = bptt::internal::atomic::read(&path, LONGEST_CONFIG)?;
@@ -313,7 +313,7 @@ impl Config {
     }
 }
 
-/// The fields of a `config.json`, which whoever wrote it may have got wrong; `ours` are those of this version.
+/// The fields of a `config.json`, if they are what the command line could have given; `ours` are the fields of this version.
 fn check(text: &[u8], ours: &Map<String, Value>) -> Result<Map<String, Value>> {
     let settings: Map<String, Value> = serde_json::from_slice(text)?;
     check_fields(&settings, ours)?;
@@ -351,7 +351,7 @@ pub fn fields(settings: &impl Serialize) -> Result<Map<String, Value>> {
     }
 }
 
-/// Refuses settings that are not those of this version, no more and no fewer.
+/// Refuses settings of another version: each field of this version must be there, and no other.
 fn check_fields(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Result<()> {
     let unknown = theirs.keys().find(|name| !ours.contains_key(*name));
     let missing = ours.keys().find(|name| !theirs.contains_key(*name));
