@@ -372,6 +372,7 @@ impl Settings {
         let given = |name| given.iter().any(|given| given == name);
         let words = self.tokens == TokenKind::Word;
         let set = npz(&self.data)?.is_some();
+        let plateau = given("schedule") && self.schedule == Schedule::HalveOnPlateau;
         let wrong = [
             (
                 self.forget_bias.is_some() && self.cell != Cell::Lstm,
@@ -406,8 +407,8 @@ impl Settings {
                 "--min-count, --vocab-size: only --tokens word leaves rare words out",
             ),
             (
-                self.patience > 0 && self.valid_fraction == Some(0.0),
-                "--patience: it is the validation loss that falls no more, and --valid-fraction 0 leaves none",
+                self.valid_fraction == Some(0.0) && (self.patience > 0 || plateau),
+                "--patience, --schedule halve-on-plateau: the validation loss decides, and --valid-fraction 0 leaves none",
             ),
         ];
         match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {

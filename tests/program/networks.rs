@@ -374,6 +374,11 @@ fn contradictions_are_refused() {
         ("--tokens word", 2, ["--tokens", "Reber"]),
         ("--valid text.txt", 2, ["--valid", "Reber"]),
         (
+            "text.txt --valid-fraction 0 --schedule halve-on-plateau",
+            2,
+            ["--schedule", "--valid-fraction 0"],
+        ),
+        (
             "text.txt --valid-fraction 0 --patience 3",
             2,
             ["--patience", "--valid-fraction"],
