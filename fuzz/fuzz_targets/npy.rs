@@ -4,6 +4,7 @@
 //! The first byte of each part says which array it is, the two after it how long the part is.
 #![no_main]
 
+use bptt::At;
 use bptt::data::{Loader, Sequences};
 use libfuzzer_sys::fuzz_target;
 use std::io::{Cursor, Write};
@@ -33,11 +34,11 @@ fuzz_target!(|bytes: &[u8]| {
     let opened = Sequences::<f64>::open_npz(file.path(), None);
     match (read, opened) {
         (Ok(read), Ok(opened)) => {
-            let (_, n_y) = read.dims();
-            read.check(read.input(), n_y).unwrap();
-            assert_eq!(read.dims(), opened.dims());
-            let window = |set| {
-                let mut loader = Loader::sequences(set, 3, Some(4), 1).unwrap();
+            read.check(read.input(), read.head()).unwrap();
+            assert_eq!((read.dims(), read.head()), (opened.dims(), opened.head()));
+            let window = |set: Sequences<f64>| {
+                let steps = (set.at() == At::Every).then_some(4);
+                let mut loader = Loader::sequences(set, 3, steps, 1).unwrap();
                 format!("{:?}", loader.next().unwrap().batch)
             };
             assert_eq!(window(read), window(opened));

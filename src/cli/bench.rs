@@ -129,7 +129,7 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
     ))?)
 }
 
-/// The smallest batch, and of those the fewest shards, that come near the fastest of these rows.
+/// Of the rows that come near the fastest, the one with the smallest batch, and of equal batches with the fewest shards.
 fn choose(rows: &[Row]) -> Row {
     let fraction = |row: &Row| row.speed.fraction;
     let fastest = rows.iter().map(fraction).fold(0.0, f64::max);
@@ -183,8 +183,9 @@ impl Bench<'_> {
         let mut speed = speed?;
         // A sweep goes the same way on all ranks.
         let found = (speed.step, speed.fraction);
-        (speed.step, speed.fraction) =
-            (self.processes).share(self.processes.leads().then_some(found))?;
+        (speed.step, speed.fraction) = self
+            .processes
+            .broadcast(self.processes.is_root().then_some(found))?;
         let row = Row {
             shards,
             speed,

@@ -197,11 +197,11 @@ impl<T: Scalar> Dataset<T> {
         let (head, kind, (n_x, n_y)) = (set.head(), set.target_kind(), set.dims());
         if settings.loss.is_none() {
             let at = match head.at {
-                At::Every => "at every step",
-                At::Last => "once a sequence",
+                At::Every => "an answer at every step",
+                At::Last => "an answer once a sequence",
             };
             output.remark(format_args!(
-                "the targets are {kind} {at}: they are judged by --loss {}, unless another is given",
+                "the targets are {kind}, {at}: they are judged by --loss {}, unless another is given",
                 head.loss.name()
             ));
         }

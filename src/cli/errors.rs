@@ -12,7 +12,7 @@ const USAGE: u8 = 2;
 /// What is wrong with a command line whose flags are each right by themselves.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(pub String);
+pub struct Usage(pub &'static str);
 
 /// The exit status after this error.
 pub fn status(error: &anyhow::Error) -> u8 {

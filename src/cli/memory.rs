@@ -75,8 +75,8 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
     Ok(())
 }
 
-/// What weights of these sizes take in training: the present ones, their sum of gradients, the best, the last good ones
-/// and those of each shard, with what the optimiser remembers. Without the activations.
+/// The bytes of all copies of the weights in training: the present ones, the sum of their gradients, the best ones, the ones to
+/// go back to, the gradients of each shard, and the optimiser's moments twice. Without the activations.
 pub fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
     let copies = 5 + 2 * algorithm.moments() + shards;
     network.parameters() * copies as f64 * size_of::<T>() as f64

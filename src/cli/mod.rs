@@ -57,14 +57,14 @@ pub fn main() -> ExitCode {
         Ok(processes) => processes,
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
-    let output = Output::new(cli.output, processes.leads());
+    let output = Output::new(cli.output, processes.is_root());
     let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
     let agreed = can_compute.and_then(|_| processes.check_same_program());
     let done = agreed.and_then(|()| match cli.command {
         Command::Train(args) => train::run(*args, output, &processes),
         Command::Bench(args) => bench::run(&args, output, &processes),
         // Work for one process.
-        _ if !processes.leads() => Ok(Done::Finished),
+        _ if !processes.is_root() => Ok(Done::Finished),
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
@@ -94,8 +94,8 @@ fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
         Some(processes) if processes.size() > 1 => format!("rank {}: ", processes.rank()),
         _ => String::new(),
     };
-    if processes.is_some_and(|processes| !processes.leads()) {
-        // What is wrong is mostly wrong everywhere, and said once: rank 0 ends the others before they speak.
+    if processes.is_some_and(|processes| !processes.is_root()) {
+        // Most errors are the same on all ranks: rank 0 says it and ends the other ranks before they say it again.
         std::thread::sleep(PATIENCE);
     }
     let _ = writeln!(std::io::stderr(), "error: {rank}{}", errors::say(error));

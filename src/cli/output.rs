@@ -21,11 +21,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// What the process shows that `leads`; the others show nothing.
-    pub fn new(OutputArgs { log, quiet }: OutputArgs, leads: bool) -> Self {
+    /// Of the process of rank 0, what the command line asks for; of any other rank, nothing.
+    pub fn new(OutputArgs { log, quiet }: OutputArgs, is_root: bool) -> Self {
         Output {
-            results: leads.then_some(log),
-            quiet: quiet || !leads,
+            results: is_root.then_some(log),
+            quiet: quiet || !is_root,
         }
     }
 

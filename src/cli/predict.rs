@@ -90,7 +90,7 @@ fn compute<T: Scalar>(
         At::Every => (t, STEPS.min(t)),
     };
     let part_rows = rows.min(n);
-    // All of them, and those of a part once more.
+    // The answers to all sequences, and the answers to one part of them, which are copied.
     let all = n as f64 * answers as f64 + (part_rows * steps) as f64;
     let bytes = all * n_y as f64 * size_of::<T>() as f64;
     memory::check(

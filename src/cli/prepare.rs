@@ -45,7 +45,7 @@ impl<T: Scalar> Run<T> {
         let mut trainer = build(&config, data, processes)?;
 
         // STEP 3: the run folder, new or as it was left.
-        if plan.folder.is_none() && processes.leads() {
+        if plan.folder.is_none() && processes.is_root() {
             plan.interrupt.now_ask_first();
             let name = run_name(&config.settings.data);
             plan.folder = Some(RunFolder::create(plan.out.as_deref(), &name)?);
@@ -181,7 +181,7 @@ fn restore<T: Scalar>(
         Some(_) if path.exists() => bptt::internal::atomic::read(&path, u64::MAX)?,
         _ => Vec::new(),
     };
-    let file = processes.share_bytes(file);
+    let file = processes.broadcast_bytes(file);
     // A run that was stopped before its first checkpoint begins again.
     if file.is_empty() {
         return folder.map_or(Ok(()), |folder| folder.cut_history(0));
@@ -192,7 +192,7 @@ fn restore<T: Scalar>(
         .with_context(|| format!("{} is a checkpoint of another run", path.display()))?;
     let reports = checkpoint.progress.reports;
     let history = folder.map(|folder| folder.history(reports));
-    let (history, bytes) = processes.share(history.transpose()?)?;
+    let (history, bytes) = processes.broadcast(history.transpose()?)?;
     trainer.restore(checkpoint, history)?;
     if let Some(folder) = folder {
         folder.cut_history(bytes)?;

@@ -59,26 +59,26 @@ impl Processes {
     }
 
     /// Whether this is the process that writes files and talks to people.
-    pub fn leads(&self) -> bool {
+    pub fn is_root(&self) -> bool {
         self.rank() == 0
     }
 
-    /// What the leading process has found, for all. The others give nothing.
-    pub fn share<T: Serialize + DeserializeOwned>(&self, found: Option<T>) -> Result<T> {
-        let json = self.share_bytes(serde_json::to_vec(&found)?);
+    /// The value that rank 0 gives, on every rank; the other ranks give `None`.
+    pub fn broadcast<T: Serialize + DeserializeOwned>(&self, found: Option<T>) -> Result<T> {
+        let json = self.broadcast_bytes(serde_json::to_vec(&found)?);
         let shared: Option<T> = serde_json::from_slice(&json)?;
         shared.context("rank 0 has found nothing")
     }
 
-    /// The bytes that the leading process has, for all.
-    pub fn share_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+    /// The bytes that rank 0 gives, on every rank.
+    pub fn broadcast_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         match &self.ranks {
             None => bytes,
             Some(ranks) => ranks::broadcast_bytes(&**ranks, &bytes, 0),
         }
     }
 
-    /// Whether all processes have these bytes; the error says `what` the first has that has not.
+    /// Whether all ranks give the same bytes; the error says that the first rank which differs from rank 0 has `what`.
     pub fn check_same(&self, what: &'static str, bytes: &[u8]) -> Result<()> {
         match &self.ranks {
             None => Ok(()),
@@ -86,7 +86,7 @@ impl Processes {
         }
     }
 
-    /// Room for so many threads of this process: a launcher may have bound it to fewer cores.
+    /// Lets this process use as many cores as it has threads, where a launcher has bound it to fewer.
     pub fn make_room(&self, threads: usize) {
         #[cfg(feature = "mpi")]
         if self.ranks.is_some() {
@@ -95,7 +95,7 @@ impl Processes {
         let _ = threads;
     }
 
-    /// Ends every process, if there are others; otherwise does nothing.
+    /// Ends the processes of all ranks; does nothing if this process is the only one.
     pub fn abort(&self, status: u8) {
         #[cfg(feature = "mpi")]
         if let Some(mpi) = self.mpi.as_ref().filter(|mpi| mpi.size() > 1) {
@@ -104,7 +104,7 @@ impl Processes {
         let _ = status;
     }
 
-    /// A word to those who expect more than these processes can do.
+    /// Remarks on processes that cannot work together, and on ranks whose last bits may differ.
     pub fn warn(&self, output: super::output::Output) {
         let launched = ranks::launched_processes().unwrap_or(1);
         if launched > 1 && self.size() == 1 {
@@ -147,7 +147,7 @@ mod binding {
         Some((own, all.unwrap_or(own)))
     }
 
-    /// The cores there are for this process: its part of those it shares with others.
+    /// The cores for this process: its share of the cores that several ranks of a machine may use.
     pub fn cores(ranks: &dyn Ranks, available: usize) -> usize {
         let mut hasher = DefaultHasher::new();
         let machine = rustix::system::uname();

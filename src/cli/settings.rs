@@ -199,7 +199,7 @@ pub struct Config {
     /// Write an event file into the run folder too; look at it with: tensorboard --logdir runs
     #[arg(long, help_heading = BOOKKEEPING)]
     pub tensorboard: bool,
-    // The OpenBLAS that computed and the vector instructions of our own kernels: on others the last bits differ.
+    // The OpenBLAS that computed and the vector instructions of our own kernels: with another of them the last bits differ.
     #[arg(skip)]
     pub blas: String,
     #[arg(skip)]
@@ -278,16 +278,11 @@ impl Config {
         self.threads.unwrap_or(1)
     }
 
-    /// As `config.json` holds them.
-    pub fn fields(&self) -> Result<Map<String, Value>> {
-        fields(self)
-    }
-
-    /// The settings of the run in `folder`, with those of `fresh`, a complete configuration, that were `given`.
+    /// The settings of the run in `folder`, but for the settings `given` on the command line, which `fresh` holds.
     pub fn resume(folder: &Path, given: &[String], fresh: Config, ranks: usize) -> Result<Self> {
         let path = folder.join(run_folder::CONFIG);
         let text = bptt::internal::atomic::read(&path, LONGEST_CONFIG)?;
-        let new = fresh.fields()?;
+        let new = fields(&fresh)?;
         let mut settings = check(&text, &new)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
         for name in given {
@@ -318,16 +313,14 @@ impl Config {
     }
 }
 
-/// The fields of a `config.json`, which whoever wrote it may have got wrong; `ours` are those of this version.
+/// The fields of a `config.json`, if they are what the command line could have given; `ours` are the fields of this version.
 fn check(text: &[u8], ours: &Map<String, Value>) -> Result<Map<String, Value>> {
     let settings: Map<String, Value> = serde_json::from_slice(text)?;
     check_fields(&settings, ours)?;
     // Each setting must be one that the command line could have given.
     let mut words = vec!["bptt".to_string(), "train".into()];
-    for (name, value) in settings
-        .iter()
-        .filter(|(name, _)| !NO_FLAGS.contains(&name.as_str()))
-    {
+    let is_flag = |name: &String| !NO_FLAGS.contains(&name.as_str());
+    for (name, value) in settings.iter().filter(|(name, _)| is_flag(name)) {
         let flag = format!("--{}", name.replace('_', "-"));
         match value {
             Value::Null | Value::Bool(false) | Value::Array(_) => {}
@@ -346,7 +339,8 @@ fn check(text: &[u8], ours: &Map<String, Value>) -> Result<Map<String, Value>> {
     Ok(settings)
 }
 
-fn fields(settings: &impl Serialize) -> Result<Map<String, Value>> {
+/// Settings as JSON holds them.
+pub fn fields(settings: &impl Serialize) -> Result<Map<String, Value>> {
     match serde_json::to_value(settings) {
         Ok(Value::Object(fields)) => Ok(fields),
         // Of all settings, only paths can be what JSON has no word for.
@@ -357,7 +351,7 @@ fn fields(settings: &impl Serialize) -> Result<Map<String, Value>> {
     }
 }
 
-/// Refuses settings that are not those of this version, no more and no fewer.
+/// Refuses settings of another version: each field of this version must be there, and no other.
 fn check_fields(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Result<()> {
     let unknown = theirs.keys().find(|name| !ours.contains_key(*name));
     let missing = ours.keys().find(|name| !theirs.contains_key(*name));
@@ -378,58 +372,43 @@ impl Settings {
         let given = |name| given.iter().any(|given| given == name);
         let words = self.tokens == TokenKind::Word;
         let set = npz(&self.data)?.is_some();
-        let rows = self.hidden << usize::from(self.bidirectional);
+        let plateau = given("schedule") && self.schedule == Schedule::HalveOnPlateau;
         let wrong = [
             (
-                self.tie && self.embedding.is_none(),
-                "--tie: there are no rows to tie to the decoder's weights: give --embedding too".into(),
-            ),
-            (
-                self.tie && self.embedding.is_some_and(|size| size != rows),
-                format!(
-                    "--tie: the rows of the embedding are the decoder's weights too, so both have what a layer gives: \
-                     --embedding {rows}"
-                ),
-            ),
-            (
                 self.forget_bias.is_some() && self.cell != Cell::Lstm,
-                format!(
-                    "--forget-bias: only an LSTM has forget gates, and --cell is {}",
-                    self.cell.name()
-                ),
+                "--forget-bias: only an LSTM has forget gates: give --cell lstm",
             ),
             (
                 self.bidirectional && !set,
-                "--bidirectional: a text is predicted from what came before, and reading it backwards would show the answer"
-                    .into(),
+                "--bidirectional: a text is predicted from what came before, and reading it backwards would show the answer",
             ),
             (
                 self.at == Some(At::Last) && !set,
-                "--at last: every token of a text is predicted, not only the last".into(),
+                "--at last: every token of a text is predicted, not only the last",
             ),
             (
                 !set && !matches!(self.loss, None | Some(Loss::CrossEntropy)),
-                "--loss: the next token of a text is one of several classes, which only cross-entropy judges".into(),
+                "--loss: the next token of a text is one of several classes, which only cross-entropy judges",
             ),
             (
                 set && given("tokens"),
-                "--tokens: an .npz holds numbers or ids of tokens, and no text".into(),
+                "--tokens: an .npz holds numbers or ids of tokens, and no text",
+            ),
+            (
+                self.data.is_empty() && (given("tokens") || !self.valid.is_empty()),
+                "--tokens, --valid: they are for DATA; without, the letters of the Reber grammar are learnt",
             ),
             (
                 set && self.reset_state && self.seq_len.is_none(),
-                "--reset-state: whole sequences start from a zero state anyhow; it is for windows of them, --seq-len".into(),
+                "--reset-state: whole sequences start from a zero state anyhow; it is for windows of them, --seq-len",
             ),
             (
-                given("min_count") && !words,
-                "--min-count: only --tokens word leaves rare words out".into(),
+                (given("min_count") || self.vocab_size.is_some()) && !words,
+                "--min-count, --vocab-size: only --tokens word leaves rare words out",
             ),
             (
-                self.vocab_size.is_some() && !words,
-                "--vocab-size: only --tokens word leaves rare words out".into(),
-            ),
-            (
-                self.patience > 0 && self.valid_fraction == Some(0.0),
-                "--patience: it is the validation loss that falls no more, and --valid-fraction 0 leaves none".into(),
+                self.valid_fraction == Some(0.0) && (self.patience > 0 || plateau),
+                "--patience, --schedule halve-on-plateau: the validation loss decides, and --valid-fraction 0 leaves none",
             ),
         ];
         match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
@@ -474,10 +453,8 @@ impl Settings {
     /// Refuses the settings of a checkpoint that is not of this run: whatever is not to be changed when a run goes on must
     /// be equal.
     pub fn check_same_run(&self, theirs: &Value) -> Result<()> {
-        let (ours, theirs) = (
-            fields(self)?,
-            theirs.as_object().cloned().unwrap_or_default(),
-        );
+        let ours = fields(self)?;
+        let theirs = theirs.as_object().cloned().unwrap_or_default();
         check_fields(&theirs, &ours)?;
         // There are more shards where more ranks went on than there were.
         let may_differ = [&LONGER[..], &FREE, &["shards"]].concat();
@@ -493,12 +470,9 @@ impl Settings {
     /// How the trainer is to train, on data of so many windows an epoch.
     pub fn train_options(&self, windows_per_epoch: u64, engine: EngineOptions) -> TrainOptions {
         let epochs = self.epochs.map(|n| n.saturating_mul(windows_per_epoch));
+        let bounds = [self.steps, epochs].into_iter().flatten();
         TrainOptions {
-            steps: [self.steps, epochs]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(0),
+            steps: bounds.min().unwrap_or(0),
             lr: self.lr,
             schedule: self.schedule,
             warmup: self.warmup,

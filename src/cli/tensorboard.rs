@@ -117,7 +117,7 @@ impl EventFile {
     }
 }
 
-/// How many bytes of a file are whole records of steps up to `last`, and the last of those steps; `None` if the file is not
+/// How many bytes of a file are whole records of steps up to `last`, and the last of these steps; `None` if the file is not
 /// one of ours.
 fn kept(bytes: &[u8], last: u64) -> Option<(usize, u64)> {
     let (mut length, mut step) = (0, 0);

@@ -7,7 +7,7 @@ use super::output::Output;
 use super::prepare::Run;
 use super::processes::Processes;
 use super::run_folder::{RunFolder, check_free};
-use super::settings::Config;
+use super::settings::{Config, fields};
 use super::{Done, messages};
 use anyhow::{Error, Result};
 use bptt::Scalar;
@@ -39,16 +39,16 @@ pub fn run(args: TrainArgs, output: Output, processes: &Processes) -> Result<Don
 }
 
 impl Plan {
-    /// Locks the folder of a run to go on with, and settles the settings, which are those of rank 0 on all processes.
+    /// Locks the folder of a run to go on with, and settles the settings; every rank takes the settings of rank 0.
     fn new(args: TrainArgs, output: Output, processes: &Processes) -> Result<Self> {
         processes.warn(output);
         let interrupt = Interrupt::listen()?;
         let fresh = args.config.complete(processes.cores, processes.size());
         // Whether `config.json` can hold them is known before anything is read.
-        fresh.fields()?;
+        fields(&fresh)?;
         let threads = fresh.threads;
         let (folder, config) = match &args.resume {
-            _ if !processes.leads() => (None, None),
+            _ if !processes.is_root() => (None, None),
             Some(path) => {
                 let folder = RunFolder::resume(path)?;
                 let config = Config::resume(path, &args.given, fresh, processes.size())?;
@@ -62,8 +62,8 @@ impl Plan {
         if let Some(config) = &config {
             config.settings.check(&args.given)?;
         }
-        let mut config = processes.share(config)?;
-        if !processes.leads() {
+        let mut config = processes.broadcast(config)?;
+        if !processes.is_root() {
             // The machine of this process may have other cores than that of rank 0.
             config.threads = threads;
         }

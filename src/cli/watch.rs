@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 /// From one look of the bar to the next.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How much of the smoothed loss is the newest step's.
-const NEWEST: f64 = 0.02;
-
 /// From one drawing to the next at least: drawing takes longer than many a small step.
 const DRAWING: Duration = Duration::from_secs(5);
 
@@ -37,8 +34,6 @@ pub struct Watch {
     /// When the bar was last brought up to date, and the tokens since then.
     shown: Instant,
     tokens: u64,
-    /// The smoothed training loss.
-    loss: f64,
 }
 
 impl Watch {
@@ -62,7 +57,6 @@ impl Watch {
             drawn: None,
             shown: Instant::now(),
             tokens: 0,
-            loss: f64::NAN,
         }
     }
 
@@ -144,11 +138,6 @@ impl<T: Scalar> Observer<T> for Watch {
             self.checkpoints.write(run)?;
         }
         self.tokens += step.tokens;
-        self.loss = if self.loss.is_nan() {
-            step.loss
-        } else {
-            self.loss + NEWEST * (step.loss - self.loss)
-        };
         let since = self.shown.elapsed();
         if since >= LOOK {
             let valid = run.history().last().and_then(|report| report.valid_loss);
@@ -159,7 +148,7 @@ impl<T: Scalar> Observer<T> for Watch {
                 "epoch {:.1} {} {:.3}{valid} {speed} tokens/s",
                 step.epoch,
                 run.network().architecture().head.loss.title(),
-                self.loss
+                run.progress().mean_loss().unwrap_or(step.loss)
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }

@@ -81,7 +81,11 @@ impl<T: Scalar> Sequences<T> {
         let number = size_of::<T>().max(size_of::<u32>() + 1);
         let layouts = names.iter().filter_map(|name| archive.layout(name));
         let bytes = |layout: &Layout| layout.count() as f64 * (layout.item + number) as f64;
-        Ok(layouts.map(bytes).sum())
+        let rows = archive
+            .layout("inputs")
+            .and_then(|inputs| inputs.shape.first());
+        let numbers_of_rows = rows.map_or(0.0, |&n| n as f64) * size_of::<usize>() as f64;
+        Ok(layouts.map(bytes).sum::<f64>() + numbers_of_rows)
     }
 
     /// The `inputs` of an `.npz` file, which may have no targets, and its `lengths`, if there are any; zero beyond them.

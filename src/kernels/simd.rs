@@ -60,7 +60,7 @@ pub fn name(level: Level) -> &'static str {
 }
 
 /// Every instruction set this machine can run, the widest last.
-pub(crate) fn levels() -> Vec<Level> {
+pub fn levels() -> Vec<Level> {
     let best = Level::new();
     let mut levels = vec![Level::baseline()];
     #[cfg(target_arch = "x86_64")]

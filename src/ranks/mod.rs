@@ -163,7 +163,7 @@ pub fn gather_values<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
     all
 }
 
-/// The bytes that rank `from` has, to all; those of the others are ignored.
+/// The bytes that rank `from` gives, on every rank; what other ranks give is ignored.
 pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
     let mut bytes = match ranks.rank() == from {
         true => own.to_vec(),
@@ -183,7 +183,7 @@ pub fn sum_of_values(ranks: &dyn Ranks, own: u64) -> u64 {
         .fold(0, u64::wrapping_add)
 }
 
-/// Whether all ranks have the same bytes of something; the error calls those of the first that has not `what`.
+/// Whether all ranks give the same bytes; the error says that the first rank which differs from rank 0 has `what`.
 ///
 /// # Errors
 /// [`Error::Ranks`], on every rank.

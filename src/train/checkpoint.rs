@@ -209,6 +209,11 @@ impl Progress {
         0.5f64.powi(self.halvings as i32)
     }
 
+    /// The mean loss of the steps since the last report, if there were any.
+    pub fn mean_loss(&self) -> Option<f64> {
+        self.has_pending().then(|| self.pending.mean_loss())
+    }
+
     /// Whether steps were taken since the last report.
     pub fn has_pending(&self) -> bool {
         self.pending.steps > 0

@@ -10,7 +10,7 @@
 //! that was interrupted ends in the bits of one that was not.
 //!
 //! A step whose loss or gradient is not finite never reaches the weights: the run goes back to its last report, or if
-//! it was there already to its best weights, with half the learning rate, and gives up after [`DIVERGENCES`] of those.
+//! it was there already to its best weights, with half the learning rate, and gives up after [`DIVERGENCES`] such steps.
 
 mod checkpoint;
 pub mod history;

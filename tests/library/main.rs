@@ -14,6 +14,7 @@ mod evaluation;
 mod files;
 mod gradients;
 mod initial;
+mod kernels;
 mod loaders;
 mod measure;
 mod optimizers;

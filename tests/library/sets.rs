@@ -2,8 +2,9 @@
 
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences, TargetKind};
 use bptt::{At, Error, Head, Input, Inputs, Loss, Result, Scalar, Targets};
-use ndarray::{Array1, Array2, Array3, Axis, ShapeBuilder, arr0, array, s};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, ShapeBuilder, arr0, array, s};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
+use proptest::prelude::*;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -421,6 +422,60 @@ fn targets_say_what_they_are_by_type_shape_and_numbers() {
         set.check(set.input(), set.head()).unwrap();
         let counted = if at == At::Last { 2 } else { 6 };
         assert_eq!(set.counted(), counted, "case {i}");
+    }
+}
+
+/// Small numbers of any shape, as one type or another.
+fn with_any(saved: Saved, name: &str, shape: &[usize], dtype: u8, seed: usize) -> Saved {
+    let number = |i: usize| ((i * i + seed) % 7) as i8 - 2;
+    let count = shape.iter().product();
+    let numbers: Vec<i8> = (0..count).map(number).collect();
+    let numbers = ArrayD::from_shape_vec(shape, numbers).unwrap();
+    match dtype {
+        0 => saved.with(name, &numbers),
+        1 => saved.with(name, &numbers.mapv(|x| x.max(0) as u16)),
+        2 => saved.with(name, &numbers.mapv(|x| x > 0)),
+        3 => saved.with(name, &numbers.mapv(|x| (x > 0) as i64)),
+        4 => saved.with(name, &numbers.mapv(f32::from)),
+        5 => saved.with(name, &numbers.mapv(|x| f64::from(x > 0))),
+        _ => saved.with(
+            name,
+            &numbers.mapv(|_| 1.0 / *shape.last().unwrap_or(&1) as f64),
+        ),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is in a file, [`Saved::read`] finds the same in memory and in the file, or the same error; and what is
+    /// accepted suits the head that it names.
+    #[test]
+    fn any_file_is_a_set_or_an_error(
+        (n, t, k) in (1usize..4, 1usize..4, 1usize..4),
+        (inputs, choice, dtypes) in (0usize..2, 0usize..6, prop::array::uniform4(0u8..7)),
+        (lengths, mask, seed) in (0usize..5, 0usize..5, 0usize..7),
+    ) {
+        let inputs = vec![vec![n, t], vec![n, t, 2]].swap_remove(inputs);
+        let targets = [vec![n], vec![n, t], vec![n, t, k], vec![n, k], vec![n, t, 1], vec![n, 1]];
+        let mut saved = with_any(Saved::new(), "inputs", &inputs, dtypes[0], seed);
+        saved = with_any(saved, "targets", &targets[choice], dtypes[1], 2 * seed);
+        if lengths == 0 {
+            let lengths = Array1::from_shape_fn(n, |i| (1 + (i + seed) % t) as u8);
+            saved = saved.with("lengths", &lengths);
+        } else if lengths == 1 {
+            saved = with_any(saved, "lengths", &[n], dtypes[2], seed);
+        }
+        if let Some(shape) = [vec![n, t], vec![n]].get(mask) {
+            saved = with_any(saved, "mask", shape, dtypes[3], seed);
+        }
+        if let Ok(set) = saved.read() {
+            set.check(set.input(), set.head()).unwrap();
+            let mut loader = Loader::evaluation_sequences(set).unwrap();
+            let window = loader.next().unwrap();
+            prop_assert!(window.counted > 0 && window.ends_epoch);
+            prop_assert_eq!(window.counted, window.batch.counted());
+        }
     }
 }
 

@@ -348,17 +348,17 @@ fn contradictions_are_refused() {
         ("text.txt --bidirectional", 2, ["--bidirectional", "text"]),
         ("text.txt --at last", 2, ["--at last", "text"]),
         ("text.txt --loss mse", 2, ["--loss", "cross-entropy"]),
-        ("text.txt --tie", 2, ["--tie", "--embedding"]),
+        ("text.txt --tie", 2, ["--tie", "an embedding"]),
         (
             "text.txt --hidden 16 --embedding 8 --tie",
             2,
-            ["--tie", "--embedding 16"],
+            ["--embedding: 8", "tied to the decoder"],
         ),
         ("text.txt --embedding 0", 2, ["--embedding", "0"]),
         (
             "text.txt --cell gru --forget-bias 1",
             2,
-            ["--forget-bias", "gru"],
+            ["--forget-bias", "lstm"],
         ),
         ("text.txt --forget-bias nan", 2, ["--forget-bias", "finite"]),
         (
@@ -370,6 +370,13 @@ fn contradictions_are_refused() {
             "text.txt --vocab-size 9",
             2,
             ["--vocab-size", "--tokens word"],
+        ),
+        ("--tokens word", 2, ["--tokens", "Reber"]),
+        ("--valid text.txt", 2, ["--valid", "Reber"]),
+        (
+            "text.txt --valid-fraction 0 --schedule halve-on-plateau",
+            2,
+            ["--schedule", "--valid-fraction 0"],
         ),
         (
             "text.txt --valid-fraction 0 --patience 3",
