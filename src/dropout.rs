@@ -37,11 +37,7 @@ impl Dropout {
     pub fn check(&self) -> Result<()> {
         for p in [self.inputs, self.outputs] {
             if !(0.0..1.0).contains(&p) {
-                return Err(Error::Option {
-                    name: "dropout",
-                    value: p.to_string(),
-                    expected: "at least 0 and less than 1",
-                });
+                return Err(Error::option("dropout", p, "at least 0 and less than 1"));
             }
         }
         Ok(())

@@ -89,13 +89,7 @@ impl OptimizerOptions {
     /// # Errors
     /// [`Error::Option`] naming the one that is not.
     pub fn check(&self) -> Result<()> {
-        let wrong = |name, value: f64, expected| {
-            Err(Error::Option {
-                name,
-                value: value.to_string(),
-                expected,
-            })
-        };
+        let wrong = |name, value: f64, expected| Err(Error::option(name, value, expected));
         if !(0.0..1.0).contains(&self.momentum) {
             return wrong("momentum", self.momentum, "at least 0 and less than 1");
         }

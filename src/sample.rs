@@ -54,18 +54,14 @@ impl Sampler {
     /// [`Error::Option`] for a temperature that is negative or not finite, or a `top_k` of zero.
     pub fn new(options: SampleOptions) -> Result<Self> {
         if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
-            return Err(Error::Option {
-                name: "temperature",
-                value: options.temperature.to_string(),
-                expected: "a number from 0 up",
-            });
+            return Err(Error::option(
+                "temperature",
+                options.temperature,
+                "a number from 0 up",
+            ));
         }
         if options.top_k == Some(0) {
-            return Err(Error::Option {
-                name: "top-k",
-                value: "0".into(),
-                expected: "at least 1",
-            });
+            return Err(Error::option("top-k", "0", "at least 1"));
         }
         Ok(Sampler {
             options,

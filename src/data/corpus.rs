@@ -241,11 +241,11 @@ impl Corpus {
     /// [`Error::Option`] for a fraction outside `0 <= fraction < 1`.
     pub fn split(mut self, valid_fraction: f64) -> Result<(Self, Self)> {
         if !(0.0..1.0).contains(&valid_fraction) {
-            return Err(Error::Option {
-                name: "valid_fraction",
-                value: valid_fraction.to_string(),
-                expected: "at least 0 and below 1",
-            });
+            return Err(Error::option(
+                "valid_fraction",
+                valid_fraction,
+                "at least 0 and below 1",
+            ));
         }
         let valid = (self.len() as f64 * valid_fraction).round() as usize;
         let cut = self.len() - valid.min(self.len());

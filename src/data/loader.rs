@@ -397,22 +397,18 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
 
 fn check_positive(name: &'static str, value: usize) -> Result<()> {
     match value {
-        0 => Err(Error::Option {
-            name,
-            value: value.to_string(),
-            expected: "at least 1",
-        }),
+        0 => Err(Error::option(name, value, "at least 1")),
         _ => Ok(()),
     }
 }
 
 fn check_whole(seq_len: usize, steps: usize) -> Result<()> {
     match seq_len < steps {
-        true => Err(Error::Option {
-            name: "seq_len",
-            value: seq_len.to_string(),
-            expected: "none: what is read from both ends, or answered once a sequence, is needed as a whole",
-        }),
+        true => Err(Error::option(
+            "seq_len",
+            seq_len,
+            "none: what is read from both ends, or answered once a sequence, is needed as a whole",
+        )),
         false => Ok(()),
     }
 }
