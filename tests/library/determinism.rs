@@ -1,16 +1,12 @@
 //! The same bits for any number of threads, with other work on the machine, and twice in a row.
 
-use crate::support::is_of_text;
 use crate::support::{
-    ALGORITHMS, Form, Problem, architectures, architectures_of, gradient, options,
+    ALGORITHMS, Form, Problem, architectures, architectures_of, gradient, loaders, options,
+    sequences,
 };
-use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::optim::{Algorithm, Clip, Optimizer, OptimizerOptions};
 use bptt::train::{Schedule, StopReason, TrainOptions, Trainer};
-use bptt::{Architecture, Dropout, Engine, Init, Input, Network, Parameters, Scalar};
-use ndarray::{Array2, Array3};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use bptt::{Architecture, Dropout, Engine, Init, Network, Parameters, Scalar};
 use std::process::{Child, Command};
 
 const DROPOUT: Dropout = Dropout {
@@ -97,39 +93,13 @@ fn threads_do_not_change_a_bit_of_twenty_updates() {
     }
 }
 
-/// Sequences of 1 to 19 steps.
-fn sequences<T: Scalar>(architecture: &Architecture) -> Sequences<T> {
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let (n, t, n_y) = (23, 19, architecture.head.outputs);
-    let lengths: Vec<usize> = (0..n).map(|_| rng.random_range(1..=t)).collect();
-    let inputs = match architecture.input {
-        Input::Tokens(n_x) | Input::Embedding { tokens: n_x, .. } => {
-            let mut id = || rng.random_range(0..n_x as u32);
-            OwnedInputs::Tokens(Array2::from_shape_simple_fn((n, t), &mut id))
-        }
-        Input::Features(n_x) => {
-            let mut x = || T::from_f64(rng.random_range(-1.0..1.0));
-            OwnedInputs::Dense(Array3::from_shape_simple_fn((n, t, n_x), &mut x))
-        }
-    };
-    let mut class = || rng.random_range(0..n_y as u32);
-    let targets = OwnedTargets::Classes(Array2::from_shape_simple_fn((n, t), &mut class));
-    let padding = Padding {
-        lengths: Some(lengths),
-        mask: None,
-    };
-    let set = Sequences::new(inputs, targets, padding).unwrap();
-    set.with_dims(architecture.input.size(), n_y).unwrap()
-}
-
 /// The weights after a run of 30 updates, and the losses on the way.
 fn train<T: Scalar>(
     architecture: Architecture,
     algorithm: Algorithm,
     threads: usize,
 ) -> (Parameters<T>, Vec<f64>) {
-    let data = Loader::sequences(sequences(&architecture), 11, Some(8), 3).unwrap();
-    let valid = Loader::evaluation_sequences(sequences(&architecture)).unwrap();
+    let [data, valid] = loaders(&architecture, sequences(&architecture, (23, 19), 1), 8);
     let network = Network::<T>::new(architecture, Init::Orthogonal, 2).unwrap();
     let options = TrainOptions {
         steps: 30,
@@ -164,7 +134,7 @@ fn threads_do_not_change_a_bit_of_a_run() {
             );
         }
     }
-    for (i, architecture) in architectures_of(7, 37, 5).filter(is_of_text).enumerate() {
+    for (i, architecture) in architectures_of(7, 37, 5).enumerate() {
         let algorithm = ALGORITHMS[i % ALGORITHMS.len()];
         check::<f32>(architecture, algorithm);
         check::<f64>(architecture, algorithm);
@@ -174,7 +144,7 @@ fn threads_do_not_change_a_bit_of_a_run() {
 /// The same a second time in one process, whatever ran in between.
 #[test]
 fn the_second_run_is_the_first() {
-    for architecture in architectures().filter(is_of_text) {
+    for architecture in architectures() {
         let first = train::<f32>(architecture, Algorithm::Adam, 3);
         train::<f64>(architecture, Algorithm::Gd, 2);
         assert!(train::<f32>(architecture, Algorithm::Adam, 3) == first);
@@ -208,10 +178,7 @@ impl Drop for Load {
 #[cfg(unix)]
 #[test]
 fn other_work_on_the_machine_does_not_change_a_bit() {
-    let architecture = architectures_of(7, 37, 5)
-        .filter(is_of_text)
-        .last()
-        .unwrap();
+    let architecture = architectures_of(7, 37, 5).last().unwrap();
     let alone = train::<f32>(architecture, Algorithm::Adam, 3);
     let _load = Load::new();
     for _ in 0..5 {

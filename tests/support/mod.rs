@@ -3,6 +3,7 @@
 
 pub mod ranks;
 
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::optim::Algorithm;
 use bptt::{
     Architecture, At, Batch, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Input,
@@ -85,6 +86,25 @@ pub fn is_streaming(a: &Architecture) -> bool {
 /// Whether a network learns classes at every step, as those of texts do.
 pub fn is_of_text(a: &Architecture) -> bool {
     is_streaming(a) && a.head.loss == Loss::CrossEntropy
+}
+
+/// A set of `n` sequences of 1 to `t` steps, of which not all count, with targets as the network's loss takes them.
+pub fn sequences<T: Scalar>(a: &Architecture, (n, t): (usize, usize), seed: u64) -> Sequences<T> {
+    let form = Form {
+        classes: true,
+        masked: true,
+        lengths: true,
+        state: false,
+    };
+    Problem::<T>::random(form, *a, (n, t), seed).set()
+}
+
+/// A set to train on, 9 at a time and in windows of so many steps, where the network can be taken in windows; and the same to
+/// validate with.
+pub fn loaders<T: Scalar>(a: &Architecture, set: Sequences<T>, steps: usize) -> [Loader<T>; 2] {
+    let steps = (!a.needs_whole_sequences()).then_some(steps);
+    let train = Loader::sequences(set.clone(), 9, steps, 3).unwrap();
+    [train, Loader::evaluation_sequences(set).unwrap()]
 }
 
 /// Lengths as they are given, and no sequence empty where the last step is to be answered.
@@ -237,6 +257,26 @@ impl<T: Scalar> Problem<T> {
             true => Inputs::from(&self.ids),
             false => Inputs::from(&self.x),
         }
+    }
+
+    /// The same as a set, in which no sequence is empty.
+    pub fn set(&self) -> Sequences<T> {
+        let architecture = self.architecture();
+        let inputs = match architecture.input.is_tokens() {
+            true => OwnedInputs::Tokens(self.ids.clone()),
+            false => OwnedInputs::Dense(self.x.clone()),
+        };
+        let targets = match architecture.head.loss {
+            Loss::CrossEntropy => OwnedTargets::Classes(self.classes.clone()),
+            _ => OwnedTargets::Values(self.values.clone()),
+        };
+        let padding = Padding {
+            lengths: Some(self.lengths.iter().map(|&length| length.max(1)).collect()),
+            mask: self.form.masked.then(|| self.mask.clone()),
+        };
+        let set = Sequences::new(inputs, targets, padding).unwrap();
+        set.with_dims(architecture.input.size(), architecture.head.outputs)
+            .unwrap()
     }
 
     pub fn batch(&self) -> Batch<'_, T> {
