@@ -53,14 +53,6 @@ impl Corpus {
         Self::read_part(paths, kind, WordLimits::default(), None)
     }
 
-    /// [`Corpus::read`] of words, the rare ones replaced by `<unk>`.
-    ///
-    /// # Errors
-    /// As [`Corpus::read`]; [`Error::Option`] for a vocabulary too small for a word.
-    pub fn read_words(paths: &[PathBuf], limits: WordLimits) -> Result<(Self, Reading)> {
-        Self::read_part(paths, TokenKind::Word, limits, None)
-    }
-
     /// [`Corpus::read`] with the vocabulary of a model.
     ///
     /// # Errors
@@ -71,13 +63,13 @@ impl Corpus {
     }
 
     /// The part of a text that one of several ranks reads, an even share of the bytes of the files; without ranks, the whole
-    /// text. The limits are those of words, and ignored for other tokens. Vocabulary, documents and all sizes are those of
-    /// the whole text. When a rank joins a training run ([`crate::train::Trainer::join`]), the ranks that have read the tokens
+    /// text. The limits are those of words, of which the rare ones become `<unk>`, and ignored for other tokens. Vocabulary,
+    /// documents and all sizes are those of the whole text. When a rank joins a training run ([`crate::train::Trainer::join`]), the ranks that have read the tokens
     /// of its sequences send them; a [`Loader`](super::Loader) of a part that is in no such run panics at its first window.
     ///
     /// # Errors
-    /// As [`Corpus::read_words`]; [`Error::Ranks`] if the ranks see files of other sizes, or other bytes at the places that
-    /// they compare.
+    /// As [`Corpus::read`]; [`Error::Option`] for a vocabulary too small for a word; [`Error::Ranks`] if the ranks see files of
+    /// other sizes, or other bytes at the places that they compare.
     pub fn read_part(
         paths: &[PathBuf],
         kind: TokenKind,
@@ -241,11 +233,11 @@ impl Corpus {
     /// [`Error::Option`] for a fraction outside `0 <= fraction < 1`.
     pub fn split(mut self, valid_fraction: f64) -> Result<(Self, Self)> {
         if !(0.0..1.0).contains(&valid_fraction) {
-            return Err(Error::Option {
-                name: "valid_fraction",
-                value: valid_fraction.to_string(),
-                expected: "at least 0 and below 1",
-            });
+            return Err(Error::option(
+                "valid_fraction",
+                valid_fraction,
+                "at least 0 and below 1",
+            ));
         }
         let valid = (self.len() as f64 * valid_fraction).round() as usize;
         let cut = self.len() - valid.min(self.len());

@@ -11,7 +11,7 @@
 //! documents, and short documents make it wider and shorter. The row of a stream's last part carries its state on.
 //!
 //! A window of sequences says how many of its steps are run for each of them: up to the last that counts
-//! ([`Sequences::run_lengths`]), or to its end ([`Loader::take_whole`]).
+//! ([`Sequences::run_lengths`]), or to its end ([`Loader::suit`]).
 //!
 //! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
 //! can be resumed. Knows nothing of networks: the caller carries the states
@@ -134,19 +134,32 @@ impl<T: Scalar> Loader<T> {
         Self::over(set, ROWS, STEPS, None)
     }
 
-    /// Prepares for a network: whether it can learn from these windows, and whole sequences if it needs them
-    /// ([`Loader::take_whole`]).
+    /// Prepares for a network: whether it can learn from these windows. If it reads sequences from both ends, or answers at
+    /// their last steps, windows are whole sequences from now on, run to their ends.
     ///
     /// # Errors
-    /// As [`Sequences::check`] and [`Loader::take_whole`]; [`Error::Invalid`] for a text and a network that does not predict its
-    /// tokens.
+    /// As [`Sequences::check`]; [`Error::Invalid`] for a text and a network that does not predict its tokens one by one;
+    /// [`Error::Option`] if windows of fewer steps were asked for where sequences must be whole.
     pub fn suit(&mut self, architecture: &Architecture) -> Result<()> {
         let Architecture { input, head, .. } = *architecture;
-        if architecture.needs_whole_sequences() {
-            self.take_whole()?;
-        }
-        match &self.source {
-            Source::Sequences { set, .. } => set.check(input, head),
+        let whole = architecture.needs_whole_sequences();
+        match &mut self.source {
+            Source::Sequences {
+                set, seq_len, seed, ..
+            } => {
+                if whole && seed.is_some() {
+                    check_whole(*seq_len, set.steps())?;
+                }
+                if whole {
+                    (*seq_len, self.collator.whole) = (set.steps(), true);
+                }
+                set.check(input, head)
+            }
+            Source::Text { .. } if whole => Err(Error::invalid(
+                "text",
+                "it is read window by window with a carried state, and a network that reads from both ends, or answers at the last \
+                 step, needs sequences as a whole: give an .npz of them",
+            )),
             Source::Text { corpus, .. } => {
                 let symbols = corpus.vocabulary().len();
                 let fits = input.is_tokens() && input.size().min(head.outputs) >= symbols;
@@ -185,32 +198,6 @@ impl<T: Scalar> Loader<T> {
             source,
             position: Position::default(),
             collator: Collator::default(),
-        }
-    }
-
-    /// From now on, windows are whole sequences, run to their ends: for a network that reads them from both ends, or answers at
-    /// their last steps ([`Architecture::needs_whole_sequences`](crate::Architecture::needs_whole_sequences)).
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] of a text, which has no last step but its own; [`Error::Option`] if windows of fewer steps were asked for.
-    pub fn take_whole(&mut self) -> Result<()> {
-        match &mut self.source {
-            Source::Text { .. } => Err(Error::invalid(
-                "text",
-                "it is read window by window with a carried state, and a network that reads from both ends, or answers at the last \
-                 step, needs sequences as a whole: give an .npz of them",
-            )),
-            Source::Sequences {
-                set, seq_len, seed, ..
-            } if seed.is_some() => {
-                self.collator.whole = true;
-                check_whole(*seq_len, set.steps())
-            }
-            Source::Sequences { set, seq_len, .. } => {
-                *seq_len = set.steps();
-                self.collator.whole = true;
-                Ok(())
-            }
         }
     }
 
@@ -397,22 +384,18 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
 
 fn check_positive(name: &'static str, value: usize) -> Result<()> {
     match value {
-        0 => Err(Error::Option {
-            name,
-            value: value.to_string(),
-            expected: "at least 1",
-        }),
+        0 => Err(Error::option(name, value, "at least 1")),
         _ => Ok(()),
     }
 }
 
 fn check_whole(seq_len: usize, steps: usize) -> Result<()> {
     match seq_len < steps {
-        true => Err(Error::Option {
-            name: "seq_len",
-            value: seq_len.to_string(),
-            expected: "none: what is read from both ends, or answered once a sequence, is needed as a whole",
-        }),
+        true => Err(Error::option(
+            "seq_len",
+            seq_len,
+            "none: what is read from both ends, or answered once a sequence, is needed as a whole",
+        )),
         false => Ok(()),
     }
 }

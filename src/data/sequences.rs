@@ -352,11 +352,11 @@ impl<T: Scalar> Sequences<T> {
     /// than two sequences.
     pub fn split(&self, valid_fraction: f64, seed: u64) -> Result<(Self, Self)> {
         if !(valid_fraction > 0.0 && valid_fraction < 1.0) {
-            return Err(Error::Option {
-                name: "valid_fraction",
-                value: valid_fraction.to_string(),
-                expected: "above 0 and below 1",
-            });
+            return Err(Error::option(
+                "valid_fraction",
+                valid_fraction,
+                "above 0 and below 1",
+            ));
         }
         let n = self.len();
         if n < 2 {

@@ -27,11 +27,11 @@ impl WordLimits {
     /// [`Error::Option`] for a vocabulary that has no room for a word.
     pub(super) fn check(self) -> Result<()> {
         match self.vocab_size {
-            Some(size @ ..=2) => Err(Error::Option {
-                name: "vocab_size",
-                value: size.to_string(),
-                expected: "at least 3: `<unk>`, `<eos>` and a word",
-            }),
+            Some(size @ ..=2) => Err(Error::option(
+                "vocab_size",
+                size,
+                "at least 3: `<unk>`, `<eos>` and a word",
+            )),
             _ => Ok(()),
         }
     }

@@ -396,24 +396,4 @@ pub(crate) mod tests {
             3,
         );
     }
-
-    #[test]
-    fn the_library_is_openblas() {
-        let library = library();
-        assert!(library.config.starts_with("OpenBLAS "), "{library:?}");
-        assert!(
-            !library.core.is_empty() && library.max_workers >= 1,
-            "{library:?}"
-        );
-    }
-
-    #[test]
-    fn one_thread_nests_and_restores() {
-        let outer = OneThread::new();
-        let inner = OneThread::new();
-        assert_eq!(num_threads(), 1);
-        drop(outer);
-        assert_eq!(num_threads(), 1);
-        drop(inner);
-    }
 }

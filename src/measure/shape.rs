@@ -35,11 +35,11 @@ impl Shape {
     /// [`Error::Option`] if one of them is zero.
     pub fn new([n, t, n_x, n_h, n_y]: [usize; 5]) -> Result<Self> {
         if n == 0 || t == 0 {
-            return Err(Error::Option {
-                name: "shape",
-                value: format!("{n},{t},{n_x},{n_h},{n_y}"),
-                expected: "sizes of at least 1",
-            });
+            return Err(Error::option(
+                "shape",
+                format!("{n},{t},{n_x},{n_h},{n_y}"),
+                "sizes of at least 1",
+            ));
         }
         let architecture = Architecture::new(Input::Features(n_x), n_h, Head::softmax(n_y));
         architecture.check()?;
@@ -125,11 +125,11 @@ impl FromStr for Shape {
             .collect();
         match sizes.map(<[usize; 5]>::try_from) {
             Some(Ok(sizes)) => Self::new(sizes),
-            _ => Err(Error::Option {
-                name: "shape",
-                value: text.into(),
-                expected: "notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y such as 64,100,64,256,64",
-            }),
+            _ => Err(Error::option(
+                "shape",
+                text,
+                "notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y such as 64,100,64,256,64",
+            )),
         }
     }
 }

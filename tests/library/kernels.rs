@@ -1,6 +1,6 @@
 //! Kernels on slices, with every instruction set that this machine has, against the truth: within stated bounds.
 
-use bptt::internal::simd;
+use bptt::internal::{blas, simd};
 use bptt::{Loss, Scalar};
 use fearless_simd::Level;
 
@@ -331,4 +331,24 @@ fn softmax_of_extreme_logits() {
         assert_eq!(softmax(vec![-3e38; 20]), [0.05; 20]);
         assert!(softmax(vec![f32::NAN, 0.0]).iter().all(|y| y.is_nan()));
     }
+}
+
+#[test]
+fn the_library_is_openblas() {
+    let library = blas::library();
+    assert!(library.config.starts_with("OpenBLAS "), "{library:?}");
+    assert!(
+        !library.core.is_empty() && library.max_workers >= 1,
+        "{library:?}"
+    );
+}
+
+#[test]
+fn one_thread_nests_and_restores() {
+    let outer = blas::OneThread::new();
+    let inner = blas::OneThread::new();
+    assert_eq!(blas::num_threads(), 1);
+    drop(outer);
+    assert_eq!(blas::num_threads(), 1);
+    drop(inner);
 }

@@ -29,10 +29,7 @@ fn folder(files: &[Vec<u8>]) -> (TempDir, Vec<PathBuf>) {
 }
 
 fn whole(paths: &[PathBuf], kind: TokenKind, limits: WordLimits) -> Result<(Corpus, Reading)> {
-    match kind {
-        TokenKind::Word => Corpus::read_words(paths, limits),
-        kind => Corpus::read(paths, kind),
-    }
+    Corpus::read_part(paths, kind, limits, None)
 }
 
 fn ids(ids: &Ids) -> Vec<u32> {

@@ -56,7 +56,7 @@ fn read_words(texts: &[&str], limits: WordLimits) -> (Vocabulary, Vec<u32>) {
         .map(|(name, text)| (name.as_str(), text.as_bytes()))
         .collect();
     let (_root, paths) = folder(&files);
-    let (corpus, _) = Corpus::read_words(&paths, limits).unwrap();
+    let (corpus, _) = Corpus::read_part(&paths, TokenKind::Word, limits, None).unwrap();
     (corpus.vocabulary().clone(), all(&corpus))
 }
 
@@ -186,7 +186,7 @@ fn limits_send_the_rest_to_unk() {
     assert_eq!(ids, [0, 0, 0, 3, 3, 3, 0, 2, 2, 2, 2, 1]);
     assert_eq!(read_words(&text, limits(3, None)).0.len(), 4);
     let (_root, paths) = folder(&[("a", b"b")]);
-    let too_small = Corpus::read_words(&paths, limits(0, Some(2)));
+    let too_small = Corpus::read_part(&paths, TokenKind::Word, limits(0, Some(2)), None);
     refused(too_small, &["vocab_size: 2"]);
 }
 
@@ -207,7 +207,7 @@ fn ids_widen_and_narrow_as_needed() {
         min_count: 2,
         vocab_size: None,
     };
-    let (corpus, _) = Corpus::read_words(&paths, limits).unwrap();
+    let (corpus, _) = Corpus::read_part(&paths, TokenKind::Word, limits, None).unwrap();
     assert!(matches!(corpus.ids(), Ids::U8(_)));
     assert_eq!(all(&corpus)[..4], [0, 2, 0, 2]);
 }
