@@ -1,5 +1,8 @@
 //! What memory is taken, counted by an allocator that every test here shares; which is why they are not in `library`.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod models;
 mod sets;
 mod steps;

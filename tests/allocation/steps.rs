@@ -1,12 +1,9 @@
 //! A training step allocates nothing after the first: counted, on every thread of the process.
 
 use super::{TURN, allocations};
+use crate::support::{Form, Problem, architectures_of, options};
 use bptt::optim::{Optimizer, OptimizerOptions};
-use bptt::{
-    Architecture, Batch, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Init, Input,
-    Network,
-};
-use ndarray::{Array2, Array3, s};
+use bptt::{Architecture, Dropout, Engine, GradientOptions, Init, Network};
 
 const DROPOUT: Dropout = Dropout {
     inputs: 0.1,
@@ -14,24 +11,10 @@ const DROPOUT: Dropout = Dropout {
     seed: 1,
 };
 
-/// Every cell, one to three layers, features and tokens.
-fn architectures() -> impl Iterator<Item = Architecture> {
-    let inputs = [Input::Features(20), Input::Tokens(20)];
-    Cell::ALL.into_iter().flat_map(move |cell| {
-        (1..=3).flat_map(move |layers| {
-            inputs.map(|input| Architecture {
-                cell,
-                layers,
-                ..Architecture::new(input, 45, Head::softmax(19))
-            })
-        })
-    })
-}
-
 #[test]
 fn a_step_allocates_nothing_after_the_first() {
     let _turn = TURN.lock();
-    for architecture in architectures() {
+    for architecture in architectures_of(20, 45, 19) {
         for (dropout, lengths) in [(None, false), (Some(&DROPOUT), true)] {
             check(architecture, dropout, lengths);
         }
@@ -39,33 +22,20 @@ fn a_step_allocates_nothing_after_the_first() {
 }
 
 fn check(architecture: Architecture, dropout: Option<&Dropout>, lengths: bool) {
-    const N: usize = 10;
-    const T: usize = 15;
     let mut network = Network::<f32>::new(architecture, Init::Orthogonal, 0).unwrap();
     let mut adam = Optimizer::new(architecture, OptimizerOptions::default()).unwrap();
-    let options = EngineOptions {
-        threads: 2,
-        shards: 3,
-        memory: None,
+    let mut engine = Engine::new(architecture, options(2, 3)).unwrap();
+    let form = Form {
+        classes: true,
+        masked: lengths,
+        lengths,
+        state: false,
     };
-    let mut engine = Engine::new(architecture, options).unwrap();
-    let ids = Array2::from_shape_fn((N, T), |(i, t)| ((i * 3 + t * 7) % 19) as u32);
-    let x = Array3::from_shape_fn((N, T, 20), |(i, t, j)| ((i + t * j) as f32).sin());
-    let length: Vec<usize> = (0..N).map(|i| 1 + i * 4 % T).collect();
-    let mut steps = |count: u64, n: usize, t: usize| {
-        let (ids, x) = (
-            ids.slice(s![..n, ..t]).to_owned(),
-            x.slice(s![..n, ..t, ..]).to_owned(),
-        );
-        let short: Vec<usize> = length[..n].iter().map(|&length| length.min(t)).collect();
-        let mut batch = match architecture.input {
-            Input::Features(_) => Batch::new(&x, &ids),
-            Input::Tokens(_) | Input::Embedding { .. } => Batch::new(&ids, &ids),
-        };
-        if lengths {
-            batch = batch.with_lengths(&short);
-        }
-        let mut state = Array2::zeros((n, architecture.state()));
+    let [large, small] =
+        [(10, 15), (7, 9)].map(|n_t| Problem::<f32>::random(form, architecture, n_t, 1));
+    let mut steps = |count: u64, problem: &Problem<f32>| {
+        let batch = problem.batch();
+        let mut state = problem.state.clone();
         allocations(|| {
             for update in 0..count {
                 let options = GradientOptions {
@@ -77,15 +47,16 @@ fn check(architecture: Architecture, dropout: Option<&Dropout>, lengths: bool) {
             }
         })
     };
-    let seen = steps(1, N, T);
+    let seen = steps(1, &large);
     assert!(seen > 10, "the first step allocates: the counter counts");
+    steps(1, &small);
     // Rayon's queue of work from outside its pool takes a block of some 32 entries at a time; a step is three hand-overs.
-    for (count, n, t) in [(48, N, T), (48, 7, 9), (48, N, T)] {
+    for (count, problem) in [(32, &large), (16, &small)] {
         let allowed = 3 * count as usize / 16;
-        let seen = steps(count, n, t);
+        let seen = steps(count, problem);
         assert!(
             seen <= allowed,
-            "{architecture}, dropout {dropout:?}: {seen} allocations in {count} steps of {n}"
+            "{architecture}, dropout {dropout:?}: {seen} allocations in {count} steps"
         );
     }
 }
