@@ -308,11 +308,9 @@ fn step_back<T: Scalar>(
                 (Some(only), None) | (None, Some(only)) => {
                     T::multiply(l.level, start, &[only], Out::whole(out, n_h));
                 }
-                (None, None) => match start {
-                    Start::Zero => out.fill(T::zero()),
-                    // What is in `dh` already is all.
-                    _ => {}
-                },
+                (None, None) if matches!(start, Start::Zero) => out.fill(T::zero()),
+                // What is in `dh` already is all.
+                (None, None) => {}
             }
             while goes_on && let Some(another) = next() {
                 T::multiply(l.level, Start::Out, &[another], Out::whole(out, n_h));

@@ -398,7 +398,8 @@ pub(crate) fn layers_back<T: Scalar>(
         }
         let table = g.get_mut(Which::Encoder);
         // What a tied decoder has added to it already stays.
-        if !accumulate && !(a.head.tied && origin == Origin::Head) {
+        let has_decoder = a.head.tied && origin == Origin::Head;
+        if !accumulate && !has_decoder {
             table.fill(T::zero());
         }
         let rows = Rows::of(&dx[..s.ids[0].len() * size], size);
@@ -538,7 +539,7 @@ fn input_gradient<T: Scalar>(
     let sums = sum_gradients(&l, &s.recurrences[i].sums, &s.dh[k]);
     let (weights, dx) = (&packed.back[i].ih, &mut s.dx[(depth + 1) % 2]);
     let rows = s.steps.extent().rows;
-    if i % directions == 0 {
+    if i.is_multiple_of(directions) {
         return multiply(sums, weights, Out::whole(&mut dx[..rows * width], width));
     }
     let mut turned = s.steps.turned();
