@@ -5,9 +5,10 @@
 
 mod support;
 
-use bptt::Scalar;
-use bptt::internal::kernels::{self, Weights};
+use bptt::internal::kernels::{LossStep, Out, Packed, Rows, Source, Start};
 use bptt::internal::measure::Roof;
+use bptt::internal::simd::level;
+use bptt::{Answers, Loss, Scalar};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
@@ -80,17 +81,26 @@ fn element_wise<T: Scalar>(criterion: &mut Criterion) {
     let libm = |x: &mut [T]| x.iter_mut().for_each(|x| *x = x.tanh());
     let length = u.len();
     let name = format!("tanh {length}");
-    compare(criterion, &name, &u, kernels::tanh, ("libm", libm));
+    let ours = |x: &mut [T]| T::tanh_in_place(level(), x);
+    compare(criterion, &name, &u, ours, ("libm", libm));
 
     let name = format!("softmax {rows}x{n_y}");
-    let ours = |u: &mut [T]| kernels::softmax(u, n_y);
+    let ours = |u: &mut [T]| T::softmax(level(), u, n_y);
     let plain = |u: &mut [T]| softmax_loop(u, n_y);
     compare(criterion, &name, &u, ours, ("loop", plain));
 
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let classes = Array2::from_shape_simple_fn((rows, 1), || rng.random_range(0..n_y as u32));
     let index: Vec<usize> = (0..rows).collect();
-    let ours = |u: &mut [T]| kernels::cross_entropy(u, &classes, &index).loss;
+    let step = LossStep {
+        answers: &Answers::from(&classes),
+        rows: &index,
+        step: 0,
+        n_y,
+        scale: T::one(),
+        ranks: false,
+    };
+    let ours = |u: &mut [T]| T::judge(level(), Loss::CrossEntropy, u, step).loss;
     let plain = |u: &mut [T]| loss_loop(u, &classes, n_y);
     let losses = [ours(&mut u.clone()), plain(&mut u.clone())];
     let apart = (losses[0] - losses[1]).abs() / losses[1];
@@ -112,12 +122,20 @@ fn products<T: Scalar>(criterion: &mut Criterion) {
             let elements = random::<T>(rows * columns);
             Array2::from_shape_vec((rows, columns), elements).unwrap()
         };
-        let (rows, weights) = (matrix(n, k), Weights::pack(matrix(k, m).view()));
-        let mut out = Array2::zeros((n, m));
+        let (rows, mut weights) = (random::<T>(n * k), Packed::default());
+        weights.pack(level(), matrix(k, m).view());
+        let mut out = vec![T::zero(); n * m];
         group.throughput(Throughput::Elements(2 * (n * k * m) as u64));
         let id = BenchmarkId::new("packed", format!("{n}x{k}x{m}"));
         group.bench_function(id, |b| {
-            b.iter(|| weights.multiply(black_box(rows.view()), black_box(&mut out)));
+            b.iter(|| {
+                let source = Source {
+                    rows: Rows::of(black_box(&rows), k),
+                    weights: &weights,
+                };
+                let out = Out::whole(black_box(&mut out), m);
+                T::multiply(level(), Start::Zero, &[source], out);
+            });
         });
     }
     group.finish();

@@ -114,63 +114,11 @@ pub mod internal {
     pub mod atomic {
         pub use crate::atomic::*;
     }
-    /// Kernels on slices, with the vector instructions of [`simd::level`].
+    /// What the kernels behind [`Scalar`](crate::Scalar) take.
     pub mod kernels {
-        use crate::heads::{Loss, LossStep};
-        use crate::kernels::packed::{Out, Packed, Source, Start};
-        use crate::kernels::{rows::Rows, simd};
-        use crate::{Metrics, Scalar, Targets};
-        use ndarray::{Array2, ArrayView2};
-
-        /// Each element becomes its hyperbolic tangent.
-        pub fn tanh<T: Scalar>(x: &mut [T]) {
-            T::tanh_in_place(simd::level(), x);
-        }
-
-        /// Each row of `n` logits becomes its softmax.
-        pub fn softmax<T: Scalar>(u: &mut [T], n: usize) {
-            T::softmax(simd::level(), u, n);
-        }
-
-        /// Logits `u [rows, n_y]` become the gradients of their cross-entropy with `classes [rows, 1]`; `rows` counts from 0.
-        pub fn cross_entropy<T: Scalar>(
-            u: &mut [T],
-            classes: &Array2<u32>,
-            rows: &[usize],
-        ) -> Metrics {
-            let step = LossStep {
-                answers: &Targets::from(classes).into(),
-                rows,
-                step: 0,
-                n_y: u.len() / rows.len(),
-                scale: T::one(),
-                ranks: false,
-            };
-            T::judge(simd::level(), Loss::CrossEntropy, u, step)
-        }
-
-        /// A matrix `[k, m]`, packed once for many products.
-        pub struct Weights<T>(Packed<T>);
-
-        impl<T: Scalar> Weights<T> {
-            /// Packs it.
-            pub fn pack(matrix: ArrayView2<'_, T>) -> Self {
-                let mut packed = Packed::default();
-                packed.pack(simd::level(), matrix);
-                Weights(packed)
-            }
-
-            /// `out [n, m] = rows [n, k] matrix`.
-            pub fn multiply(&self, rows: ArrayView2<'_, T>, out: &mut Array2<T>) {
-                let (k, m) = (rows.ncols(), out.ncols());
-                let source = Source {
-                    rows: Rows::of(rows.to_slice().expect("standard layout"), k),
-                    weights: &self.0,
-                };
-                let out = Out::whole(out.as_slice_mut().expect("standard layout"), m);
-                T::multiply(simd::level(), Start::Zero, &[source], out);
-            }
-        }
+        pub use crate::heads::LossStep;
+        pub use crate::kernels::packed::{Out, Packed, Source, Start, Token};
+        pub use crate::kernels::rows::{Rows, extent, scatter_add};
     }
     /// Training steps timed.
     pub mod measure {

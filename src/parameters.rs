@@ -120,29 +120,3 @@ impl<T: Scalar> Parameters<T> {
             .sqrt()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Head, Input};
-
-    #[test]
-    fn every_tensor_is_its_own_slice() {
-        let architecture = Architecture::new(Input::Features(2), 3, Head::softmax(4));
-        let numbers = (0..architecture.len()).map(|i| i as f64).collect();
-        let mut p = Parameters::from_vec(architecture, numbers).unwrap();
-        assert_eq!(p.matrix(Which::WeightIh(0))[[2, 1]], 5.0);
-        assert_eq!(p.matrix(Which::WeightHh(0))[[0, 0]], 6.0);
-        assert_eq!(p.matrix(Which::Decoder)[[3, 2]], 26.0);
-        assert_eq!(
-            (p.get(Which::Bias(0))[0], p.get(Which::DecoderBias)[3]),
-            (27.0, 33.0)
-        );
-        for (tensor, elements) in p.iter() {
-            assert_eq!(elements, p.get(tensor.which), "{:?}", tensor.which);
-        }
-        p.matrix_mut(Which::Decoder)[[0, 0]] = -1.0;
-        assert_eq!(p.as_slice()[15], -1.0);
-        assert!(Parameters::from_vec(architecture, vec![0.0f32; 4]).is_err());
-    }
-}

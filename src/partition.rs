@@ -123,7 +123,6 @@ pub(crate) fn even_share(i: usize, parts: usize, n: usize) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn the_longest_are_dealt_first() {
@@ -134,18 +133,5 @@ mod tests {
         assert_eq!(rows(1), [(8, 4), (3, 0)]);
         partition.divide(3, 9, None);
         assert_eq!(partition.rows(1).collect::<Vec<_>>(), [(9, 1), (9, 2)]);
-    }
-
-    proptest! {
-        #[test]
-        fn everything_is_dealt_once(n in 0usize..50, shards in 1usize..9, ranks in 1usize..9, lengths: bool) {
-            let mut partition = Partition::new(shards);
-            let all: Vec<_> = (0..n).map(|i| i * 7 % 5).collect();
-            partition.divide(n, 4, lengths.then_some(&all[..]));
-            let shards = (0..ranks).flat_map(|rank| partition.shards_of(rank, ranks));
-            let mut rows: Vec<_> = shards.flat_map(|s| partition.rows(s).map(|(_, row)| row)).collect();
-            rows.sort_unstable();
-            prop_assert_eq!(rows, (0..n).collect::<Vec<_>>());
-        }
     }
 }

@@ -187,7 +187,7 @@ fn turn() -> Option<MutexGuard<'static, ()>> {
 ///
 /// # Panics
 /// If a matrix has fewer elements than its sizes ask for.
-pub(crate) fn gemm_tn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
+pub fn gemm_tn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
     assert!(a.holds(k, c.n), "a is [{k}, {}]", c.n);
     assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);
     Gemm::run([a, b], [true, false], beta, c, k);
@@ -197,7 +197,7 @@ pub(crate) fn gemm_tn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'
 ///
 /// # Panics
 /// As `gemm_tn`.
-pub(crate) fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
+pub fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
     assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
     assert!(b.holds(c.m, k), "b is [{}, {k}]", c.m);
     Gemm::run([a, b], [false, true], beta, c, k);
@@ -207,7 +207,7 @@ pub(crate) fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'
 ///
 /// # Panics
 /// As `gemm_tn`.
-pub(crate) fn gemm_nn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
+pub fn gemm_nn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
     assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
     assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);
     Gemm::run([a, b], [false, false], beta, c, k);
@@ -262,8 +262,6 @@ macro_rules! gemm {
                     true => cblas_sys::CblasTrans,
                 });
                 let _turn = turn();
-                #[cfg(test)]
-                tests::CALLS.with(|calls| calls.set(calls.get() + 1));
                 // SAFETY: `gemm_tn`, `gemm_nt` and `gemm_nn` have checked that the slices hold as many rows as the sizes
                 // say, a leading dimension apart, and `c` is borrowed exclusively.
                 unsafe {
@@ -315,85 +313,4 @@ unsafe fn text(s: *const c_char) -> String {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use std::cell::Cell;
-
-    thread_local! {
-        /// Products run by this thread.
-        pub static CALLS: Cell<usize> = const { Cell::new(0) };
-    }
-
-    /// The same product of every form: from transposed copies, and from columns of wider matrices into such.
-    #[test]
-    fn products_of_stored_and_transposed_are_the_same() {
-        let (m, n, k, stride) = (3, 5, 4, 7);
-        let wide = |rows: usize, columns: usize, element: &dyn Fn(usize, usize) -> f64| {
-            let all = (0..rows * stride).map(|i| (i / stride, i % stride));
-            let element = |(r, c)| if c < columns { element(r, c) } else { f64::NAN };
-            all.map(element).collect::<Vec<f64>>()
-        };
-        let (a, b) = (
-            |r, c| ((r * 4 + c) * (r + 1) % 7) as f64,
-            |r, c| ((r * 5 + c) * c % 11) as f64,
-        );
-        let (stored_a, stored_b) = (wide(m, k, &a), wide(k, n, &b));
-        let (turned_a, turned_b) = (wide(k, m, &|r, c| a(c, r)), wide(n, k, &|r, c| b(c, r)));
-        let rows = |data| Rows { data, stride };
-        for (form, beta, before) in [(0, 1.0, 2.0), (1, 1.0, 2.0), (2, 2.0, 1.0)] {
-            let mut c = wide(m, n, &|_, _| before);
-            let out = Out {
-                data: &mut c,
-                stride,
-                n: m,
-                m: n,
-            };
-            match form {
-                0 => gemm_nn(rows(&stored_a), rows(&stored_b), beta, out, k),
-                1 => gemm_nt(rows(&stored_a), rows(&turned_b), beta, out, k),
-                _ => gemm_tn(rows(&turned_a), rows(&stored_b), beta, out, k),
-            }
-            for (i, &found) in c.iter().enumerate() {
-                let (row, column) = (i / stride, i % stride);
-                match column < n {
-                    true => {
-                        let sum: f64 = (0..k).map(|q| a(row, q) * b(q, column)).sum();
-                        assert_eq!(found, sum + 2.0, "form {form} at {row}, {column}");
-                    }
-                    false => assert!(found.is_nan(), "form {form} wrote beyond its columns"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_product_by_hand() {
-        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [3, 2]
-        let b = [1.0, 0.0, 1.0, 1.0, 1.0, -1.0, 2.0, 0.0, 0.5, 0.0, 1.0, 1.0]; // [3, 4]
-        let mut c = [f64::NAN; 8];
-        gemm_tn(
-            Rows::of(&a, 2),
-            Rows::of(&b, 4),
-            0.0,
-            Out::whole(&mut c, 4),
-            3,
-        );
-        assert_eq!(c, [6.5, -3.0, 12.0, 6.0, 9.0, -4.0, 16.0, 8.0]);
-    }
-
-    #[test]
-    #[should_panic(expected = "b is [3, 4]")]
-    fn a_matrix_that_is_too_small_is_refused() {
-        let mut c = [0.0; 8];
-        gemm_tn(
-            Rows::of(&[0.0; 6], 2),
-            Rows::of(&[0.0; 11], 4),
-            0.0,
-            Out::whole(&mut c, 4),
-            3,
-        );
-    }
 }

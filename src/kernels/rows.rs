@@ -8,6 +8,7 @@ use fearless_simd::{Level, dispatch};
 pub struct Rows<'a, T> {
     /// From the first row on; of the last, no more needs to be there than is read.
     pub data: &'a [T],
+    /// From row to row.
     pub stride: usize,
 }
 
@@ -43,7 +44,7 @@ impl<'a, T> Rows<'a, T> {
 }
 
 /// Elements from the first of `n` rows to the end of the last.
-pub(crate) fn extent(n: usize, stride: usize, width: usize) -> usize {
+pub fn extent(n: usize, stride: usize, width: usize) -> usize {
     match n {
         0 => 0,
         n => (n - 1) * stride + width,
@@ -61,7 +62,7 @@ pub(crate) fn sum_rows<T: Number>(level: Level, rows: Rows<'_, T>, sums: &mut [T
 
 /// Adds `scale` times each row `[_, width]` to the row of `table [_, width]` that its id names. Ids beyond the table name no
 /// row: what they belong to is left out.
-pub(crate) fn scatter_add<T: Number>(
+pub fn scatter_add<T: Number>(
     rows: Rows<'_, T>,
     ids: &[u32],
     scale: T,
@@ -73,27 +74,5 @@ pub(crate) fn scatter_add<T: Number>(
         if let Some(to) = table.get_mut(begin..begin + width) {
             to.iter_mut().zip(row).for_each(|(to, &x)| *to += scale * x);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::simd;
-    use super::*;
-
-    #[test]
-    fn rows_are_added_in_order_and_by_id() {
-        let rows = Rows {
-            data: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0],
-            stride: 3,
-        };
-        for level in simd::levels() {
-            let mut sums = [0.5, 0.0];
-            sum_rows(level, rows, &mut sums);
-            assert_eq!(sums, [9.5, 12.0]);
-        }
-        let mut table = [0.0; 6];
-        scatter_add(rows, &[2, u32::MAX, 2], 2.0, &mut table, 2);
-        assert_eq!(table, [0.0, 0.0, 0.0, 0.0, 12.0, 16.0]);
     }
 }

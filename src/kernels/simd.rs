@@ -33,7 +33,11 @@ pub fn chosen() -> Result<Level> {
     }
 }
 
-fn by_name(value: &str) -> Result<Level> {
+/// The instruction set of a name.
+///
+/// # Errors
+/// If this machine has none of that name.
+pub fn by_name(value: &str) -> Result<Level> {
     let mut levels = levels().into_iter();
     levels.find(|&level| name(level) == value).ok_or_else(|| Error::Option {
         name: VARIABLE,
@@ -91,29 +95,5 @@ pub(crate) fn store<T: Number, S: Simd>(vector: T::Vector<S>, slice: &mut [T]) {
         vector.store_slice(slice);
     } else {
         slice.copy_from_slice(&vector.as_slice()[..slice.len()]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_level_of_this_machine_has_a_name_of_its_own() {
-        for level in levels() {
-            let found = by_name(name(level)).unwrap();
-            assert_eq!(name(found), name(level));
-            assert!(name(level) != "scalar" || level.is_fallback());
-        }
-        assert_eq!(name(*levels().last().unwrap()), name(Level::new()));
-    }
-
-    #[test]
-    fn what_there_is_not_is_refused() {
-        let error = by_name("avx1024").unwrap_err().to_string();
-        assert!(
-            error.starts_with("BPTT_SIMD: \"avx1024\" is not vector"),
-            "{error}"
-        );
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::support::{Form, Problem, architectures, engine, gradient, relative};
 use bptt::architecture::Which;
-use bptt::{Architecture, Dropout, Parameters};
-use ndarray::Array2;
+use bptt::{Architecture, Batch, Dropout, GradientOptions, Head, Input, Loss, Network, Parameters};
+use ndarray::{Array2, Array3};
 
 /// How near the mean of 2000 masks comes to what it is the mean of: about one over the root of their number. If what is kept
 /// were not made larger, a third would be missing.
@@ -137,5 +137,92 @@ fn of_outputs_keeps_the_mean() {
         }
         let error = relative(mean, plain);
         assert!(error < MEAN, "{architecture}: {error}");
+    }
+}
+
+/// What the masks of an update make of ones: of the inputs, of the lower and of the upper layer's outputs, in time step `t` of
+/// sequence `n` of two, each a shard of its own.
+///
+/// Nothing goes from step to step, and only that step counts; so the gradient of a unit's input weights is the gradient of its
+/// bias times what it reads.
+fn masks(update: u64, n: usize, t: usize) -> [Vec<f64>; 3] {
+    let architecture = Architecture {
+        layers: 2,
+        ..Architecture::new(Input::Features(WIDTH), WIDTH, Head::new(1, Loss::Mse))
+    };
+    let mut weights = Parameters::zeros(architecture);
+    for which in [Which::WeightIh(1), Which::Decoder] {
+        weights.get_mut(which).fill(1e-3);
+    }
+    for which in [Which::Bias(0), Which::Bias(1)] {
+        weights.get_mut(which).fill(0.5);
+    }
+    let (x, y) = (Array3::ones((2, 3, WIDTH)), Array3::ones((2, 3, 1)));
+    let mask = Array2::from_shape_fn((2, 3), |at| at == (n, t));
+    let dropout = Dropout {
+        inputs: 0.3,
+        outputs: 0.3,
+        seed: 5,
+    };
+    let mut engine = engine::<f64>(architecture, 1, 2);
+    let batch = Batch::new(&x, &y).with_mask(mask.view());
+    let options = GradientOptions {
+        state: None,
+        dropout: Some((&dropout, update)),
+    };
+    let network = Network::from_parameters(weights);
+    engine.gradient_with(&network, &batch, options).unwrap();
+    let gradients = engine.gradients();
+    let read = |weights, bias| {
+        let d_bias = gradients.get(bias);
+        // A unit that is dropped itself has no gradient.
+        let unit = d_bias.iter().position(|&d| d != 0.0).unwrap();
+        let d_weights = gradients.matrix(weights);
+        let read = d_weights.row(unit).mapv(|d| d / d_bias[unit]);
+        let largest = read.iter().copied().fold(0.0, f64::max);
+        let even = |&x: &f64| x == 0.0 || (x / largest - 1.0).abs() < 1e-12;
+        assert!(read.iter().all(even), "{weights:?}");
+        read.to_vec()
+    };
+    let lower = 0.5f64.tanh();
+    let below = read(Which::WeightIh(1), Which::Bias(1));
+    [
+        read(Which::WeightIh(0), Which::Bias(0)),
+        below.into_iter().map(|x| x / lower).collect(),
+        read(Which::Decoder, Which::DecoderBias),
+    ]
+}
+
+/// Features and units of [`masks`].
+const WIDTH: usize = 200;
+
+#[test]
+fn drops_as_often_as_it_says_and_keeps_the_mean() {
+    let (updates, mut all) = (250, [vec![], vec![]]);
+    for update in 0..updates {
+        let [inputs, below, _] = masks(update, 0, 0);
+        all[0].extend(inputs);
+        all[1].extend(below);
+    }
+    for values in all {
+        let count = values.len() as f64;
+        let dropped = values.iter().filter(|&&x| x == 0.0).count() as f64;
+        // Four standard deviations.
+        let apart = (dropped - 0.3 * count).abs();
+        assert!(apart < 4.0 * (0.21 * count).sqrt(), "{dropped} of {count}");
+        assert!((values.iter().sum::<f64>() / count - 1.0).abs() < 0.02);
+    }
+}
+
+#[test]
+fn each_layer_step_shard_and_update_has_its_own() {
+    let cases = [(1, 0, 0), (1, 0, 1), (1, 0, 2), (1, 1, 0), (2, 0, 0)];
+    let kept = |values: Vec<f64>| values.iter().map(|&x| x != 0.0).collect::<Vec<_>>();
+    let all: Vec<_> = cases
+        .into_iter()
+        .flat_map(|(update, n, t)| masks(update, n, t).map(kept))
+        .collect();
+    for (i, one) in all.iter().enumerate() {
+        assert!(all[..i].iter().all(|other| other != one), "mask {i}");
     }
 }

@@ -1,5 +1,6 @@
 //! Kernels on slices, with every instruction set that this machine has, against the truth: within stated bounds.
 
+use bptt::internal::kernels::{Rows, scatter_add};
 use bptt::internal::{blas, simd};
 use bptt::{Loss, Scalar};
 use fearless_simd::Level;
@@ -351,4 +352,42 @@ fn one_thread_nests_and_restores() {
     drop(outer);
     assert_eq!(blas::num_threads(), 1);
     drop(inner);
+}
+
+#[test]
+fn rows_are_added_in_order_and_by_id() {
+    let rows = Rows {
+        data: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0],
+        stride: 3,
+    };
+    for level in simd::levels() {
+        let mut sums = [0.5, 0.0];
+        f64::sum_rows(level, rows, &mut sums);
+        assert_eq!(sums, [9.5, 12.0]);
+    }
+    let mut table = [0.0; 6];
+    scatter_add(rows, &[2, u32::MAX, 2], 2.0, &mut table, 2);
+    assert_eq!(table, [0.0, 0.0, 0.0, 0.0, 12.0, 16.0]);
+}
+
+#[test]
+fn every_level_of_this_machine_has_a_name_of_its_own() {
+    for level in simd::levels() {
+        let found = simd::by_name(simd::name(level)).unwrap();
+        assert_eq!(simd::name(found), simd::name(level));
+        assert!(simd::name(level) != "scalar" || level.is_fallback());
+    }
+    assert_eq!(
+        simd::name(*simd::levels().last().unwrap()),
+        simd::name(Level::new())
+    );
+}
+
+#[test]
+fn what_there_is_not_is_refused() {
+    let error = simd::by_name("avx1024").unwrap_err().to_string();
+    assert!(
+        error.starts_with("BPTT_SIMD: \"avx1024\" is not vector"),
+        "{error}"
+    );
 }
