@@ -150,20 +150,18 @@ impl<'a, T: Number> Token<'a, T> {
 }
 
 impl<T: Number> Start<'_, T> {
+    /// Writes what `columns` of row `row` of an output start from to `to`, which holds what they are so far.
     #[inline(always)]
-    /// Columns of what row `row` of an output starts from, `out` being that row so far, to the front of `to`.
-    fn copy(&self, row: usize, out: &[T], columns: Range<usize>, to: &mut [T]) {
-        let to = &mut to[..columns.len()];
+    fn copy(&self, row: usize, columns: Range<usize>, to: &mut [T]) {
         match self {
             Start::Zero => to.fill(T::zero()),
-            Start::Out => to.copy_from_slice(&out[columns]),
+            Start::Out => {}
             Start::Bias(bias) => to.copy_from_slice(&bias[columns]),
             Start::Token(token) => {
                 to.copy_from_slice(&token.bias[columns.clone()]);
                 if let Some(from) = token.row(row, columns.end) {
-                    let from = &from[columns];
                     to.iter_mut()
-                        .zip(from)
+                        .zip(&from[columns])
                         .for_each(|(to, &w)| *to = w * token.scale + *to);
                 }
             }
@@ -315,15 +313,22 @@ impl<T: Number> Job<'_, T> {
             let height = (rows.end - row).div_ceil(left);
             let out = &mut out[row * self.stride..][..(height - 1) * self.stride + self.m];
             let whole = columns.len() == width;
-            if !whole {
-                let rows = edge.chunks_mut(width).zip(out.chunks(self.stride));
-                for (r, (to, out)) in rows.enumerate() {
-                    start.copy(row + r, out, columns.clone(), to);
+            let (start, sums, stride) = match (whole, start) {
+                (true, Start::Token(_)) => {
+                    for (r, out) in out.chunks_mut(self.stride).enumerate() {
+                        start.copy(row + r, columns.clone(), &mut out[columns.clone()]);
+                    }
+                    (Start::Out, &mut out[first..], self.stride)
                 }
-            }
-            let (start, sums, stride) = match whole {
-                true => (start, &mut out[first..], self.stride),
-                false => (Start::Out, &mut *edge, width),
+                (true, _) => (start, &mut out[first..], self.stride),
+                (false, _) => {
+                    let rows = edge.chunks_mut(width).zip(out.chunks(self.stride));
+                    for (r, (to, out)) in rows.enumerate() {
+                        to[..columns.len()].copy_from_slice(&out[columns.clone()]);
+                        start.copy(row + r, columns.clone(), &mut to[..columns.len()]);
+                    }
+                    (Start::Out, &mut *edge, width)
+                }
             };
             macro_rules! tile_of {
                 ($($h:literal)*) => {
@@ -375,20 +380,7 @@ impl<T: Number> Job<'_, T> {
             Start::Zero => {}
             Start::Out => start_from!(r => out[r * stride..]),
             Start::Bias(bias) => start_from!(r => bias[first..]),
-            Start::Token(token) => {
-                start_from!(r => token.bias[first..]);
-                let scale = T::Vector::<S>::splat(simd, token.scale);
-                for r in 0..MR {
-                    let Some(from) = token.row(row + r, self.m) else {
-                        continue;
-                    };
-                    let from = &from[first..][..NV * lanes];
-                    for v in 0..NV {
-                        let w = T::Vector::<S>::from_slice(simd, &from[v * lanes..][..lanes]);
-                        sum[r][v] = w * scale + sum[r][v];
-                    }
-                }
-            }
+            Start::Token(_) => unreachable!("rows of a table are copied before a tile begins"),
         }
         let mut before = 0;
         for source in self.sources {
