@@ -93,16 +93,9 @@ pub(crate) fn forward<T: Scalar>(
         let (c_past, c_now) = split(&mut s.states.c, after * n_h);
         for part in parts(rows.len(), form.columns) {
             let first = rows.start + part.start;
-            let of_part = |values: &'_ [T]| -> Range<usize> {
-                let begin = (before + part.start) * n_h;
-                if values.is_empty() {
-                    0..0
-                } else {
-                    begin..begin + part.len() * n_h
-                }
-            };
-            let h0 = &h_past[of_part(h_past)];
-            let h = &mut h_now[part.start * n_h..part.end * n_h];
+            let entered = before + part.start..before + part.end;
+            let h0 = part_of(h_past, &entered, n_h);
+            let h = part_of_mut(h_now, &part, n_h);
             // STEP 1: the sums that the cell asks for.
             let sums = match form.in_place {
                 true => &mut *h,
@@ -143,12 +136,7 @@ pub(crate) fn forward<T: Scalar>(
                     n: part.len(),
                     m: columns.len(),
                 };
-                match (x, h) {
-                    (Some(x), Some(h)) => T::multiply(l.level, start, &[x, h], out),
-                    (Some(x), None) => T::multiply(l.level, start, &[x], out),
-                    (None, Some(h)) => T::multiply(l.level, start, &[h], out),
-                    (None, None) => T::multiply(l.level, start, &[], out),
-                }
+                multiply(l.level, start, [x, h], out);
             }
             // STEP 2: the cell, while these rows are in the second-level cache.
             let sums = match form.in_place {
@@ -157,11 +145,11 @@ pub(crate) fn forward<T: Scalar>(
             };
             let before = State {
                 h: h0,
-                c: &c_past[of_part(c_past)],
+                c: part_of(c_past, &entered, n_h),
             };
             let after = State {
                 h,
-                c: of_rows(c_now, &part, n_h),
+                c: part_of_mut(c_now, &part, n_h),
             };
             let rows = Forward {
                 sums,
@@ -242,7 +230,7 @@ fn step_back<T: Scalar>(
     let width = form.columns * n_h;
     let (rows, before) = (steps.rows(t), steps.before(t));
     let alive = rows.len();
-    let after = (steps.n() + rows.start) * n_h;
+    let after = steps.n() + rows.start;
     // The gradients of all sums lie in `dh`, or else `dh` has room for those of one step's states.
     let whole = form.in_place || matches!(back.above, Above::Ready);
     let begin = if whole { rows.start } else { 0 };
@@ -301,17 +289,8 @@ fn step_back<T: Scalar>(
             let mut recurrent = form.sums.iter().filter(|sum| sum.hh.is_some());
             let mut weights = back.weights.hh.iter();
             let mut next = || Some(source(&recurrent.next()?.columns, weights.next()?));
-            match (above, goes_on.then(&mut next).flatten()) {
-                (Some(above), Some(first)) => {
-                    T::multiply(l.level, start, &[above, first], Out::whole(out, n_h));
-                }
-                (Some(only), None) | (None, Some(only)) => {
-                    T::multiply(l.level, start, &[only], Out::whole(out, n_h));
-                }
-                (None, None) if matches!(start, Start::Zero) => out.fill(T::zero()),
-                // What is in `dh` already is all.
-                (None, None) => {}
-            }
+            let first = goes_on.then(&mut next).flatten();
+            multiply(l.level, start, [above, first], Out::whole(out, n_h));
             while goes_on && let Some(another) = next() {
                 T::multiply(l.level, Start::Out, &[another], Out::whole(out, n_h));
             }
@@ -323,43 +302,58 @@ fn step_back<T: Scalar>(
             }
         }
         // The cell, while these rows are in the second-level cache.
-        let of_states = |values: &'_ [T], first: usize| -> Range<usize> {
-            let begin = first + part.start * n_h;
-            if values.is_empty() {
-                0..0
-            } else {
-                begin..begin + part.len() * n_h
-            }
-        };
-        let State { h, c } = &s.states;
+        let [entered, left] = [before, after].map(|row| row + part.start..row + part.end);
+        let (State { h, c }, carry) = (&s.states, &mut s.carry);
         let rows = Backward {
             sums: match form.in_place {
                 true => &mut [],
                 false => &mut sums[part.start * width..part.end * width],
             },
             before: State {
-                h: &h[of_states(h, before * n_h)],
-                c: &c[of_states(c, before * n_h)],
+                h: part_of(h, &entered, n_h),
+                c: part_of(c, &entered, n_h),
             },
             after: State {
-                h: &h[of_states(h, after)],
-                c: &c[of_states(c, after)],
+                h: part_of(h, &left, n_h),
+                c: part_of(c, &left, n_h),
             },
-            dh: &mut dh[part.start * n_h..part.end * n_h],
+            dh: part_of_mut(dh, &part, n_h),
             carry: State {
-                h: of_rows(&mut s.carry.h, &part, n_h),
-                c: of_rows(&mut s.carry.c, &part, n_h),
+                h: part_of_mut(&mut carry.h, &part, n_h),
+                c: part_of_mut(&mut carry.c, &part, n_h),
             },
         };
         l.cell.backward(l.level, n_h, rows);
     }
 }
 
-/// Some rows, where there are any.
-fn of_rows<'a, T>(values: &'a mut [T], rows: &Range<usize>, n_h: usize) -> &'a mut [T] {
+/// Some rows of values; none, if there are no values.
+fn part_of<'a, T>(values: &'a [T], rows: &Range<usize>, n_h: usize) -> &'a [T] {
+    match values.is_empty() {
+        true => values,
+        false => &values[rows.start * n_h..rows.end * n_h],
+    }
+}
+
+/// [`part_of`], to be written.
+fn part_of_mut<'a, T>(values: &'a mut [T], rows: &Range<usize>, n_h: usize) -> &'a mut [T] {
     match values.is_empty() {
         true => values,
         false => &mut values[rows.start * n_h..rows.end * n_h],
+    }
+}
+
+/// The product of whichever sources there are.
+fn multiply<T: Scalar>(
+    level: Level,
+    start: Start<'_, T>,
+    sources: [Option<Source<'_, T>>; 2],
+    out: Out<'_, T>,
+) {
+    match sources {
+        [Some(first), Some(second)] => T::multiply(level, start, &[first, second], out),
+        [Some(only), None] | [None, Some(only)] => T::multiply(level, start, &[only], out),
+        [None, None] => T::multiply(level, start, &[], out),
     }
 }
 

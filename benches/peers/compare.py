@@ -2,8 +2,8 @@
 """Times bptt and its peers in turn on the same weights and data, and prints one table.
 
     python3 -m venv target/peers && target/peers/bin/pip install -r benches/peers/requirements.txt
-    target/peers/bin/python benches/peers/compare.py             all shapes, about ten minutes
-    target/peers/bin/python benches/peers/compare.py --shape charlm
+    target/peers/bin/python benches/peers/compare.py             all shapes with tanh, about ten minutes
+    target/peers/bin/python benches/peers/compare.py --shape charlm --cell lstm
     target/peers/bin/python benches/peers/compare.py --readme    the same, and the table goes into README.md
 
 Each shape: random weights and data are written once; every contender says its loss on them, and all must agree; then in
@@ -15,6 +15,7 @@ is left out. Results are kept in target/peers.json, so that shapes can be run on
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -43,12 +44,14 @@ SHAPES = {
     "long": (32, 1000, 32, 256, 32),
     "big": (1024, 100, 64, 256, 32),
 }
-# Name, module that must be there, script, whether the number of threads is ours to choose.
+# Each cell's gates.
+CELLS = {"tanh": 1, "gru": 3, "lstm": 4}
+# Name, module that must be there, script, whether the number of threads is ours to choose, cells.
 PEERS = [
-    ("PyTorch", "torch", "pytorch.py", True),
-    ("PyTorch by hand", "torch", "pytorch_by_hand.py", True),
-    ("JAX", "jax", "with_jax.py", False),
-    ("NumPy", "numpy", "with_numpy.py", True),
+    ("PyTorch", "torch", "pytorch.py", True, CELLS),
+    ("PyTorch by hand", "torch", "pytorch_by_hand.py", True, ["tanh"]),
+    ("JAX", "jax", "with_jax.py", False, CELLS),
+    ("NumPy", "numpy", "with_numpy.py", True, CELLS),
 ]
 # How far apart two losses may be.
 AGREEMENT = 1e-4
@@ -58,6 +61,7 @@ MARKS = ("<!-- SPEED -->", "<!-- /SPEED -->")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", action="append", choices=SHAPES, help="again for more [all]")
+    parser.add_argument("--cell", action="append", choices=CELLS, help="again for more [tanh]")
     parser.add_argument("--rounds", type=int, default=3, help="[3]")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender in each round [1]")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[all cores]")
@@ -71,13 +75,14 @@ def main():
         args.bptt = ROOT / "target" / "release" / "bptt"
     peers = installed()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for shape in args.shape or SHAPES:
-        print(f"{shape} {SHAPES[shape]}", file=sys.stderr)
+    for cell, shape in itertools.product(args.cell or ["tanh"], args.shape or SHAPES):
+        key = f"{cell} {shape}"
+        print(f"{key} {SHAPES[shape]}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
-            results[shape] = compare(args, shape, peers, Path(folder))
+            results[key] = compare(args, cell, shape, [peer for peer in peers if cell in peer[4]], Path(folder))
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1))
-        print_one(shape, results[shape])
+        print_one(key, results[key])
     if args.readme:
         into_readme(results)
 
@@ -93,25 +98,25 @@ def installed():
     return found
 
 
-def compare(args, shape, peers, folder):
-    """All contenders at one shape: {"bptt": {...}, "PyTorch": {"gflops": ..., ...}, ...}."""
-    write_problem(shape, folder)
+def compare(args, cell, shape, peers, folder):
+    """All contenders at one cell and shape: {"bptt": {...}, "PyTorch": {"gflops": ..., ...}, ...}."""
+    write_problem(cell, shape, folder)
     n, t, n_x, n_h, n_y = SHAPES[shape]
-    flops = 6 * n * t * n_h * (n_h + n_x + n_y)
+    flops = 6 * n * t * n_h * (CELLS[cell] * (n_h + n_x) + n_y)
     loss = json_of([args.bptt, "eval", folder / "model.safetensors", folder / "set.npz", "--log", "json"])["loss"]
     print(f"  loss {loss:.6f}  bptt", file=sys.stderr)
     workers = []
     try:
-        for name, _, script, chooses in peers:
+        for name, _, script, chooses, _ in peers:
             for threads in {1, args.threads} if chooses else {args.threads}:
-                workers.append(Worker(name, script, folder, threads))
+                workers.append(Worker(name, script, folder, threads, cell))
                 theirs = workers[-1].loss
                 print(f"  loss {theirs:.6f}  {name}, {threads} threads", file=sys.stderr)
                 if not abs(theirs - loss) <= AGREEMENT:
                     sys.exit(f"compare.py: {name}'s loss is {theirs}, ours {loss}: not the same work, nothing to compare")
         ours = []
         for _ in range(args.rounds):
-            bench = [args.bptt, "bench", "--shape", shape, "--threads", args.threads, "--seconds", args.seconds]
+            bench = [args.bptt, "bench", "--shape", shape, "--cell", cell, "--threads", args.threads, "--seconds", args.seconds]
             ours.append(json_of([*bench, "--log", "json", "--quiet"]))
             for worker in workers:
                 worker.time(args.seconds)
@@ -143,12 +148,12 @@ def compare(args, shape, peers, folder):
 class Worker:
     """A peer in a process of its own, idle until it is told to take steps."""
 
-    def __init__(self, name, script, folder, threads):
+    def __init__(self, name, script, folder, threads, cell):
         self.name, self.threads, self.times = name, threads, []
         # glibc: keep freed memory, so that big arrays are not new pages at every step.
         env = os.environ | {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
         env |= {key: str(threads) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        command = [sys.executable, str(HERE / script), str(folder), str(threads)]
+        command = [sys.executable, str(HERE / script), str(folder), str(threads), cell]
         self.process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = self.line()
         self.loss, self.version = ready["loss"], ready["version"]
@@ -168,16 +173,17 @@ class Worker:
         self.process.wait()
 
 
-def write_problem(shape, folder):
+def write_problem(cell, shape, folder):
     """set.npz, and the same weights as weights.npz for the peers and as model.safetensors for bptt."""
     n, t, n_x, n_h, n_y = SHAPES[shape]
-    rng = np.random.default_rng(0)
-    orthogonal, _ = np.linalg.qr(rng.standard_normal((n_h, n_h)))
+    rng, gates = np.random.default_rng(0), CELLS[cell]
+    orthogonal = [np.linalg.qr(rng.standard_normal((n_h, n_h)))[0] for _ in range(gates)]
     w = {
-        "wx": rng.standard_normal((n_h, n_x)) * (2 / (n_h + n_x)) ** 0.5,
-        "wh": orthogonal,
+        "wx": rng.standard_normal((gates * n_h, n_x)) * (2 / (n_h + n_x)) ** 0.5,
+        "wh": np.concatenate(orthogonal),
         "wy": rng.standard_normal((n_y, n_h)) * (2 / (n_h + n_y)) ** 0.5,
-        "bh": rng.uniform(-0.1, 0.1, n_h),
+        "bx": rng.uniform(-0.1, 0.1, gates * n_h),
+        "bh": rng.uniform(-0.1, 0.1, gates * n_h),
         "by": rng.uniform(-0.1, 0.1, n_y),
     }
     w = {name: np.ascontiguousarray(value, np.float32) for name, value in w.items()}
@@ -188,14 +194,8 @@ def write_problem(shape, folder):
     targets[0, 0] = n_y - 1
     np.savez(folder / "set.npz", inputs=inputs, targets=targets)
 
-    tensors = {
-        "rnn.weight_ih_l0": w["wx"],
-        "rnn.weight_hh_l0": w["wh"],
-        "rnn.bias_ih_l0": w["bh"],
-        "rnn.bias_hh_l0": np.zeros_like(w["bh"]),
-        "decoder.weight": w["wy"],
-        "decoder.bias": w["by"],
-    }
+    names = {"rnn.weight_ih_l0": "wx", "rnn.weight_hh_l0": "wh", "rnn.bias_ih_l0": "bx", "rnn.bias_hh_l0": "bh"}
+    tensors = {ours: w[name] for ours, name in names.items()} | {"decoder.weight": w["wy"], "decoder.bias": w["by"]}
     header, data = {}, b""
     for name, value in tensors.items():
         begin, data = len(data), data + value.tobytes()
@@ -230,26 +230,26 @@ def names(result):
     return [name for name, *_ in PEERS if name in result]
 
 
-def print_one(shape, result):
+def print_one(key, result):
     ours = result["bptt"]
-    print(f"{shape:<10}{'bptt':<17}{ours['step_ms']:>10.3f} ms{ours['gflops']:>8.1f} GFLOP/s, "
+    print(f"{key:<14}{'bptt':<17}{ours['step_ms']:>10.3f} ms{ours['gflops']:>8.1f} GFLOP/s, "
           f"{100 * ours['roof_fraction']:.0f} % of the roof of {ours['roof_gflops']:.0f}")
     for name in names(result):
         theirs = result[name]
         ratio = theirs["step_ms"] / ours["step_ms"]
-        print(f"{'':<10}{name:<17}{theirs['step_ms']:>10.3f} ms{theirs['gflops']:>8.1f} GFLOP/s, "
+        print(f"{'':<14}{name:<17}{theirs['step_ms']:>10.3f} ms{theirs['gflops']:>8.1f} GFLOP/s, "
               f"bptt is {ratio:.2f} times as fast  ({theirs['version']}, {theirs['threads']} threads)")
     sys.stdout.flush()
 
 
 def markdown(results):
-    shapes = [shape for shape in SHAPES if shape in results]
-    peers = [name for name, *_ in PEERS if any(name in results[shape] for shape in shapes)]
-    rows = [f"| shape (N, T, n_x, n_h, n_y) | bptt, ms a step | of the roof | {' | '.join(peers)} |"]
+    keys = [key for cell in CELLS for shape in SHAPES if (key := f"{cell} {shape}") in results]
+    peers = [name for name, *_ in PEERS if any(name in results[key] for key in keys)]
+    rows = [f"| cell, shape (N, T, n_x, n_h, n_y) | bptt, ms a step | of the roof | {' | '.join(peers)} |"]
     rows.append("|---" * (3 + len(peers)) + "|")
     least = []
-    for shape in shapes:
-        result, ours = results[shape], results[shape]["bptt"]
+    for key in keys:
+        result, ours = results[key], results[key]["bptt"]
         cells = []
         for name in peers:
             if name not in result:
@@ -257,13 +257,13 @@ def markdown(results):
                 continue
             ratio = result[name]["step_ms"] / ours["step_ms"]
             cells.append(f"{ratio:.1f}x")
-            least.append((ratio, shape, name))
-        sizes = ", ".join(str(size) for size in SHAPES[shape])
+            least.append((ratio, key, name))
+        sizes = ", ".join(str(size) for size in SHAPES[key.split()[1]])
         fraction = f"{100 * ours['roof_fraction']:.0f} %"
-        rows.append(f"| {shape} ({sizes}) | {ours['step_ms']:.3g} | {fraction} | {' | '.join(cells)} |")
+        rows.append(f"| {key} ({sizes}) | {ours['step_ms']:.3g} | {fraction} | {' | '.join(cells)} |")
     versions = {f"{name} {result[name]['version']}" for result in results.values() for name in peers if name in result}
     machines = {f"{r['machine']}, {r['threads']} threads" for r in results.values()}
-    ahead = "; ".join(f"{name} at {shape}, {ratio:.2f}x" for ratio, shape, name in sorted(least)[:3])
+    ahead = "; ".join(f"{name} with {key}, {ratio:.2f}x" for ratio, key, name in sorted(least)[:3])
     text = (
         f"{'; '.join(sorted(machines))}; {', '.join(sorted(versions))}; f32; measured "
         f"{max(r['date'] for r in results.values())}. Peers' columns say how many times as long as ours their step takes. "

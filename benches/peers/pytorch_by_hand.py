@@ -10,6 +10,7 @@ import worker
 torch.set_num_threads(worker.threads())
 torch.set_grad_enabled(False)
 inputs, targets, w = worker.load()
+w["bh"] += w["bx"]
 wx, wh, wy, bh, by = (torch.from_numpy(w[name]) for name in ["wx", "wh", "wy", "bh", "by"])
 x = torch.from_numpy(inputs).transpose(0, 1).contiguous()  # [T, N, n_x]
 classes = torch.from_numpy(targets).T.contiguous().flatten()[:, None]  # [T N, 1]

@@ -10,13 +10,34 @@ classes = jnp.asarray(targets.T)
 w = {name: jnp.asarray(value) for name, value in weights.items()}
 
 
-def loss_of(w, x, classes):
-    def cell(h, z):
-        h = jnp.tanh(z + h @ w["wh"].T)
-        return h, h
+def tanh(w, h, a):
+    h = jnp.tanh(a + h @ w["wh"].T + w["bh"])
+    return h, h
 
-    h0 = jnp.zeros((x.shape[1], w["wh"].shape[0]), x.dtype)
-    _, h = jax.lax.scan(cell, h0, x @ w["wx"].T + w["bh"])
+
+def gru(w, h, a):
+    (a_r, a_z, a_n), (q_r, q_z, q_n) = (jnp.split(sums, 3, 1) for sums in (a, h @ w["wh"].T + w["bh"]))
+    r, z = jax.nn.sigmoid(a_r + q_r), jax.nn.sigmoid(a_z + q_z)
+    n = jnp.tanh(a_n + r * q_n)
+    h = n + z * (h - n)
+    return h, h
+
+
+def lstm(w, state, a):
+    h, c = state
+    i, f, g, o = jnp.split(a + h @ w["wh"].T + w["bh"], 4, 1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return (h, c), h
+
+
+cell = {"tanh": tanh, "gru": gru, "lstm": lstm}[worker.cell()]
+
+
+def loss_of(w, x, classes):
+    zero = jnp.zeros((x.shape[1], w["wh"].shape[1]), x.dtype)
+    start = (zero, zero) if cell is lstm else zero
+    _, h = jax.lax.scan(lambda state, a: cell(w, state, a), start, x @ w["wx"].T + w["bx"])
     log_y = jax.nn.log_softmax(h @ w["wy"].T + w["by"])
     return -jnp.take_along_axis(log_y, classes[..., None], -1).mean()
 

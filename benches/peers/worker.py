@@ -1,6 +1,6 @@
 """What every peer shares: read the data and weights that compare.py wrote, say the loss, time steps when told to.
 
-    python3 PEER.py FOLDER THREADS
+    python3 PEER.py FOLDER THREADS CELL
 
 One line of JSON when ready: {"version": ..., "loss": ...}, the loss before any update. Then for each line of standard
 input, a number of seconds: whole training steps for so long, and {"step_ms": median}. Until its input ends.
@@ -22,8 +22,12 @@ def threads():
     return int(sys.argv[2])
 
 
+def cell():
+    return sys.argv[3]
+
+
 def load():
-    """x [N, T, n_x], classes [N, T], and the weights by name."""
+    """x [N, T, n_x], classes [N, T], and the weights by name, gates one under the other in PyTorch's order."""
     folder = Path(sys.argv[1])
     data = np.load(folder / "set.npz")
     return data["inputs"], data["targets"], dict(np.load(folder / "weights.npz"))

@@ -93,8 +93,12 @@ impl<'a> File<'a> {
             }
         };
         let mut names = BTreeMap::new();
-        for stored in tensors.names() {
-            let mut name = stored;
+        // A tensor that a module has twice, `safetensors.torch.save_model` stores once; the metadata maps its other name to this.
+        let again = header.metadata().iter().flatten();
+        let again = again.filter(|(_, stored)| tensors.tensor(stored).is_ok());
+        let stored = tensors.names().into_iter().map(|name| (name, name));
+        for (name, stored) in stored.chain(again.map(|(name, stored)| (&name[..], &stored[..]))) {
+            let mut name = name;
             while let Some(rest) = WRAPPERS.iter().find_map(|prefix| name.strip_prefix(prefix)) {
                 name = rest;
             }
