@@ -178,16 +178,11 @@ impl Architecture {
             ("layers", self.layers, MOST_LAYERS, "from 1 to 256"),
             ("n_y", self.head.outputs, MOST, "from 1 to 2^24"),
         ];
-        let refused = |name, value: String, expected| {
-            Err(Error::Option {
-                name,
-                value,
-                expected,
-            })
-        };
+        let refused =
+            |name, value: &dyn fmt::Display, expected| Err(Error::option(name, value, expected));
         for (name, n, most, expected) in sizes {
             if n == 0 || n > most {
-                return refused(name, n.to_string(), expected);
+                return refused(name, &n, expected);
             }
         }
         if !self.head.tied {
@@ -196,18 +191,18 @@ impl Architecture {
         let Input::Embedding { tokens, size } = self.input else {
             return refused(
                 "tie",
-                "true".into(),
-                "an embedding, whose rows are to be tied",
+                &true,
+                "possible without an embedding, whose rows are to be the decoder's",
             );
         };
         if size != self.outputs_of_layer() {
             let expected =
-                "as many numbers as a layer has outputs, for they are tied to the decoder";
-            return refused("embedding", size.to_string(), expected);
+                "the number of a layer's outputs, with which a tied decoder multiplies these rows";
+            return refused("embedding", &size, expected);
         }
         if tokens != self.head.outputs {
             let expected = "as many classes as tokens, for the embedding is tied to the decoder";
-            return refused("n_y", self.head.outputs.to_string(), expected);
+            return refused("n_y", &self.head.outputs, expected);
         }
         Ok(())
     }

@@ -394,7 +394,7 @@ fn check_whole(seq_len: usize, steps: usize) -> Result<()> {
         true => Err(Error::option(
             "seq_len",
             seq_len,
-            "none: what is read from both ends, or answered once a sequence, is needed as a whole",
+            "possible: what is read from both ends, or answered once a sequence, is needed as a whole; leave it out",
         )),
         false => Ok(()),
     }
