@@ -60,13 +60,8 @@ impl<T: Scalar> Inputs<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, input: Input) -> Result<()> {
         let (n, t) = self.sequences();
-        let misfit = |found: &[usize], expected: String| {
-            Err(Error::Shape {
-                what: "inputs",
-                found: found.to_vec(),
-                expected,
-            })
-        };
+        let misfit =
+            |found: &[usize], expected: String| Err(Error::shape("inputs", found, expected));
         match (self, input) {
             (Inputs::Dense(x), Input::Features(n_x)) if n == 0 || t == 0 || x.dim().2 != n_x => {
                 misfit(x.shape(), format!("[N, T, {n_x}] with N and T at least 1"))
@@ -260,11 +255,11 @@ pub(crate) fn check_lengths(
     };
     let longest = lengths.iter().copied().max().unwrap_or(0);
     if lengths.len() != n || longest > t {
-        return Err(Error::Shape {
-            what: "lengths",
-            found: vec![lengths.len(), longest],
-            expected: format!("[{n}] numbers of at most {t}, as the inputs"),
-        });
+        return Err(Error::shape(
+            "lengths",
+            &[lengths.len(), longest],
+            format!("[{n}] numbers of at most {t}, as the inputs"),
+        ));
     }
     match lengths.iter().position(|&length| length == 0) {
         Some(row) if at == At::Last => Err(Error::invalid(

@@ -142,6 +142,16 @@ impl Error {
         }
     }
 
+    /// An [`Error::Shape`].
+    pub(crate) fn shape(what: &'static str, found: &[usize], expected: impl Into<String>) -> Self {
+        let (found, expected) = (found.to_vec(), expected.into());
+        Error::Shape {
+            what,
+            found,
+            expected,
+        }
+    }
+
     /// An [`Error::Option`].
     pub(crate) fn option(name: &'static str, value: impl ToString, expected: &'static str) -> Self {
         let value = value.to_string();

@@ -96,11 +96,7 @@ fn check<T: Scalar>(parameters: &Parameters<T>) -> Result<[usize; 3]> {
 fn check_shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<()> {
     match found == expected {
         true => Ok(()),
-        false => Err(Error::Shape {
-            what,
-            found: found.to_vec(),
-            expected: format!("{expected:?}"),
-        }),
+        false => Err(Error::shape(what, found, format!("{expected:?}"))),
     }
 }
 

@@ -171,11 +171,11 @@ impl<T: Scalar> Optimizer<T> {
         options.check()?;
         let expected = options.algorithm.moments();
         if moments.len() != expected {
-            return Err(Error::Shape {
-                what: "optimizer moments",
-                found: vec![moments.len()],
-                expected: format!("{expected} for {:?}", options.algorithm),
-            });
+            return Err(Error::shape(
+                "optimizer moments",
+                &[moments.len()],
+                format!("{expected} for {:?}", options.algorithm),
+            ));
         }
         Ok(Optimizer {
             options,

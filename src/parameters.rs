@@ -45,11 +45,11 @@ impl<T: Scalar> Parameters<T> {
     pub fn from_vec(architecture: Architecture, data: Vec<T>) -> Result<Self> {
         architecture.check()?;
         if data.len() != architecture.len() {
-            return Err(Error::Shape {
-                what: "parameters",
-                found: vec![data.len()],
-                expected: format!("{} values for {architecture}", architecture.len()),
-            });
+            return Err(Error::shape(
+                "parameters",
+                &[data.len()],
+                format!("{} values for {architecture}", architecture.len()),
+            ));
         }
         Ok(Parameters { architecture, data })
     }

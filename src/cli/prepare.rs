@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use bptt::init::set_forget_bias;
 use bptt::model::About;
 use bptt::train::{Checkpoint, Checkpoints, Trainer};
-use bptt::{EngineOptions, Network, Scalar};
+use bptt::{At, EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
 
 /// A run that can begin, or go on.
@@ -112,7 +112,13 @@ fn build<T: Scalar>(
     for loader in [&mut data.train].into_iter().chain(&mut data.valid) {
         match loader.suit(&architecture) {
             Err(error @ bptt::Error::Option { .. }) => return Err(error.into()),
-            suits => suits.with_context(|| format!("--loss {}", architecture.head.loss.name()))?,
+            suits => suits.with_context(|| {
+                let at = match architecture.head.at {
+                    At::Every => "every",
+                    At::Last => "last",
+                };
+                format!("--loss {} --at {at}", architecture.head.loss.name())
+            })?,
         }
     }
     // More shards than sequences would stay empty: the result is the same without them.
@@ -132,7 +138,7 @@ fn build<T: Scalar>(
         memory::of_weights::<T>(&architecture, algorithm, engine.shards),
         engine.threads.min(engine.shards),
         &format!("training {architecture}"),
-        "choose a smaller --hidden, fewer --layers or --shards, or of words a smaller --vocab-size",
+        "choose a smaller --hidden or --embedding, fewer --layers or --shards, or of words a smaller --vocab-size",
     )?;
     let windows = loaders.map(|loader| Some((memory::largest_window(loader?), loader?.shape())));
     processes.make_room(engine.threads);

@@ -151,11 +151,11 @@ impl<T: Scalar> OwnedInputs<T> {
             OwnedInputs::Tokens(ids) => ids.shape(),
         };
         if shape.contains(&0) {
-            return Err(Error::Shape {
-                what: "inputs",
-                found: shape.to_vec(),
-                expected: "no axis of length 0".to_owned(),
-            });
+            return Err(Error::shape(
+                "inputs",
+                shape,
+                "no axis of length 0".to_owned(),
+            ));
         }
         let used = |row, step| padding.has(row, step);
         Ok(match self {

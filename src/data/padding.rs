@@ -31,11 +31,11 @@ impl Padding {
     ) -> Result<()> {
         let lengths = self.lengths.as_deref().unwrap_or_default();
         if self.lengths.is_some() && lengths.len() != n {
-            return Err(Error::Shape {
-                what: "lengths",
-                found: vec![lengths.len()],
-                expected: format!("[{n}], the steps of each sequence of the inputs"),
-            });
+            return Err(Error::shape(
+                "lengths",
+                &[lengths.len()],
+                format!("[{n}], the steps of each sequence of the inputs"),
+            ));
         }
         if let Some(i) = lengths.iter().position(|length| !(1..=t).contains(length)) {
             return Err(Error::invalid(
@@ -48,11 +48,11 @@ impl Padding {
             ));
         }
         match &self.mask {
-            Some(mask) if mask.dim() != (n, answers) => Err(Error::Shape {
-                what: "mask",
-                found: mask.shape().to_vec(),
-                expected: format!("[{n}, {answers}] as the targets"),
-            }),
+            Some(mask) if mask.dim() != (n, answers) => Err(Error::shape(
+                "mask",
+                mask.shape(),
+                format!("[{n}, {answers}] as the targets"),
+            )),
             _ => Ok(()),
         }
     }

@@ -87,11 +87,11 @@ impl<T: Scalar> Sequences<T> {
         let ((n, t), shape) = (inputs.sequences(), targets.shape());
         let answers = shape[1];
         if shape[0] != n || ![1, t].contains(&answers) || shape[2..].contains(&0) {
-            return Err(Error::Shape {
-                what: "targets",
-                found: shape.to_vec(),
-                expected: format!("{n} sequences of {t} steps as the inputs, or of one answer"),
-            });
+            return Err(Error::shape(
+                "targets",
+                shape,
+                format!("{n} sequences of {t} steps as the inputs, or of one answer"),
+            ));
         }
         padding.check((n, t), answers, first_row)?;
         let inputs = match inputs.checked(&padding, first_row)? {

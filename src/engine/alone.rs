@@ -109,11 +109,11 @@ impl<T: Scalar> Engine<T> {
         let a = self.architecture;
         check_state(d_state, n, a.state())?;
         if d_hidden.dim() != (n, t, a.outputs_of_layer()) {
-            return Err(Error::Shape {
-                what: "d_hidden",
-                found: d_hidden.shape().to_vec(),
-                expected: format!("[{n}, {t}, {}] as the hidden states", a.outputs_of_layer()),
-            });
+            return Err(Error::shape(
+                "d_hidden",
+                d_hidden.shape(),
+                format!("[{n}, {t}, {}] as the hidden states", a.outputs_of_layer()),
+            ));
         }
         self.alone = None;
         let mut inputs = match a.input {

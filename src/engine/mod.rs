@@ -162,11 +162,7 @@ impl<T: Scalar> Engine<T> {
             options.shards
         };
         if shards > 1 << 16 {
-            return Err(Error::Option {
-                name: "shards",
-                value: shards.to_string(),
-                expected: "at most 65536",
-            });
+            return Err(Error::option("shards", shards, "at most 65536"));
         }
         let threads = threads.min(blas::library().max_workers).min(shards);
         let pool = rayon::ThreadPoolBuilder::new()
@@ -201,11 +197,11 @@ impl<T: Scalar> Engine<T> {
     /// [`Error::Option`] if there are fewer shards than ranks.
     pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
         if ranks.size() > self.partition.shards {
-            return Err(Error::Option {
-                name: "shards",
-                value: self.partition.shards.to_string(),
-                expected: "at least one for each rank",
-            });
+            return Err(Error::option(
+                "shards",
+                self.partition.shards,
+                "at least one for each rank",
+            ));
         }
         let own = self.partition.shards_of(ranks.rank(), ranks.size());
         self.shards.retain(|shard| own.contains(&shard.index));
@@ -631,11 +627,11 @@ pub(crate) fn check_state<T>(
     width: usize,
 ) -> Result<()> {
     match state {
-        Some(state) if state.dim() != (n, width) => Err(Error::Shape {
-            what: "state",
-            found: state.shape().to_vec(),
-            expected: format!("[{n}, {width}]"),
-        }),
+        Some(state) if state.dim() != (n, width) => Err(Error::shape(
+            "state",
+            state.shape(),
+            format!("[{n}, {width}]"),
+        )),
         _ => Ok(()),
     }
 }

@@ -39,10 +39,12 @@ pub fn chosen() -> Result<Level> {
 /// If this machine has none of that name.
 pub fn by_name(value: &str) -> Result<Level> {
     let mut levels = levels().into_iter();
-    levels.find(|&level| name(level) == value).ok_or_else(|| Error::Option {
-        name: VARIABLE,
-        value: format!("{value:?}"),
-        expected: "vector instructions of this processor: sse2, sse4.2, avx2 or avx512 (neon on ARM)",
+    levels.find(|&level| name(level) == value).ok_or_else(|| {
+        Error::option(
+            VARIABLE,
+            format!("{value:?}"),
+            "vector instructions of this processor: sse2, sse4.2, avx2 or avx512 (neon on ARM)",
+        )
     })
 }
 
