@@ -196,8 +196,7 @@ impl Architecture {
             );
         };
         if size != self.outputs_of_layer() {
-            let expected =
-                "the number of a layer's outputs, with which a tied decoder multiplies these rows";
+            let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
             return refused("embedding", &size, expected);
         }
         if tokens != self.head.outputs {

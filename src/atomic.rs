@@ -1,7 +1,7 @@
 //! Whole files: written all or not at all, read with a limit.
 
 use crate::{Error, Result};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -83,12 +83,22 @@ pub fn remove_unfinished(path: &Path) {
     }
 }
 
+/// What there is at a path.
+///
+/// # Errors
+/// The system's, with the path in its words.
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    std::fs::metadata(path).map_err(named)
+}
+
 /// Opens an ordinary file; says how long it is.
 ///
 /// # Errors
 /// [`Error::Io`] if it is not there; [`Error::File`] for a folder, a pipe or a device, which may never end.
 pub fn open_ordinary(path: &Path) -> Result<(fs_err::File, u64)> {
-    let meta = fs_err::metadata(path)?;
+    let meta = metadata(path)?;
     if !meta.is_file() {
         let problem = "is no ordinary file (a folder, a pipe or a device), expected one";
         return Err(Error::file(path, problem));

@@ -17,7 +17,8 @@ pub struct Usage(pub &'static str);
 /// The exit status after this error.
 pub fn status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
-        Some(Error::Option { .. }) => USAGE,
+        // What is no flag is a size that was found in the data.
+        Some(Error::Option { name, .. }) if is_flag(name) => USAGE,
         _ if error.is::<Usage>() => USAGE,
         _ => FAILED,
     }

@@ -23,7 +23,7 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
         model = model.reading(set.reads_tokens()).answering(set.head());
         let mut data = Loader::evaluation_sequences(set)?;
         data.suit(&model.network.architecture())
-            .with_context(|| format!("{name} does not fit"))?;
+            .with_context(|| format!("{} does not fit {name}", path.display()))?;
         data
     } else {
         let Some(vocabulary) = &model.about.vocabulary else {

@@ -2,6 +2,7 @@
 
 use super::{memory, run_folder};
 use anyhow::Result;
+use bptt::internal::atomic;
 use bptt::model::ModelFile;
 use bptt::{Engine, EngineOptions, Network, Scalar};
 use std::path::Path;
@@ -13,7 +14,7 @@ pub fn read(model: &Path) -> Result<ModelFile> {
         false => model.to_path_buf(),
     };
     // The file as it is, and its values in double precision at most.
-    let bytes = 3.0 * fs_err::metadata(&path)?.len() as f64;
+    let bytes = 3.0 * atomic::metadata(&path)?.len() as f64;
     memory::check_reading(&path, bytes, "use a smaller model")?;
     Ok(ModelFile::read(&path)?)
 }

@@ -77,12 +77,13 @@ impl Output {
 
     /// Whether progress is shown as lines: where no bar can be drawn.
     pub fn shows_lines(&self) -> bool {
-        !self.quiet && !io::stderr().is_terminal()
+        let draws = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        !self.quiet && !(draws && io::stderr().is_terminal())
     }
 
     /// A bar on standard error; hidden where that is no terminal or progress is not wanted.
     pub fn bar(&self, length: u64, template: &str) -> ProgressBar {
-        let target = match self.quiet {
+        let target = match self.quiet || self.shows_lines() {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };

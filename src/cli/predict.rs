@@ -4,7 +4,7 @@ use super::args::PredictArgs;
 use super::model::{engine, with_model};
 use super::output::{BAR, Output};
 use super::{Done, memory};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, OwnedInputs, Sequences};
 use bptt::internal::atomic::replace;
 use bptt::model::Model;
@@ -30,6 +30,12 @@ fn predict<T: Scalar + WritableElement>(
     output: Output,
 ) -> Result<Done> {
     let input = args.input.display();
+    let same = |out: &PathBuf| {
+        Some(fs_err::canonicalize(out).ok()? == fs_err::canonicalize(&args.input).ok()?)
+    };
+    if args.out.as_ref().and_then(same) == Some(true) {
+        bail!("--out: {input} is what is read, choose another file");
+    }
     let bytes = Sequences::<T>::npz_memory(&args.input, false)?;
     memory::check_reading(&args.input, bytes, "use fewer or shorter sequences")?;
     let (inputs, lengths) = Sequences::<T>::inputs_only(&args.input)?;

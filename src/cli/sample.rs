@@ -30,6 +30,10 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         top_k: args.top_k,
         seed: args.seed,
     };
+    // Nothing is written before all of the prompt has been understood.
+    vocabulary
+        .encode(args.prompt.as_bytes())
+        .context("--prompt")?;
     let unknown = vocabulary.unknown_words(&args.prompt);
     if !unknown.is_empty() {
         output.remark(format_args!(

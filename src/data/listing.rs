@@ -3,6 +3,7 @@
 //! A file that is named must be there; a folder may hold anything, and its files that are no text are skipped and counted.
 //! Of several ranks, each reads an even share of the bytes of all files together. Knows nothing of what a text is.
 
+use crate::atomic;
 use crate::partition::even_share;
 use crate::ranks::{Ranks, Values};
 use crate::{Error, Result};
@@ -42,7 +43,7 @@ impl Listing {
     pub fn of(paths: &[PathBuf]) -> Result<Self> {
         let mut listing = Listing::default();
         for path in paths {
-            let meta = fs_err::metadata(path)?;
+            let meta = atomic::metadata(path)?;
             if is_device(&meta) {
                 return Err(Error::file(path, "a device, expected a file or a folder"));
             }

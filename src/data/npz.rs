@@ -181,7 +181,7 @@ impl Form {
             [n, t, n_x] if inputs.is_float() => (n, t, Some(n_x)),
             _ => {
                 return error(format!(
-                    "array `inputs` is {inputs}, expected float features [N, T, n_x] or integer ids [N, T]"
+                    "array `inputs` is {inputs}, expected float features [N, T, n_x] (numbers of another type by `.astype('float32')`) or integer ids [N, T]"
                 ));
             }
         };

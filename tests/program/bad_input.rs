@@ -16,7 +16,11 @@ fn texts() {
     );
     desk.write("binaries/a.bin", b"\xff\xfe\x00\x01");
     let before = desk.names(".");
-    desk.refused("train missing.txt", 1, &["missing.txt"]);
+    desk.refused(
+        "train missing.txt",
+        1,
+        &["error: missing.txt: No such file"],
+    );
     desk.refused("train empty.txt", 1, &["empty.txt", "empty"]);
     desk.refused("train short.txt", 1, &["short.txt", "64", "--seq-len"]);
     desk.refused("train binaries", 1, &["binaries"]);
@@ -104,6 +108,20 @@ fn sets() {
         assert!(message.contains(&format!("{name}.npz")), "{message}");
     }
     desk.refused("train class.npz text.txt", 1, &["npz"]);
+    // What is found in the data is no wrong command line.
+    with("huge.npz", &inputs, &(&targets * (1 << 25)));
+    desk.refused(&format!("train huge.npz {SMALL}"), 1, &["n_y", "33554433"]);
+    desk.npz("counts.npz", |npz| {
+        npz.add("inputs", &inputs.mapv(|x| x as i32))
+            .add("targets", &targets);
+    });
+    desk.refused(
+        &format!("train counts.npz {SMALL}"),
+        1,
+        &["counts.npz", "astype"],
+    );
+    std::fs::remove_file(desk.path("huge.npz")).unwrap();
+    std::fs::remove_file(desk.path("counts.npz")).unwrap();
     assert_eq!(desk.names("."), before, "nothing was written");
 }
 
@@ -442,4 +460,23 @@ fn models() {
     // A checkpoint of other sizes, or none at all.
     desk.write("run/last.safetensors", &model);
     desk.refused("train --resume run --steps 50", 1, &["last.safetensors"]);
+}
+
+/// Where a result cannot come, nothing of it does, and nothing is lost.
+#[test]
+fn results_are_whole() {
+    let desk = Desk::new();
+    desk.stdout(&format!("train text.txt {SMALL} -o run"));
+    let refused = desk.bptt("sample run --prompt the§").assert().code(1);
+    let refused = refused.stdout("");
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("--prompt") && said.contains('§'), "{said}");
+
+    desk.npz("set.npz", |npz| {
+        npz.add("inputs", &Array2::<i64>::ones((6, 5)));
+    });
+    let before = std::fs::read(desk.path("set.npz")).unwrap();
+    let words = ["--out", "set.npz", "another"];
+    desk.refused("predict run set.npz -o ./set.npz", 1, &words);
+    assert!(std::fs::read(desk.path("set.npz")).unwrap() == before);
 }

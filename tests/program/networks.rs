@@ -405,12 +405,12 @@ fn contradictions_are_refused() {
         (
             "classes-every.npz --at last",
             1,
-            ["every step", "classes-every.npz"],
+            ["--at last", "classes-every.npz"],
         ),
         (
             "classes-last.npz --at every",
             1,
-            ["one a sequence", "classes-last.npz"],
+            ["--at every", "classes-last.npz"],
         ),
         ("classes-last.npz --seq-len 4", 2, ["--seq-len", "4"]),
         (
@@ -426,7 +426,7 @@ fn contradictions_are_refused() {
         (
             "classes-every.npz --bidirectional --seq-len 4",
             2,
-            ["--seq-len", "both ends"],
+            ["--seq-len: 4 is not possible", "both ends"],
         ),
         (
             "classes-every.npz --bidirectional --memory 4k",
