@@ -78,7 +78,7 @@ impl Output {
     /// Whether progress is shown as lines: where no bar can be drawn.
     pub fn shows_lines(&self) -> bool {
         let draws = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        !self.quiet && !(draws && io::stderr().is_terminal())
+        !(self.quiet || draws && io::stderr().is_terminal())
     }
 
     /// A bar on standard error; hidden where that is no terminal or progress is not wanted.
