@@ -1,6 +1,6 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
-use super::settings::{BOOKKEEPING, Config, FROM_ZERO, POSITIVE, named, positive, up_to, within};
+use super::settings::{BOOKKEEPING, Config, FROM_ZERO, SECONDS, named, positive, up_to, within};
 use bptt::Cell;
 use bptt::internal::measure::Shape;
 use bptt::ranks::Reduction;
@@ -204,7 +204,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = named::<Reduction>, default_value = "ordered", value_name = "ordered|fast")]
     pub reduction: Reduction,
     /// Time for each shape; at least three rounds are taken
-    #[arg(long, value_parser = within(POSITIVE), default_value_t = 3.0)]
+    #[arg(long, value_parser = within(SECONDS), default_value_t = 3.0)]
     pub seconds: f64,
     /// What the layers are made of
     #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu|gru|lstm")]

@@ -91,7 +91,7 @@ pub fn say_skipped(reading: &Reading, output: Output) {
     if reading.skipped > 0 {
         let files = reading.skipped;
         output.remark(format_args!(
-            "{files} files are not UTF-8 text and were skipped"
+            "{files} files or folders are not UTF-8 text, or hold runs, and were skipped"
         ));
     }
 }

@@ -29,9 +29,6 @@ impl Interrupt {
                 interrupt.on(signal).context("cannot listen to signals")?;
             }
         }
-        // Over a limit on the size of files, a write is to fail, not the program to die without a word.
-        let nobody_reads = Arc::default();
-        flag::register(SIGXFSZ, nobody_reads).context("cannot listen to signals")?;
         Ok(interrupt)
     }
 
@@ -52,6 +49,13 @@ impl Interrupt {
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
+}
+
+/// Over a limit on the size of files, a write is to fail, not the program to die without a word.
+pub fn outlive_file_limits() -> Result<()> {
+    let nobody_reads = Arc::default();
+    flag::register(SIGXFSZ, nobody_reads).context("cannot listen to signals")?;
+    Ok(())
 }
 
 /// The signals this process was started to ignore, a bit each; none where the system does not say.

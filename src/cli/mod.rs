@@ -59,7 +59,9 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(cli.output, processes.is_root());
     let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
-    let agreed = can_compute.and_then(|_| processes.check_same_program());
+    let agreed = can_compute
+        .and_then(|_| interrupt::outlive_file_limits())
+        .and_then(|()| processes.check_same_program());
     let done = agreed.and_then(|()| match cli.command {
         Command::Train(args) => train::run(*args, output, &processes),
         Command::Bench(args) => bench::run(&args, output, &processes),

@@ -133,6 +133,7 @@ fn compute<T: Scalar>(
 
 /// `a/set.npz` to `a/set-probabilities.npz`.
 fn beside(input: &Path, name: &str) -> PathBuf {
-    let stem = input.file_stem().unwrap_or_default().to_string_lossy();
-    input.with_file_name(format!("{stem}-{name}.npz"))
+    let mut file = input.file_stem().unwrap_or_default().to_owned();
+    file.push(format!("-{name}.npz"));
+    input.with_file_name(file)
 }

@@ -190,7 +190,7 @@ fn restore<T: Scalar>(
     let file = processes.broadcast_bytes(file);
     // A run that was stopped before its first checkpoint begins again.
     if file.is_empty() {
-        return folder.map_or(Ok(()), |folder| folder.cut_history(0));
+        return folder.map_or(Ok(()), |folder| folder.begin_again(checkpoints.every));
     }
     let (checkpoint, of) = Checkpoint::<T>::from_bytes(&path, &file)?;
     settings

@@ -144,6 +144,26 @@ impl RunFolder {
         history::first_reports(&text, reports).with_context(|| path.display().to_string())
     }
 
+    /// Leaves nothing of a run that was stopped before its first checkpoint, which is written every so many steps or at each
+    /// report. Where one was written and is no longer there, a trained model would be lost: that is refused.
+    pub fn begin_again(&self, checkpoint_every: Option<u64>) -> Result<()> {
+        let text = atomic::read(self.history.path(), u64::MAX)?;
+        let lines = text.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let (reports, _) = history::first_reports(&text, lines)?;
+        let was_due = |last: &Report| match checkpoint_every {
+            None => lines > 1,
+            Some(steps) => last.step > steps,
+        };
+        if reports.last().is_some_and(was_due) {
+            bail!(
+                "{}: {LAST} is missing or empty, and {HISTORY} has {lines} reports, so the run cannot go on: put the checkpoint \
+                 back from a copy, or start another run (nothing was changed)",
+                self.path.display()
+            );
+        }
+        self.cut_history(0)
+    }
+
     /// Cuts the history after so many bytes: what follows was written by a run that was killed before its next
     /// checkpoint, perhaps half a line.
     pub fn cut_history(&self, bytes: u64) -> Result<()> {

@@ -208,6 +208,10 @@ pub struct Config {
 
 /// Which numbers are accepted, and the same in words.
 pub type Range = (fn(f64) -> bool, &'static str);
+pub const SECONDS: Range = (
+    |x| x > 0.0 && x <= 1e6,
+    "a number above 0, a million at most",
+);
 pub const POSITIVE: Range = (|x| x > 0.0 && x.is_finite(), "a finite number above 0");
 pub const FROM_ZERO: Range = (|x| x >= 0.0 && x.is_finite(), "a finite number from 0 up");
 const FINITE: Range = (f64::is_finite, "a finite number");

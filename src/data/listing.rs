@@ -166,8 +166,13 @@ fn is_device(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// The ordinary files below a folder with their sizes, sorted by path, hidden ones left out; and how many entries are neither
-/// files nor folders.
+/// Whether a folder is that of a run.
+fn is_run(folder: &Path) -> bool {
+    ["config.json", "history.jsonl"].map(|file| folder.join(file).is_file()) == [true; 2]
+}
+
+/// The ordinary files below a folder with their sizes, sorted by path, hidden ones and folders of runs left out; and how many
+/// entries are neither files nor folders of files.
 ///
 /// Links are followed. Each folder is entered once, so that a loop of links ends.
 fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
@@ -187,6 +192,8 @@ fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
                 continue;
             }
             match std::fs::metadata(&path) {
+                // What the program wrote is no text to learn from; it may lie beside the data.
+                Ok(meta) if meta.is_dir() && is_run(&path) => others += 1,
                 Ok(meta) if meta.is_dir() => waiting.push(path),
                 Ok(meta) if meta.is_file() => files.push((path, meta.len())),
                 // A broken link, a socket, a pipe.

@@ -123,7 +123,15 @@ fn pieces_of(
         let cut = if ends { text.len() } else { cut(&text, kind) };
         let whole = &text[..cut];
         if kind != TokenKind::Byte {
-            std::str::from_utf8(whole).map_err(|e| Error::file(path, no_utf8(offset, e)))?;
+            std::str::from_utf8(whole).map_err(|e| {
+                Error::file(
+                    path,
+                    match offset {
+                        0 => other_format(whole).map_or_else(|| no_utf8(0, e), String::from),
+                        _ => no_utf8(offset, e),
+                    },
+                )
+            })?;
         }
         if !whole.is_empty() {
             act(Piece {
@@ -199,6 +207,31 @@ fn cut(text: &[u8], kind: TokenKind) -> usize {
             None => last,
         },
     }
+}
+
+/// What a file is that begins with these bytes and is no UTF-8 text, and the way from there to a text or a set.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    let formats: [(&[u8], _); 5] = [
+        (b"\x1f\x8b", "is compressed by gzip: unpack it first"),
+        (
+            b"\x93NUMPY",
+            "is one array: put it into an .npz by `numpy.savez(..., inputs=..., targets=...)`",
+        ),
+        (
+            b"PK",
+            "is an archive: unpack it first, or, of arrays, give it a name that ends in .npz",
+        ),
+        (
+            b"\xff\xfe",
+            "is text in UTF-16: convert it by `iconv -f utf-16 -t utf-8`",
+        ),
+        (
+            b"\xfe\xff",
+            "is text in UTF-16: convert it by `iconv -f utf-16 -t utf-8`",
+        ),
+    ];
+    let found = formats.iter().find(|(begin, _)| bytes.starts_with(begin));
+    found.map(|&(_, format)| format)
 }
 
 /// The text, or where it stops being UTF-8.

@@ -45,7 +45,7 @@ const DEPTH_BLOCK: usize = 512;
 /// Rows of a tile where there are 32 registers; half of them where there are 16.
 const TALLEST: usize = 12;
 
-/// A matrix `[k, m]` in panels, for [`product`].
+/// A matrix `[k, m]` in panels, for `product`.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T> {
     k: usize,

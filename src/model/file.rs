@@ -32,7 +32,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     (&mut file).take(LENGTH as u64).read_to_end(&mut bytes)?;
     let header = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
     if header > length.saturating_sub(LENGTH as u64) {
-        return Err(broken(path, "its header is longer than the file"));
+        return Err(match other_format(&bytes) {
+            Some(format) => Error::file(path, format!("is no safetensors file, but {format}")),
+            None => broken(path, "its header is longer than the file"),
+        });
     }
     (&mut file).take(header).read_to_end(&mut bytes)?;
     let tensors = parse_header(path, bytes.get(LENGTH..).unwrap_or_default())?.data_len() as u64;
@@ -51,6 +54,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 fn parse_header(path: &Path, json: &[u8]) -> Result<Metadata> {
     header::check(json).map_err(|e| broken(path, e))?;
     serde_json::from_slice(json).map_err(|e| broken(path, e))
+}
+
+/// What a file is that begins with these bytes, and the way from there to a model.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    let formats: [(&[u8], _); 3] = [
+        (
+            b"PK",
+            "an archive, such as `torch.save` and `numpy.savez` write: save the weights by `safetensors.torch.save_model`",
+        ),
+        (
+            b"version ",
+            "a pointer of Git LFS: get the file by `git lfs pull`",
+        ),
+        (b"<", "a web page: was it downloaded as a file?"),
+    ];
+    let found = formats.iter().find(|(begin, _)| bytes.starts_with(begin));
+    found.map(|&(_, format)| format)
 }
 
 fn broken(path: &Path, what: impl std::fmt::Display) -> Error {

@@ -130,6 +130,34 @@ fn leftovers_go_and_the_torn_end_of_a_history_too() {
     assert!(found.model == expected.model);
 }
 
+/// The trained model is all that is left of such a run.
+#[test]
+fn a_lost_checkpoint_takes_nothing_with_it() {
+    let scene = Scene::new();
+    for (run, checkpoints) in [("run", ""), ("other", " --checkpoint-every 5")] {
+        scene.finish(run, &format!("{SMALL}{checkpoints}"));
+        let folder = scene.path(run);
+        for lost in [false, true] {
+            let last = folder.join("last.safetensors");
+            match lost {
+                false => std::fs::write(last, "").unwrap(),
+                true => std::fs::remove_file(last).unwrap(),
+            }
+            let files = ["model.safetensors", "history.jsonl"].map(|name| folder.join(name));
+            let before = files.clone().map(|file| std::fs::read(file).unwrap());
+            let resume = format!("train --resume {run}");
+            let resumed = scene.bptt(&resume).output().unwrap();
+            assert_eq!(resumed.status.code(), Some(1));
+            assert!(
+                said(&resumed).contains("last.safetensors"),
+                "{}",
+                said(&resumed)
+            );
+            assert!(files.map(|file| std::fs::read(file).unwrap()) == before);
+        }
+    }
+}
+
 /// A checkpoint of another run changes nothing before it is refused.
 #[test]
 fn a_checkpoint_of_another_run_is_refused_and_nothing_is_lost() {

@@ -15,6 +15,8 @@ fn texts() {
         &[LINE.as_bytes(), b"caf\xe9\n"].concat().repeat(50),
     );
     desk.write("binaries/a.bin", b"\xff\xfe\x00\x01");
+    desk.write("utf16.txt", b"\xff\xfea\x00b\x00");
+    desk.write("text.gz", b"\x1f\x8b\x08\x00\x00");
     let before = desk.names(".");
     desk.refused(
         "train missing.txt",
@@ -24,6 +26,8 @@ fn texts() {
     desk.refused("train empty.txt", 1, &["empty.txt", "empty"]);
     desk.refused("train short.txt", 1, &["short.txt", "64", "--seq-len"]);
     desk.refused("train binaries", 1, &["binaries"]);
+    desk.refused("train utf16.txt", 1, &["utf16.txt", "iconv"]);
+    desk.refused("train text.gz", 1, &["text.gz", "gzip"]);
     desk.refused("train latin1.txt", 1, &["latin1.txt", "as bytes", "47"]);
     desk.refused("train text.txt --valid missing.txt", 1, &["missing.txt"]);
     assert_eq!(desk.names("."), before, "nothing was written");
@@ -174,6 +178,7 @@ fn flags() {
         let words = ["16777216 tanh units", "PB of memory", "smaller --hidden"];
         desk.refused(train, 1, &words);
     }
+    desk.refused("bench --seconds 1e20", 2, &["--seconds", "a million"]);
     desk.refused("sample", 2, &["MODEL"]);
     desk.refused("fly", 2, &["fly"]);
     assert_eq!(desk.names("."), before, "nothing was written");
@@ -430,6 +435,8 @@ fn models() {
         npz.add("inputs", &Array3::<f32>::zeros((2, 3, 5)))
             .add("targets", &Array2::<i32>::zeros((2, 3)));
     });
+    desk.write("torch.pt", b"PK\x03\x04archive/data.pkl");
+    desk.refused("inspect torch.pt", 1, &["torch.pt", "save_model"]);
     desk.write("unknown.txt", "the quick \u{df} fox".as_bytes());
     for command in [
         "eval X text.txt",

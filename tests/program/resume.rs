@@ -109,6 +109,24 @@ fn dropout_segments_and_lengths() {
     );
 }
 
+/// A run in the folder of its data is no data.
+#[test]
+fn a_run_beside_its_texts() {
+    let desk = Desk::new();
+    for name in ["a.txt", "more/b.txt"] {
+        desk.write(&format!("book/{name}"), &super::LINE.as_bytes().repeat(20));
+    }
+    let flags = "book --hidden 8 --batch 4 --seq-len 8";
+    check(&desk, "book/run", flags, 5, 9);
+    desk.stdout(&format!("train {flags} --steps 2 -o other"));
+    let fingerprint = |run: &str| -> serde_json::Value {
+        let config = read(&desk.path(&format!("{run}/config.json")));
+        serde_json::from_slice::<serde_json::Value>(&config).unwrap()["digest"].take()
+    };
+    assert_eq!(fingerprint("book/run-whole"), fingerprint("other"));
+    assert!(fingerprint("other").is_string());
+}
+
 #[test]
 fn several_files() {
     let desk = Desk::new();

@@ -95,7 +95,7 @@ fn folders_and_data_of_its_own_to_validate_with() {
     let remarks = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     for words in [
         "1,380 characters to train on, 279 to validate",
-        "1 files are not UTF-8",
+        "1 files or folders are not UTF-8",
     ] {
         assert!(remarks.contains(words), "{words}: {remarks}");
     }
