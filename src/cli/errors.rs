@@ -17,8 +17,12 @@ pub struct Usage(pub &'static str);
 /// The exit status after this error.
 pub fn status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
-        // What is no flag is a size that was found in the data.
-        Some(Error::Option { name, .. }) if is_flag(name) => USAGE,
+        // Sizes that were found in the data.
+        Some(Error::Option {
+            name: "n_x" | "n_y",
+            ..
+        }) => FAILED,
+        Some(Error::Option { .. }) => USAGE,
         _ if error.is::<Usage>() => USAGE,
         _ => FAILED,
     }

@@ -419,7 +419,7 @@ fn sequences_may_have_to_be_whole() {
     let set = Sequences::<f32>::new(inputs(), answers, padding()).unwrap();
     let short = Loader::sequences(set.clone(), 2, Some(64), 0).unwrap_err();
     assert!(
-        short.to_string().contains("seq_len: 64 is not none"),
+        short.to_string().contains("seq_len: 64 is not possible"),
         "{short}"
     );
     let mask = Array2::from_shape_fn((5, 300), |(_, j)| j == 0);
@@ -436,7 +436,7 @@ fn sequences_may_have_to_be_whole() {
         };
         let mut cut = Loader::sequences(set.clone(), 2, Some(299), 0).unwrap();
         let error = cut.suit(&network).unwrap_err().to_string();
-        assert!(error.contains("seq_len: 299 is not none"), "{error}");
+        assert!(error.contains("seq_len: 299 is not possible"), "{error}");
         let mut loader = Loader::evaluation_sequences(set).unwrap();
         loader.suit(&network).unwrap();
         loader

@@ -613,7 +613,7 @@ fn what_is_wrong_is_said_with_its_place() {
     Saved::new().refused("the archive is empty");
     Saved::new()
         .with("inputs", &array![[0.5, 1.0]])
-        .refused("float [1, 2], expected float features [N, T, n_x] or");
+        .refused("float [1, 2], expected float features [N, T, n_x] (numbers");
     Saved::new()
         .with("inputs", &array![[[1i64]]])
         .refused("integer [1, 1, 1], expected");
