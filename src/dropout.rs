@@ -18,6 +18,16 @@ use crate::{Error, Result, Scalar};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// The random numbers of an update for one purpose: whichever are needed, in any order.
+pub(crate) fn update_rng(seed: u64, update: u64, purpose: &[u8; 7], number: u8) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&update.to_le_bytes());
+    key[16..23].copy_from_slice(purpose);
+    key[23] = number;
+    ChaCha8Rng::from_seed(key)
+}
+
 /// How much is dropped in training; nothing, by default. Evaluation and prediction never drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Dropout {
@@ -107,12 +117,7 @@ pub(crate) struct Mask {
 
 impl Mask {
     fn new(p: f64, seed: u64, update: u64, stream: u64, depth: usize) -> Self {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8..16].copy_from_slice(&update.to_le_bytes());
-        key[16..23].copy_from_slice(b"dropout");
-        key[23] = depth as u8;
-        let mut rng = ChaCha8Rng::from_seed(key);
+        let mut rng = update_rng(seed, update, b"dropout", depth as u8);
         rng.set_stream(stream);
         Mask {
             rng,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use bptt::data::TokenKind;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
-use bptt::train::{Schedule, TrainOptions};
+use bptt::train::{Schedule, TrainOptions, ZERO_STATE};
 use bptt::{Architecture, At, Cell, Dropout, EngineOptions, Head, Init, Input, Loss};
 use clap::Args;
 use clap::builder::{ArgPredicate, RangedU64ValueParser};
@@ -81,6 +81,10 @@ pub struct Settings {
     /// Start every window from a zero state, not only every document, in place of the state after the window before
     #[arg(long, help_heading = DATA)]
     pub reset_state: bool,
+    /// Of a text: the probability that a sequence starts a window from a zero state, as documents do: a network that never sees
+    /// one in training may not read from one
+    #[arg(long, help_heading = DATA, value_name = "P", value_parser = within(PROBABILITY), default_value_t = ZERO_STATE)]
+    pub zero_state: f64,
 
     /// What the layers are made of
     #[arg(long, help_heading = MODEL, value_name = "tanh|relu|gru|lstm", value_parser = named::<Cell>, default_value = "tanh")]
@@ -215,6 +219,7 @@ pub const SECONDS: Range = (
 pub const POSITIVE: Range = (|x| x > 0.0 && x.is_finite(), "a finite number above 0");
 pub const FROM_ZERO: Range = (|x| x >= 0.0 && x.is_finite(), "a finite number from 0 up");
 const FINITE: Range = (f64::is_finite, "a finite number");
+const PROBABILITY: Range = (|x| (0.0..=1.0).contains(&x), "a probability, from 0 to 1");
 const FRACTION: Range = (
     |x| (0.0..1.0).contains(&x),
     "a number from 0 to less than 1, such as 0.1",
@@ -498,6 +503,8 @@ impl Settings {
             report_every: self.report_every.unwrap_or(1),
             patience: self.patience,
             reset_state: self.reset_state,
+            zero_state: self.zero_state,
+            seed: self.seed,
         }
     }
 }

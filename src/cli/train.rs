@@ -101,7 +101,11 @@ impl<T: Scalar> Run<T> {
         };
         watch.save(trainer)?;
         if trainer.progress().has_pending() {
-            let (report, best) = trainer.report()?;
+            let (report, best) = match reason {
+                // Validation may take longer than whoever sent the signal waits.
+                StopReason::Interrupted => trainer.report_unvalidated()?,
+                _ => trainer.report()?,
+            };
             watch.last_report(trainer, &report, best)?;
         }
         watch.draw(trainer)?;

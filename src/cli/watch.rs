@@ -152,10 +152,14 @@ impl<T: Scalar> Observer<T> for Watch {
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }
-        Ok(match self.interrupt.is_wanted() {
+        Ok(Observer::<T>::validating(self))
+    }
+
+    fn validating(&mut self) -> Control {
+        match self.interrupt.is_wanted() {
             true => Control::Stop,
             false => Control::Continue,
-        })
+        }
     }
 
     fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {

@@ -9,8 +9,20 @@
 //! windows  a b c . .  then  . . . d e     of 3 steps, then 2
 //! ```
 //!
-//! To evaluate, each document into chunks by its own length alone, so that its loss is the same whatever else is evaluated
-//! with it. Chunks of about one length run together, the longest first, each from a zero state.
+//! To evaluate, each document into pieces by its own length alone, so that its loss is the same whatever else is evaluated
+//! with it. The pieces of a document run side by side, with those of others of about its length, the longest first:
+//!
+//! ```text
+//! tokens   a b c d e f g h i j k l    11 predictions, 3 pieces
+//! run-in       . . c d|               zero state -> about the state that the first piece will come to
+//!                      . . g h|       (nothing is counted here)
+//! pieces   a b c d|                   predicts b .. e
+//!                  e f g h|           predicts f .. i
+//!                          i j k|     predicts j .. l
+//! ```
+//!
+//! Whether the state after a run-in is near enough to the end of the piece before is for the caller to see
+//! ([`Window::follows`](super::Window::follows)).
 //!
 //! Arithmetic alone: knows neither tokens nor buffers.
 
@@ -24,8 +36,11 @@ pub const ROWS: usize = 64;
 /// Steps that are evaluated or predicted at a time. The state is carried on, so this trades memory for the length of the
 /// input product alone; not tuned.
 pub const STEPS: usize = 128;
-/// Tokens of a document for each of its up to [`ROWS`] chunks: among so many, what a start from a zero state costs is lost.
+/// Tokens of a document for each of its up to [`ROWS`] pieces: the run-in is an eighth of them at most.
 const TOKENS: usize = 4096;
+/// Tokens that a piece reads before its own to find the state it starts from. Networks of text forget a zero state within
+/// some hundred; one that does not is run again from the end of the piece before.
+const RUN_IN: usize = 4 * STEPS;
 
 /// All predictions of some documents, or all but a few, once.
 #[derive(Clone, Debug)]
@@ -37,19 +52,29 @@ pub(super) enum Cut {
         steps: usize,
         seq_len: usize,
     },
-    Chunks {
-        /// The first token that each chunk reads, and its steps; the longest first.
-        chunks: Vec<(usize, usize)>,
+    Pieces {
         groups: Vec<Group>,
         windows: usize,
     },
 }
 
-/// Chunks that run side by side.
-#[derive(Clone, Copy, Debug)]
+/// Pieces that run side by side: all of some documents.
+#[derive(Clone, Debug)]
 pub(super) struct Group {
-    first_chunk: usize,
+    pieces: Vec<Piece>,
     first_window: usize,
+    /// Windows of run-in before the pieces themselves begin: none where every document is one piece.
+    run_in: usize,
+}
+
+/// A piece of a document.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// The first token that it reads.
+    begin: usize,
+    steps: usize,
+    /// It goes on where the piece before it ends.
+    follows: bool,
 }
 
 /// The rows of a window.
@@ -60,6 +85,10 @@ pub(super) struct Rows {
     pub rows: Vec<Row>,
     /// All rows start from a zero state.
     pub fresh: bool,
+    /// The rows run in: none of their predictions counts.
+    pub run_in: bool,
+    /// Of the last window of pieces, whether each row goes on where the row before it ends; empty in all other windows.
+    pub follows: Vec<bool>,
     /// Each row goes on from the same row of the window before, or starts with all others.
     pub as_before: bool,
 }
@@ -81,39 +110,40 @@ impl Cut {
     }
 
     /// Every prediction, to be evaluated.
-    pub fn chunks(documents: &Documents) -> Self {
-        let mut chunks = Vec::new();
-        for Range { start, end } in documents.ranges() {
-            let (tokens, predictions) = (end - start, end - start - 1);
-            let count = (tokens / TOKENS).clamp(1, ROWS);
-            let mut begin = start;
-            for i in 0..count {
-                let steps = predictions / count + usize::from(i < predictions % count);
-                chunks.extend((steps > 0).then_some((begin, steps)));
-                begin += steps;
+    pub fn pieces(documents: &Documents) -> Self {
+        let mut longest_first: Vec<_> = documents.ranges().filter(|all| all.len() > 1).collect();
+        let count = |document: &Range<usize>| (document.len() / TOKENS).clamp(1, ROWS);
+        let steps = |document: &Range<usize>| (document.len() - 1).div_ceil(count(document));
+        longest_first.sort_by_key(|document| Reverse(steps(document)));
+        let (mut groups, mut windows, mut left) =
+            (Vec::<Group>::new(), 0, longest_first.as_slice());
+        while let Some(first) = left.first() {
+            let longest = steps(first);
+            let (most, mut pieces) = (ROWS * STEPS / longest.min(STEPS), Vec::new());
+            while let Some((document, after)) = left.split_first()
+                && pieces.len() + count(document) <= most
+            {
+                push_pieces(document, count(document), &mut pieces);
+                left = after;
             }
-        }
-        chunks.sort_by_key(|&(_, steps)| Reverse(steps));
-        let (mut groups, mut windows, mut first) = (Vec::new(), 0, 0);
-        while let Some(&(_, longest)) = chunks.get(first) {
+            let run_in = match pieces.iter().any(|piece| piece.follows) {
+                true => RUN_IN / STEPS,
+                false => 0,
+            };
             groups.push(Group {
-                first_chunk: first,
+                pieces,
                 first_window: windows,
+                run_in,
             });
-            windows += longest.div_ceil(STEPS);
-            first += ROWS * STEPS / longest.min(STEPS);
+            windows += run_in + longest.div_ceil(STEPS);
         }
-        Cut::Chunks {
-            chunks,
-            groups,
-            windows,
-        }
+        Cut::Pieces { groups, windows }
     }
 
     pub fn windows(&self) -> usize {
         match self {
             Cut::Streams { steps, seq_len, .. } => steps.div_ceil(*seq_len),
-            Cut::Chunks { windows, .. } => *windows,
+            Cut::Pieces { windows, .. } => *windows,
         }
     }
 
@@ -121,7 +151,10 @@ impl Cut {
     pub fn predictions(&self) -> usize {
         match self {
             Cut::Streams { count, steps, .. } => count * steps,
-            Cut::Chunks { chunks, .. } => chunks.iter().map(|chunk| chunk.1).sum(),
+            Cut::Pieces { groups, .. } => {
+                let pieces = groups.iter().flat_map(|group| &group.pieces);
+                pieces.map(|piece| piece.steps).sum()
+            }
         }
     }
 
@@ -134,18 +167,20 @@ impl Cut {
                 steps,
                 seq_len,
             } => (*count, *seq_len.min(steps)),
-            Cut::Chunks { chunks, groups, .. } => {
-                let rows = groups.get(1).map_or(chunks.len(), |next| next.first_chunk);
-                (rows, chunks[0].1.min(STEPS))
+            Cut::Pieces { groups, .. } => {
+                let pieces = &groups[0].pieces;
+                (pieces.len(), pieces[0].steps.min(STEPS))
             }
         }
     }
 
-    /// The rows of a window: a row for each part of a document that a stream has in it, or for each chunk, the most steps
-    /// first; a chunk that has ended stays, with no steps.
+    /// The rows of a window: a row for each part of a document that a stream has in it, or for each piece; a piece that has
+    /// ended stays, with no steps.
     pub fn lay_out(&self, documents: &Documents, window: usize, out: &mut Rows) {
         out.parts.clear();
         out.rows.clear();
+        out.follows.clear();
+        out.run_in = false;
         match self {
             Cut::Streams {
                 count,
@@ -165,20 +200,46 @@ impl Cut {
                 out.as_before = out.rows.len() == *count
                     && (out.fresh || out.rows.iter().all(|row| !row.fresh));
             }
-            Cut::Chunks { chunks, groups, .. } => {
+            Cut::Pieces { groups, windows } => {
                 let number = groups.partition_point(|group| group.first_window <= window) - 1;
-                let group = groups[number];
-                let end = groups.get(number + 1);
-                let end = end.map_or(chunks.len(), |next| next.first_chunk);
-                let offset = (window - group.first_window) * STEPS;
-                let rows = chunks[group.first_chunk..end].iter();
-                out.parts.extend(rows.map(|&(begin, steps)| {
-                    let before = offset.min(steps);
-                    (begin + before, STEPS.min(steps - before))
+                let group = &groups[number];
+                let own = window - group.first_window;
+                out.run_in = own < group.run_in;
+                out.parts.extend(group.pieces.iter().map(|piece| {
+                    if out.run_in {
+                        let before = (group.run_in - own) * STEPS;
+                        return match piece.follows {
+                            true => (piece.begin - before, STEPS),
+                            false => (piece.begin, 0),
+                        };
+                    }
+                    let before = piece.steps.min((own - group.run_in) * STEPS);
+                    (piece.begin + before, STEPS.min(piece.steps - before))
                 }));
-                out.fresh = offset == 0;
+                let next = groups
+                    .get(number + 1)
+                    .map_or(*windows, |next| next.first_window);
+                if window + 1 == next {
+                    out.follows
+                        .extend(group.pieces.iter().map(|piece| piece.follows));
+                }
+                out.fresh = own == 0;
                 out.as_before = true;
             }
         }
+    }
+}
+
+/// A document in so many pieces of about one length.
+fn push_pieces(document: &Range<usize>, count: usize, pieces: &mut Vec<Piece>) {
+    let (mut begin, predictions) = (document.start, document.len() - 1);
+    for i in 0..count {
+        let steps = predictions / count + usize::from(i < predictions % count);
+        pieces.push(Piece {
+            begin,
+            steps,
+            follows: i > 0,
+        });
+        begin += steps;
     }
 }

@@ -113,15 +113,16 @@ impl<T: Scalar> Loader<T> {
         Self::over(set, batch, seq_len, Some(seed))
     }
 
-    /// Text for evaluation: each document divided by its length alone, into up to 64 chunks of 4096
-    /// tokens or more that start from zero. Every token but the first of each document is predicted
-    /// once, so the loss of several documents is the mean of their own, weighted by predictions.
+    /// Text for evaluation: each document divided by its length alone, into up to 64 pieces of 4096 tokens or more that run
+    /// side by side, each after a run-in of 512 tokens ([`train::evaluate`](crate::train::evaluate) sees to it that its end
+    /// is where the piece before ends). Every token but the first of each document is predicted once, so the loss of several
+    /// documents is the mean of their own, weighted by predictions.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is nothing to predict.
     pub fn evaluation_text(corpus: Corpus) -> Result<Self> {
         check_length(&corpus, 1)?;
-        let cut = Cut::chunks(&corpus.documents);
+        let cut = Cut::pieces(&corpus.documents);
         Ok(Self::new(Source::Text { corpus, cut }))
     }
 
@@ -220,6 +221,11 @@ impl<T: Scalar> Loader<T> {
             }
             corpus.tokens.exchange(requests, ranks);
         }
+    }
+
+    /// Whether it reads streams of a text.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.source, Source::Text { .. })
     }
 
     /// How many windows an epoch has.
@@ -335,12 +341,22 @@ impl<T: Scalar> Loader<T> {
             },
         };
         let window = position.window as usize;
-        let (batch, rows, fresh) = match &mut self.source {
+        match &mut self.source {
             Source::Text { corpus, cut } => {
                 self.collator.lay_out(cut, &corpus.documents, window);
                 let (batch, laid_out) = self.collator.text(&corpus.tokens);
-                let rows = (!laid_out.as_before).then_some(&laid_out.rows[..]);
-                (batch, rows, laid_out.fresh)
+                Ok(Window {
+                    counted: match laid_out.run_in {
+                        true => 0,
+                        false => batch.counted(),
+                    },
+                    batch,
+                    fresh: laid_out.fresh,
+                    rows: (!laid_out.as_before).then_some(&laid_out.rows[..]),
+                    follows: &laid_out.follows,
+                    position,
+                    ends_epoch,
+                })
             }
             Source::Sequences {
                 set,
@@ -360,17 +376,18 @@ impl<T: Scalar> Loader<T> {
                 let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
                 let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                (self.collator.sequences(set, rows, steps)?, None, part == 0)
+                let batch = self.collator.sequences(set, rows, steps)?;
+                Ok(Window {
+                    counted: batch.counted(),
+                    batch,
+                    fresh: part == 0,
+                    rows: None,
+                    follows: &[],
+                    position,
+                    ends_epoch,
+                })
             }
-        };
-        Ok(Window {
-            counted: batch.counted(),
-            batch,
-            fresh,
-            rows,
-            position,
-            ends_epoch,
-        })
+        }
     }
 }
 

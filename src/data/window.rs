@@ -22,7 +22,10 @@ pub struct Window<'a, T> {
     /// What the rows are, where documents begin in this window; `None` where each row goes on from the same row of the
     /// window before.
     pub rows: Option<&'a [Row]>,
-    /// How many steps count in the loss. Where none does, the state must flow on all the same.
+    /// Of the last window of pieces of documents that are evaluated side by side: whether each row goes on where the row
+    /// before it ends. Empty in all other windows.
+    pub follows: &'a [bool],
+    /// How many steps count in the loss: none of a run-in. Where none does, the state must flow on all the same.
     pub counted: u64,
     /// Where this window stands.
     pub position: Position,

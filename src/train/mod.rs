@@ -13,6 +13,7 @@
 //! it was there already to its best weights, with half the learning rate, and gives up after [`DIVERGENCES`] such steps.
 
 mod checkpoint;
+mod evaluation;
 pub mod history;
 mod observers;
 mod options;
@@ -20,8 +21,9 @@ mod schedule;
 mod state;
 
 pub use checkpoint::{Checkpoint, Progress};
+pub use evaluation::evaluate;
 pub use observers::{Checkpoints, Control, Observer, Report, StepReport};
-pub use options::TrainOptions;
+pub use options::{TrainOptions, ZERO_STATE};
 pub use schedule::Schedule;
 pub use state::CarriedState;
 
@@ -252,34 +254,42 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// What the observer returns; what data and engine find wrong with each other.
     pub fn run(&mut self, observer: &mut impl Observer<T>) -> Result<StopReason> {
-        while self.progress.step < self.options.steps {
-            if self.has_stopped_improving() {
-                return Ok(StopReason::NoImprovement);
-            }
-            let step = match self.step()? {
-                Ok(step) => step,
-                Err(what) => {
-                    if self.progress.divergences >= DIVERGENCES {
-                        return Ok(StopReason::Diverged);
-                    }
-                    observer.diverged(self, &what)?;
-                    continue;
-                }
-            };
-            if step.step.is_multiple_of(self.options.report_every) {
-                let (report, best) = self.report()?;
+        // The last step, until the observer has seen it.
+        let mut taken = None;
+        loop {
+            // Also where a run goes on that was stopped while it validated.
+            let due = self.progress.step.is_multiple_of(self.options.report_every);
+            if due && self.progress.has_pending() {
+                let Some(valid) = self.validate_until(|| observer.validating())? else {
+                    return Ok(StopReason::Interrupted);
+                };
+                let (report, best) = self.conclude(valid)?;
                 if self.options.schedule == Schedule::HalveOnPlateau {
                     self.halve_on_plateau()?;
                 }
                 self.remember();
                 observer.report(self, &report, best)?;
             }
-            let stop = observer.step(self, &step)? == Control::Stop;
-            if self.engine.comm().map_or(stop, |comm| comm.any_rank(stop)) {
-                return Ok(StopReason::Interrupted);
+            if let Some(step) = taken.take() {
+                let stop = observer.step(self, &step)? == Control::Stop;
+                if self.engine.comm().map_or(stop, |comm| comm.any_rank(stop)) {
+                    return Ok(StopReason::Interrupted);
+                }
+            }
+            if self.progress.step >= self.options.steps {
+                return Ok(StopReason::Finished);
+            }
+            if self.has_stopped_improving() {
+                return Ok(StopReason::NoImprovement);
+            }
+            match self.step()? {
+                Ok(step) => taken = Some(step),
+                Err(_) if self.progress.divergences >= DIVERGENCES => {
+                    return Ok(StopReason::Diverged);
+                }
+                Err(what) => observer.diverged(self, &what)?,
             }
         }
-        Ok(StopReason::Finished)
     }
 
     /// The present checkpoint as the one to go back to, in the memory that is there for it.
@@ -314,12 +324,17 @@ impl<T: Scalar> Trainer<T> {
     fn step_here(&mut self) -> Result<Result<StepReport>> {
         let begin = Instant::now();
         let (metrics, norm, ends) = loop {
+            let update = self.progress.step + 1;
+            if self.loader.is_text() {
+                let (p, seed) = (self.options.zero_state, self.options.seed);
+                self.state.reset_some(p, seed, update);
+            }
             let window = self.loader.next()?;
             if self.options.reset_state {
                 self.state.reset();
             }
             let state = self.state.enter(&self.engine, &window);
-            let (network, update) = (&self.network, self.progress.step + 1);
+            let network = &self.network;
             if window.counted == 0 {
                 // Nothing to learn, but the state has to pass through.
                 self.engine.advance(network, &window.batch, state)?;
@@ -412,8 +427,21 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// As [`Engine::evaluate`].
     pub fn report(&mut self) -> Result<(Report, bool)> {
+        let valid = self.validate_until(|| Control::Continue)?;
+        self.conclude(valid.expect("nobody stops it"))
+    }
+
+    /// [`Trainer::report`] in no time, for a run that is to end at once: without validation. The weights are kept as the best
+    /// if there are no others.
+    ///
+    /// # Errors
+    /// As [`Trainer::report`].
+    pub fn report_unvalidated(&mut self) -> Result<(Report, bool)> {
+        self.conclude(None)
+    }
+
+    fn conclude(&mut self, valid: Option<Metrics>) -> Result<(Report, bool)> {
         let waited = self.engine.comm().map(Communicator::take_waited);
-        let valid = self.validate()?;
         let valid_loss = valid.map(|metrics| metrics.mean_loss());
         let loss = self.network.architecture().head.loss;
         let named = valid.map(|metrics| metrics.named(loss)).unwrap_or_default();
@@ -423,7 +451,7 @@ impl<T: Scalar> Trainer<T> {
         // A loss that is not a number is never the best.
         let best = match valid_loss {
             Some(loss) => progress.best_loss.is_none_or(|best| loss < best) && loss.is_finite(),
-            None => true,
+            None => self.validation.is_none() || progress.best_step == 0,
         };
         if best {
             self.best
@@ -463,11 +491,17 @@ impl<T: Scalar> Trainer<T> {
         Ok((report, best))
     }
 
-    /// What is counted on the validation data, if there is any.
-    fn validate(&mut self) -> Result<Option<Metrics>> {
-        let data = self.validation.as_mut();
-        data.map(|data| evaluate(&mut self.engine, &self.network, data, |_| ()))
-            .transpose()
+    /// What is counted on the validation data, if there is any; `None` if `go_on` stopped it.
+    fn validate_until(
+        &mut self,
+        mut go_on: impl FnMut() -> Control,
+    ) -> Result<Option<Option<Metrics>>> {
+        let Some(data) = &mut self.validation else {
+            return Ok(Some(None));
+        };
+        let metrics =
+            evaluation::evaluate_until(&mut self.engine, &self.network, data, |_| go_on());
+        Ok(metrics?.map(Some))
     }
 
     /// Where the validation loss has stopped falling: half the rate, from the best weights.
@@ -483,37 +517,5 @@ impl<T: Scalar> Trainer<T> {
             .as_mut_slice()
             .copy_from_slice(best);
         Ok(())
-    }
-}
-
-/// Goes once through evaluation data ([`Loader::evaluation_text`], [`Loader::evaluation_sequences`]) at the speed of the
-/// forward pass; `seen` is told the counted tokens of each window.
-///
-/// # Errors
-/// As [`Loader::suit`] and [`Engine::evaluate`].
-pub fn evaluate<T: Scalar>(
-    engine: &mut Engine<T>,
-    network: &Network<T>,
-    data: &mut Loader<T>,
-    mut seen: impl FnMut(u64),
-) -> Result<Metrics> {
-    let architecture = network.architecture();
-    data.suit(&architecture)?;
-    let mut carried = CarriedState::new(architecture.state());
-    let mut metrics = Metrics::default();
-    data.seek(crate::data::Position::default())?;
-    loop {
-        let window = data.next()?;
-        let state = carried.enter(engine, &window);
-        if window.counted == 0 {
-            engine.advance(network, &window.batch, state)?;
-        } else {
-            metrics += engine.evaluate(network, &window.batch, Some(state))?;
-        }
-        carried.leave(engine, &window);
-        seen(window.counted);
-        if window.ends_epoch {
-            return Ok(metrics);
-        }
     }
 }

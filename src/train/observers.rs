@@ -59,6 +59,15 @@ pub enum Control {
     Stop,
 }
 
+impl Control {
+    fn or(self, other: Control) -> Control {
+        match self {
+            Control::Continue => other,
+            Control::Stop => Control::Stop,
+        }
+    }
+}
+
 /// Sees a run as it goes.
 pub trait Observer<T: Scalar> {
     /// After every update, and after its report if there was one.
@@ -68,6 +77,11 @@ pub trait Observer<T: Scalar> {
     fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
         let _ = (run, step);
         Ok(Control::Continue)
+    }
+
+    /// Again and again while a report validates, which may take its time: to stop ends the run as it was before the report.
+    fn validating(&mut self) -> Control {
+        Control::Continue
     }
 
     /// After every report. `best` says that no validation loss so far was as low (always, without validation data):
@@ -221,11 +235,11 @@ impl<T: Scalar> Observer<T> for Checkpoints {
 /// Both, the first first; either may end the run.
 impl<T: Scalar, A: Observer<T>, B: Observer<T>> Observer<T> for (A, B) {
     fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
-        let (first, second) = (self.0.step(run, step)?, self.1.step(run, step)?);
-        Ok(match (first, second) {
-            (Control::Continue, Control::Continue) => Control::Continue,
-            _ => Control::Stop,
-        })
+        Ok(self.0.step(run, step)?.or(self.1.step(run, step)?))
+    }
+
+    fn validating(&mut self) -> Control {
+        self.0.validating().or(self.1.validating())
     }
 
     fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {

@@ -1,8 +1,10 @@
 //! The states of a loader's streams, carried from window to window: [`CarriedState`].
 
 use crate::data::Window;
+use crate::dropout::update_rng;
 use crate::{Engine, Scalar};
 use ndarray::Array2;
+use rand::RngExt;
 
 /// What the rows of windows start from and come to.
 ///
@@ -56,6 +58,58 @@ impl<T: Scalar> CarriedState<T> {
     /// All states are zero.
     pub fn reset(&mut self) {
         self.streams.fill(T::zero());
+    }
+
+    /// The state of each stream is zero with probability `p`, drawn for this update.
+    pub(super) fn reset_some(&mut self, p: f64, seed: u64, update: u64) {
+        if p == 0.0 {
+            return;
+        }
+        let mut rng = update_rng(seed, update, b"streams", 0);
+        for mut state in self.streams.rows_mut() {
+            if rng.random_bool(p) {
+                state.fill(T::zero());
+            }
+        }
+    }
+
+    /// Compares the states that pieces of documents have come to with the states that the pieces started from: says whether a
+    /// piece that `follows` another started elsewhere than that one ended, by more than `apart` of the state's size plus one.
+    /// Then the pieces are to run again: `starts` of such a document, and the states, become what the piece before each came to.
+    ///
+    /// Of several ranks, all must call this.
+    pub(super) fn follow(
+        &mut self,
+        engine: &Engine<T>,
+        follows: &[bool],
+        starts: &mut Array2<T>,
+        apart: f64,
+    ) -> bool {
+        engine.gather_state(&mut self.streams);
+        let is_apart = |(start, end): (&T, &T)| {
+            let (start, end) = (start.as_f64(), end.as_f64());
+            (start - end).abs() > apart * (1.0 + end.abs())
+        };
+        let (mut again, mut begin) = (false, 0);
+        // The pieces of a document follow its first: it alone decides, whatever other documents run beside it.
+        for document in follows.chunk_by(|_, &follows| follows) {
+            let rows = begin + 1..begin + document.len();
+            begin = rows.end;
+            let differs = |row| {
+                let ends = self.streams.row(row - 1);
+                starts.row(row).iter().zip(ends).any(is_apart)
+            };
+            if rows.clone().any(differs) {
+                again = true;
+                for row in rows {
+                    starts.row_mut(row).assign(&self.streams.row(row - 1));
+                }
+            }
+        }
+        if again {
+            self.streams.assign(starts);
+        }
+        again
     }
 
     /// The states `[N, W]` from which the rows of a window start, for the engine to make the last ones of them.

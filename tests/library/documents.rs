@@ -82,6 +82,7 @@ fn epoch_loss(texts: &[String], batch: usize, seq_len: usize, reset_state: bool)
         engine: options(2, 3),
         report_every: windows,
         reset_state,
+        zero_state: 0.0,
         ..TrainOptions::default()
     };
     let mut run = Trainer::new(network(), loader, train).unwrap();

@@ -2,9 +2,11 @@
 
 use crate::support::is_of_text;
 use crate::support::{architectures_of, engine};
+use bptt::architecture::Which;
 use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
+use bptt::init::set_forget_bias;
 use bptt::train::evaluate;
-use bptt::{Init, Input, Metrics, Network};
+use bptt::{Cell, Init, Input, Metrics, Network};
 use ndarray::{Array2, Array3};
 
 /// The largest relative difference of mean losses in f32.
@@ -82,7 +84,7 @@ fn of_sequences() {
 
 #[test]
 fn of_text() {
-    // Streams of evaluation begin anew every 4096 tokens; this is one, and all of it is predicted from its beginning.
+    // One piece.
     let text: String = (0..5000u32)
         .map(|i| char::from(b'a' + (i * i % 23) as u8))
         .collect();
@@ -111,6 +113,45 @@ fn of_text() {
                 whole,
                 &architecture.to_string(),
             );
+        }
+    }
+}
+
+/// A text of many pieces is evaluated side by side, and as if one state went through it: also where the network forgets
+/// slowly, or goes another way from a zero state than from any other, as young networks do.
+#[test]
+fn of_a_long_text() {
+    let text: String = (0..30_000u32)
+        .map(|i| char::from(b'a' + (i * i % 23 + i / 5000) as u8))
+        .collect();
+    let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
+    let n = corpus.vocabulary().len();
+    for architecture in architectures_of(n, 17, n)
+        .filter(is_of_text)
+        .filter(|architecture| architecture.input.is_tokens())
+    {
+        // Nothing bounds the states of relu units.
+        let most = if architecture.cell == Cell::Relu {
+            1.0
+        } else {
+            2.5
+        };
+        for gain in [1.0, most] {
+            let mut network = Network::<f64>::new(architecture, Init::Orthogonal, 0).unwrap();
+            for i in 0..architecture.recurrences() {
+                let mut weights = network.parameters_mut().matrix_mut(Which::WeightHh(i));
+                weights.mapv_inplace(|weight| gain * weight);
+            }
+            if architecture.cell == Cell::Lstm {
+                set_forget_bias(network.parameters_mut(), 7.0);
+            }
+            let mut engine = engine(architecture, 2, 3);
+            let mut loss = |mut data| evaluate(&mut engine, &network, &mut data, |_| ()).unwrap();
+            let whole = loss(Loader::text(corpus.clone(), 1, 29_999).unwrap());
+            let found = loss(Loader::evaluation_text(corpus.clone()).unwrap());
+            let apart = found.mean_loss() / whole.mean_loss() - 1.0;
+            assert!(apart.abs() <= 1e-5, "{architecture} {gain}: {apart:e}");
+            assert_eq!(found.counted, 29_999);
         }
     }
 }
