@@ -9,7 +9,7 @@
 //! | `output`, `errors` | how anything is shown |
 //! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
 //! | `eval`, `sample`, `predict`, `bench`, `inspect` | the other commands |
-//! | `interrupt` | Ctrl-C |
+//! | `interrupt`, `kernels` | Ctrl-C; whether OpenBLAS fits this processor |
 
 mod args;
 mod bench;
@@ -18,6 +18,7 @@ mod errors;
 mod eval;
 mod inspect;
 mod interrupt;
+mod kernels;
 mod memory;
 mod messages;
 mod model;
@@ -47,7 +48,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    if let Err(error) = memory::check_program() {
+    if let Err(error) = memory::check_program().and_then(|()| kernels::fit()) {
         let status = fail(&error, None);
         // Not through the usual end: OpenBLAS would wait there for threads that wait for memory.
         signal_hook::low_level::exit(status.into());
