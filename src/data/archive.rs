@@ -87,11 +87,10 @@ impl<R: Read + Seek> Archive<R> {
         let bytes = reader.seek(io::SeekFrom::End(0))?;
         let zip = ZipArchive::new(reader)
             .map_err(|e| no_archive(format!("{e}; was it copied completely?")))?;
-        if zip.len() > MOST_ENTRIES {
-            let found = zip.len();
-            return Err(no_archive(format!(
-                "{found} entries, expected at most {MOST_ENTRIES}"
-            )));
+        let found = zip.len();
+        if found > MOST_ENTRIES {
+            let problem = format!("{found} entries, expected at most {MOST_ENTRIES}");
+            return Err(no_archive(problem));
         }
         let mut archive = Archive {
             path: path.to_owned(),
@@ -137,17 +136,15 @@ impl<R: Read + Seek> Archive<R> {
             // One byte more is asked for: it shows an entry that is longer than it claims, and makes the reader compare the
             // checksum of an entry that is not.
             let claimed = layout.bytes() as u64;
-            match io::copy(&mut entry.take(claimed + 1), &mut io::sink()) {
-                Ok(n) if n == claimed => {}
-                Ok(n) => {
-                    return Err(format!(
-                        "{n} bytes instead of {claimed}: the file is damaged"
-                    ));
-                }
-                Err(e) => return Err(format!("cannot be read ({e})")),
+            let found = io::copy(&mut entry.take(claimed + 1), &mut io::sink())
+                .map_err(|e| format!("cannot be read ({e})"))?;
+            if found != claimed {
+                return Err(format!(
+                    "{found} bytes instead of {claimed}: the file is damaged"
+                ));
             }
         }
-        let in_place = cfg!(unix) && stored && layout.is_c_order();
+        let in_place = stored && !layout.fortran;
         Ok(Some(Entry {
             stored_at: in_place.then_some(begin + layout.header_len as u64),
             layout,
@@ -157,14 +154,12 @@ impl<R: Read + Seek> Archive<R> {
 
     /// The names and checksums of these arrays, as far as the archive has them.
     pub fn checksums(&self, names: &[&str]) -> Vec<u8> {
-        let mut all = Vec::new();
-        for name in names {
-            if let Some(entry) = self.entries.get(name) {
-                all.extend(name.as_bytes());
-                all.extend(entry.checksum.to_le_bytes());
-            }
-        }
-        all
+        let entries = names
+            .iter()
+            .filter_map(|name| self.entries.get_key_value(name));
+        entries
+            .flat_map(|(name, entry)| [name.as_bytes(), &entry.checksum.to_le_bytes()].concat())
+            .collect()
     }
 
     fn array_error(&self, name: &str, problem: String) -> Error {
@@ -192,12 +187,12 @@ impl<R: Read + Seek> Archive<R> {
         let Some(Entry { layout, .. }) = self.entries.get(name) else {
             return Ok(None);
         };
-        let entry = self.zip.by_name(&format!("{name}.npy"));
-        let numbers = entry
-            .map_err(|e| e.to_string())
-            .and_then(|entry| Numbers::read(entry, layout));
-        numbers
-            .map(Some)
-            .map_err(|problem| self.array_error(name, problem))
+        let entry = self
+            .zip
+            .by_name(&format!("{name}.npy"))
+            .map_err(|e| e.to_string());
+        let numbers = entry.and_then(|entry| Numbers::read(entry, layout));
+        let numbers = numbers.map_err(|problem| self.array_error(name, problem))?;
+        Ok(Some(numbers))
     }
 }

@@ -36,7 +36,8 @@ pub(super) struct Layout {
     /// The bytes of an element.
     pub item: usize,
     big_endian: bool,
-    fortran: bool,
+    /// The elements stand column by column: no row is in one place.
+    pub fortran: bool,
     /// The bytes of the header.
     pub header_len: usize,
 }
@@ -104,11 +105,6 @@ impl Layout {
         matches!(self.kind, Kind::Signed | Kind::Unsigned)
     }
 
-    /// Whether each row is in one place, and one row after another.
-    pub fn is_c_order(&self) -> bool {
-        !self.fortran
-    }
-
     /// Whether the bytes of the elements are what this machine holds.
     pub fn is_native(&self) -> bool {
         self.big_endian == cfg!(target_endian = "big")
@@ -138,14 +134,11 @@ fn read_header(npy: &mut impl Read) -> Result<(Header, usize), String> {
     };
     let mut bytes = vec![0; 12];
     npy.read_exact(&mut bytes[..10]).map_err(|e| damaged(&e))?;
-    let (start, length): (usize, usize) = match bytes[6] {
-        1 => (10, u16::from_le_bytes([bytes[8], bytes[9]]).into()),
-        _ => {
-            npy.read_exact(&mut bytes[10..]).map_err(|e| damaged(&e))?;
-            let length = [bytes[8], bytes[9], bytes[10], bytes[11]];
-            (12, u32::from_le_bytes(length) as usize)
-        }
-    };
+    // The length of the rest: of version 1 two bytes, of later ones four.
+    let start = if bytes[6] == 1 { 10 } else { 12 };
+    npy.read_exact(&mut bytes[10..start])
+        .map_err(|e| damaged(&e))?;
+    let length = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]) as usize;
     let length = start.saturating_add(length);
     if length > LONGEST_HEADER {
         return Err(damaged(&format!("a header of {length} bytes")));
@@ -197,9 +190,9 @@ fn element(described: &str) -> Result<(Kind, usize), String> {
         "u1" | "u2" | "u4" | "u8" => Kind::Unsigned,
         "f2" | "f4" | "f8" => Kind::Float,
         "O" => {
-            return Err("Python objects (dtype `object`), expected numbers; \
-                 make the rows equally long, pad them and give `lengths`"
-                .to_owned());
+            let problem = "Python objects (dtype `object`), expected numbers; make the rows equally long, \
+                           pad them and give `lengths`";
+            return Err(problem.into());
         }
         _ => return Err(unknown_type(described)),
     };
@@ -313,14 +306,12 @@ impl Numbers {
             value if (0..=most.into()).contains(&value) => Ok(value as u32),
             value if ignored.contains(&value) => Ok(IGNORED),
             value => {
-                let or = match ignored {
-                    [] => String::new(),
-                    _ => format!(", or one of {ignored:?} where none counts"),
-                };
                 let at = self.position(i);
-                Err(format!(
-                    "{value} at {at:?}, expected a number from 0 to {most}{or}"
-                ))
+                let problem = format!("{value} at {at:?}, expected a number from 0 to {most}");
+                Err(match ignored {
+                    [] => problem,
+                    _ => format!("{problem}, or one of {ignored:?} where none counts"),
+                })
             }
         };
         match self.layout.item {

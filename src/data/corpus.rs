@@ -89,20 +89,16 @@ impl Corpus {
             None => (interner, Vec::new()),
         };
         let (vocabulary, map) = interner.finish(limits);
-        if vocabulary.len() > MOST_SYMBOLS {
-            return Err(Error::invalid(
-                "text",
-                format!(
-                    "{} distinct words, expected at most {MOST_SYMBOLS}; \
-                     limit them with `vocab_size`",
-                    vocabulary.len()
-                ),
-            ));
+        let symbols = vocabulary.len();
+        if symbols > MOST_SYMBOLS {
+            let expected = format!("expected at most {MOST_SYMBOLS}; limit them with `vocab_size`");
+            let problem = format!("{symbols} distinct words, {expected}");
+            return Err(Error::invalid("text", problem));
         }
         let ids = match (kind, ranks) {
             (TokenKind::Byte, _) => ids,
-            (_, None) => ids.mapped(|id| map[id as usize], vocabulary.len()),
-            (_, Some(_)) => ids.mapped(|id| map[merged[id as usize] as usize], vocabulary.len()),
+            (_, None) => ids.mapped(|id| map[id as usize], symbols),
+            (_, Some(_)) => ids.mapped(|id| map[merged[id as usize] as usize], symbols),
         };
         Ok((Self::of(vocabulary, ids, &lengths, ranks), reading))
     }
@@ -244,11 +240,8 @@ impl Corpus {
     /// [`Error::Option`] for a fraction outside `0 <= fraction < 1`.
     pub fn split(mut self, valid_fraction: f64) -> Result<(Self, Self)> {
         if !(0.0..1.0).contains(&valid_fraction) {
-            return Err(Error::option(
-                "valid_fraction",
-                valid_fraction,
-                "at least 0 and below 1",
-            ));
+            let expected = "at least 0 and below 1";
+            return Err(Error::option("valid_fraction", valid_fraction, expected));
         }
         let valid = (self.len() as f64 * valid_fraction).round() as usize;
         let cut = self.len() - valid.min(self.len());

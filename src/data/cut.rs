@@ -45,17 +45,17 @@ const RUN_IN: usize = 4 * STEPS;
 /// All predictions of some documents, or all but a few, once.
 #[derive(Clone, Debug)]
 pub(super) enum Cut {
-    /// Contiguous streams of as many predictions each, in windows of so many of them.
-    Streams {
-        count: usize,
-        /// The predictions of each stream.
-        steps: usize,
-        seq_len: usize,
-    },
-    Pieces {
-        groups: Vec<Group>,
-        windows: usize,
-    },
+    Streams(Streams),
+    Pieces { groups: Vec<Group>, windows: usize },
+}
+
+/// Contiguous streams of as many predictions each, in windows of so many of them.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    count: usize,
+    /// The predictions of each stream.
+    steps: usize,
+    seq_len: usize,
 }
 
 /// Pieces that run side by side: all of some documents.
@@ -102,11 +102,12 @@ impl Cut {
     pub fn streams(documents: &Documents, batch: usize, seq_len: usize) -> Self {
         let predictions = documents.predictions();
         let count = batch.min(predictions / seq_len);
-        Cut::Streams {
+        let steps = predictions / count;
+        Cut::Streams(Streams {
             count,
-            steps: predictions / count,
+            steps,
             seq_len,
-        }
+        })
     }
 
     /// Every prediction, to be evaluated.
@@ -115,8 +116,7 @@ impl Cut {
         let count = |document: &Range<usize>| (document.len() / TOKENS).clamp(1, ROWS);
         let steps = |document: &Range<usize>| (document.len() - 1).div_ceil(count(document));
         longest_first.sort_by_key(|document| Reverse(steps(document)));
-        let (mut groups, mut windows, mut left) =
-            (Vec::<Group>::new(), 0, longest_first.as_slice());
+        let (mut groups, mut windows, mut left) = (Vec::new(), 0, &longest_first[..]);
         while let Some(first) = left.first() {
             let longest = steps(first);
             let (most, mut pieces) = (ROWS * STEPS / longest.min(STEPS), Vec::new());
@@ -126,13 +126,11 @@ impl Cut {
                 push_pieces(document, count(document), &mut pieces);
                 left = after;
             }
-            let run_in = match pieces.iter().any(|piece| piece.follows) {
-                true => RUN_IN / STEPS,
-                false => 0,
-            };
+            let follow = pieces.iter().any(|piece| piece.follows);
+            let (first_window, run_in) = (windows, follow as usize * RUN_IN / STEPS);
             groups.push(Group {
                 pieces,
-                first_window: windows,
+                first_window,
                 run_in,
             });
             windows += run_in + longest.div_ceil(STEPS);
@@ -142,7 +140,7 @@ impl Cut {
 
     pub fn windows(&self) -> usize {
         match self {
-            Cut::Streams { steps, seq_len, .. } => steps.div_ceil(*seq_len),
+            Cut::Streams(streams) => streams.steps.div_ceil(streams.seq_len),
             Cut::Pieces { windows, .. } => *windows,
         }
     }
@@ -150,7 +148,7 @@ impl Cut {
     /// The predictions that are not left out.
     pub fn predictions(&self) -> usize {
         match self {
-            Cut::Streams { count, steps, .. } => count * steps,
+            Cut::Streams(streams) => streams.count * streams.steps,
             Cut::Pieces { groups, .. } => {
                 let pieces = groups.iter().flat_map(|group| &group.pieces);
                 pieces.map(|piece| piece.steps).sum()
@@ -162,11 +160,7 @@ impl Cut {
     /// no more steps in all.
     pub fn shape(&self) -> (usize, usize) {
         match self {
-            Cut::Streams {
-                count,
-                steps,
-                seq_len,
-            } => (*count, *seq_len.min(steps)),
+            Cut::Streams(streams) => (streams.count, streams.seq_len.min(streams.steps)),
             Cut::Pieces { groups, .. } => {
                 let pieces = &groups[0].pieces;
                 (pieces.len(), pieces[0].steps.min(STEPS))
@@ -182,14 +176,14 @@ impl Cut {
         out.follows.clear();
         out.run_in = false;
         match self {
-            Cut::Streams {
+            &Cut::Streams(Streams {
                 count,
                 steps,
                 seq_len,
-            } => {
+            }) => {
                 let within = window * seq_len;
-                let own = *seq_len.min(&(steps - within));
-                for stream in 0..*count {
+                let own = seq_len.min(steps - within);
+                for stream in 0..count {
                     for part in documents.parts(stream * steps + within, own) {
                         out.parts.push((part.token, part.steps));
                         let fresh = part.begins;
@@ -197,8 +191,8 @@ impl Cut {
                     }
                 }
                 out.fresh = window == 0;
-                out.as_before = out.rows.len() == *count
-                    && (out.fresh || out.rows.iter().all(|row| !row.fresh));
+                out.as_before =
+                    out.rows.len() == count && (out.fresh || out.rows.iter().all(|row| !row.fresh));
             }
             Cut::Pieces { groups, windows } => {
                 let number = groups.partition_point(|group| group.first_window <= window) - 1;
@@ -216,12 +210,10 @@ impl Cut {
                     let before = piece.steps.min((own - group.run_in) * STEPS);
                     (piece.begin + before, STEPS.min(piece.steps - before))
                 }));
-                let next = groups
-                    .get(number + 1)
-                    .map_or(*windows, |next| next.first_window);
-                if window + 1 == next {
-                    out.follows
-                        .extend(group.pieces.iter().map(|piece| piece.follows));
+                let next = groups.get(number + 1);
+                if window + 1 == next.map_or(*windows, |next| next.first_window) {
+                    let follows = group.pieces.iter().map(|piece| piece.follows);
+                    out.follows.extend(follows);
                 }
                 out.fresh = own == 0;
                 out.as_before = true;
@@ -235,10 +227,11 @@ fn push_pieces(document: &Range<usize>, count: usize, pieces: &mut Vec<Piece>) {
     let (mut begin, predictions) = (document.start, document.len() - 1);
     for i in 0..count {
         let steps = predictions / count + usize::from(i < predictions % count);
+        let follows = i > 0;
         pieces.push(Piece {
             begin,
             steps,
-            follows: i > 0,
+            follows,
         });
         begin += steps;
     }

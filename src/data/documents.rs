@@ -82,17 +82,13 @@ impl Documents {
             }
             // Several documents may begin at this prediction. All but the last have one token, and no prediction.
             let document = self.before.partition_point(|&before| before <= at) - 1;
-            let own_end = self
-                .before
-                .get(document + 1)
-                .map_or(end, |&next| next.min(end));
-            let part = Part {
-                token: at + document,
-                steps: own_end - at,
-                begins: at == self.before[document],
-            };
-            at = own_end;
-            Some(part)
+            let (begin, next) = (at, self.before.get(document + 1));
+            at = next.map_or(end, |&next| next.min(end));
+            Some(Part {
+                token: begin + document,
+                steps: at - begin,
+                begins: begin == self.before[document],
+            })
         })
     }
 }

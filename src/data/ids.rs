@@ -93,7 +93,7 @@ impl Ids {
     #[allow(clippy::useless_conversion)] // one of the three is `u32`
     pub(super) fn mapped(mut self, map: impl Fn(u32) -> u32, symbols: usize) -> Self {
         let mut mapped = Self::for_symbols(symbols);
-        if mapped.width() == self.width() {
+        if std::mem::discriminant(&mapped) == std::mem::discriminant(&self) {
             each!(&mut self, v => v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as _));
             return self;
         }
@@ -116,15 +116,6 @@ impl Ids {
             Ids::U8(v) => Ids::U8(v.split_off(at)),
             Ids::U16(v) => Ids::U16(v.split_off(at)),
             Ids::U32(v) => Ids::U32(v.split_off(at)),
-        }
-    }
-
-    /// Bytes of an id.
-    pub(super) fn width(&self) -> usize {
-        match self {
-            Ids::U8(_) => 1,
-            Ids::U16(_) => 2,
-            Ids::U32(_) => 4,
         }
     }
 

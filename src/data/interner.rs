@@ -65,13 +65,10 @@ impl Interner {
     /// The symbols that all ranks have met, as if one process had read the texts of the ranks one after another; and the map
     /// from the ids of this rank to ids of these symbols.
     pub fn merged(self, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
-        let text = match &self.symbols {
+        let text: String = match &self.symbols {
             Symbols::Bytes => return (self, (0..256).collect()),
             Symbols::Chars(chars) => chars.iter().collect(),
-            Symbols::Words(words) => words
-                .iter()
-                .map(|word| format!("{word}\n"))
-                .collect::<String>(),
+            Symbols::Words(words) => words.iter().flat_map(|word| [&**word, "\n"]).collect(),
         };
         let (mut all, mut own) = (Interner::new(self.symbols.kind()), Vec::new());
         for from in 0..ranks.size() {
@@ -128,10 +125,8 @@ impl Interner {
 
 /// The id of a word that was met so many times more, the next free one if it is new.
 fn count(words: &mut Distinct<Box<str>>, counts: &mut Vec<u64>, word: &str, times: u64) -> u32 {
-    let id = match words.get_index_of(word) {
-        Some(id) => id,
-        None => words.insert_full(word.into()).0,
-    };
+    let known = words.get_index_of(word);
+    let id = known.unwrap_or_else(|| words.insert_full(word.into()).0);
     counts.resize(words.len(), 0);
     counts[id] += times;
     id as u32

@@ -3,12 +3,12 @@
 //! A file that is named must be there; a folder may hold anything, and its files that are no text are skipped and counted.
 //! Of several ranks, each reads an even share of the bytes of all files together. Knows nothing of what a text is.
 
-use crate::atomic;
 use crate::partition::even_share;
 use crate::ranks::{Ranks, Values};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use std::collections::HashSet;
 use std::ops::Range;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// The files that are to be read, one after another.
@@ -44,7 +44,8 @@ impl Listing {
         let mut listing = Listing::default();
         for path in paths {
             let meta = atomic::metadata(path)?;
-            if is_device(&meta) {
+            // It may never end, as /dev/zero does not. A pipe does.
+            if meta.file_type().is_char_device() || meta.file_type().is_block_device() {
                 return Err(Error::file(path, "a device, expected a file or a folder"));
             }
             let path = path.clone();
@@ -52,17 +53,18 @@ impl Listing {
                 let (files, skipped) = files_of(&path)?;
                 let folder = Some(listing.folders.len());
                 listing.folders.push(Folder { path, skipped });
-                let files = files.into_iter().map(|(path, bytes)| File {
+                let file = |(path, bytes)| File {
                     path,
                     bytes,
                     folder,
-                });
-                listing.files.extend(files);
+                };
+                listing.files.extend(files.into_iter().map(file));
             } else {
+                let (bytes, folder) = (meta.len(), None);
                 listing.files.push(File {
                     path,
-                    bytes: meta.len(),
-                    folder: None,
+                    bytes,
+                    folder,
                 });
             }
         }
@@ -103,17 +105,13 @@ impl Listing {
             }
             !skipped
         });
-        let mut folders = self.folders.iter().zip(texts);
-        match folders.find(|(_, texts)| *texts == 0) {
-            Some((Folder { path, skipped }, _)) => Err(Error::file(
-                path,
-                format!(
-                    "no text in this folder: it has no files that are UTF-8 and not empty \
-                     ({skipped} others, hidden ones not counted)"
-                ),
-            )),
-            None => Ok(()),
-        }
+        let Some(empty) = texts.iter().position(|&texts| texts == 0) else {
+            return Ok(());
+        };
+        let Folder { path, skipped } = &self.folders[empty];
+        let why = "no text in this folder: it has no files that are UTF-8 and not empty";
+        let problem = format!("{why} ({skipped} others, hidden ones not counted)");
+        Err(Error::file(path, problem))
     }
 
     /// How many entries of folders are no text, hidden ones not counted.
@@ -143,27 +141,14 @@ impl Listing {
         let Range { start, end } = even_share(i, shares, self.bytes() as usize);
         let mut begin = 0u64;
         let parts = self.files.iter().map(|file| {
-            let end_of_file = begin.saturating_add(file.bytes);
-            let clamp = |at: usize| (at as u64).clamp(begin, end_of_file) - begin;
-            let part = clamp(start)..clamp(end);
+            let (first, end_of_file) = (begin, begin.saturating_add(file.bytes));
             begin = end_of_file;
-            part
+            let clamp = |at: usize| (at as u64).clamp(first, end_of_file) - first;
+            clamp(start)..clamp(end)
         });
         let parts = parts.enumerate().filter(|(_, part)| !part.is_empty());
         parts.collect()
     }
-}
-
-/// A device may never end, as /dev/zero does not. A pipe does.
-#[cfg(unix)]
-fn is_device(meta: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    meta.file_type().is_char_device() || meta.file_type().is_block_device()
-}
-
-#[cfg(not(unix))]
-fn is_device(_: &std::fs::Metadata) -> bool {
-    false
 }
 
 /// Whether a folder is that of a run.
@@ -184,13 +169,11 @@ fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
             continue;
         }
         for entry in fs_err::read_dir(&folder)? {
-            let path = entry?.path();
-            if path
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-            {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
             }
+            let path = entry.path();
             match std::fs::metadata(&path) {
                 // What the program wrote is no text to learn from; it may lie beside the data.
                 Ok(meta) if meta.is_dir() && is_run(&path) => others += 1,

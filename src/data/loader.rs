@@ -59,20 +59,20 @@ pub struct Loader<T> {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 enum Source<T> {
-    Text {
-        corpus: Corpus,
-        cut: Cut,
-    },
-    Sequences {
-        set: Sequences<T>,
-        batch: usize,
-        seq_len: usize,
-        /// What shuffles each epoch; without a seed, sequences stay in the order of the set.
-        seed: Option<u64>,
-        order: Vec<usize>,
-        /// The epoch that `order` was shuffled for.
-        ordered_for: Option<u64>,
-    },
+    Text { corpus: Corpus, cut: Cut },
+    Sequences(Shuffled<T>),
+}
+
+#[derive(Clone, Debug)]
+struct Shuffled<T> {
+    set: Sequences<T>,
+    batch: usize,
+    seq_len: usize,
+    /// What shuffles each epoch; without a seed, sequences stay in the order of the set.
+    seed: Option<u64>,
+    order: Vec<usize>,
+    /// The epoch that `order` was shuffled for.
+    ordered_for: Option<u64>,
 }
 
 impl<T: Scalar> Loader<T> {
@@ -145,16 +145,15 @@ impl<T: Scalar> Loader<T> {
         let Architecture { input, head, .. } = *architecture;
         let whole = architecture.needs_whole_sequences();
         match &mut self.source {
-            Source::Sequences {
-                set, seq_len, seed, ..
-            } => {
-                if whole && seed.is_some() {
-                    check_whole(*seq_len, set.steps())?;
+            Source::Sequences(all) => {
+                let steps = all.set.steps();
+                if whole && all.seed.is_some() {
+                    check_whole(all.seq_len, steps)?;
                 }
                 if whole {
-                    (*seq_len, self.collator.whole) = (set.steps(), true);
+                    (all.seq_len, self.collator.whole) = (steps, true);
                 }
-                set.check(input, head)
+                all.set.check(input, head)
             }
             Source::Text { .. } if whole => Err(Error::invalid(
                 "text",
@@ -167,12 +166,9 @@ impl<T: Scalar> Loader<T> {
                 if fits && head.loss == Loss::CrossEntropy {
                     return Ok(());
                 }
-                Err(Error::invalid(
-                    "text",
-                    format!(
-                        "the next of {symbols} tokens is to be predicted: nothing for a network of {architecture}"
-                    ),
-                ))
+                let asked = format!("the next of {symbols} tokens is to be predicted");
+                let problem = format!("{asked}: nothing for a network of {architecture}");
+                Err(Error::invalid("text", problem))
             }
         }
     }
@@ -181,7 +177,7 @@ impl<T: Scalar> Loader<T> {
         if set.counted() == 0 {
             return Err(Error::NothingCounts);
         }
-        Ok(Self::new(Source::Sequences {
+        Ok(Self::new(Source::Sequences(Shuffled {
             batch: batch.min(set.len()),
             seq_len: match set.at() {
                 At::Every => seq_len.min(set.steps()),
@@ -191,7 +187,7 @@ impl<T: Scalar> Loader<T> {
             order: (0..set.len()).collect(),
             ordered_for: None,
             set,
-        }))
+        })))
     }
 
     fn new(source: Source<T>) -> Self {
@@ -232,12 +228,12 @@ impl<T: Scalar> Loader<T> {
     pub fn windows_per_epoch(&self) -> u64 {
         match &self.source {
             Source::Text { cut, .. } => cut.windows() as u64,
-            Source::Sequences {
+            Source::Sequences(Shuffled {
                 set,
                 batch,
                 seq_len,
                 ..
-            } => (set.len().div_ceil(*batch) * set.steps().div_ceil(*seq_len)) as u64,
+            }) => (set.len().div_ceil(*batch) * set.steps().div_ceil(*seq_len)) as u64,
         }
     }
 
@@ -251,7 +247,7 @@ impl<T: Scalar> Loader<T> {
     pub fn shape(&self) -> (usize, usize) {
         match &self.source {
             Source::Text { cut, .. } => cut.shape(),
-            Source::Sequences { batch, seq_len, .. } => (*batch, *seq_len),
+            Source::Sequences(all) => (all.batch, all.seq_len),
         }
     }
 
@@ -260,25 +256,24 @@ impl<T: Scalar> Loader<T> {
         match &self.source {
             Source::Text { corpus, cut } => {
                 let (mut largest, mut rows) = (Vec::new(), Rows::default());
-                let size = |parts: &[(usize, usize)]| -> usize {
-                    parts.iter().map(|part| 1 + part.1).sum()
-                };
                 for window in 0..cut.windows() {
                     cut.lay_out(&corpus.documents, window, &mut rows);
-                    if size(&rows.parts) > size(&largest) {
-                        largest.clone_from(&rows.parts);
+                    let steps: Vec<usize> = rows.parts.iter().map(|part| part.1).collect();
+                    let size = |steps: &[usize]| steps.len() + steps.iter().sum::<usize>();
+                    if size(&steps) > size(&largest) {
+                        largest = steps;
                     }
                 }
-                largest.into_iter().map(|part| part.1).collect()
+                largest
             }
-            Source::Sequences { batch, seq_len, .. } => vec![*seq_len; *batch],
+            Source::Sequences(all) => vec![all.seq_len; all.batch],
         }
     }
 
     /// The most bytes that the arrays of a window of so many rows take.
     pub fn window_bytes(&self, rows: usize) -> usize {
         let of_step = match &self.source {
-            Source::Sequences { set, .. } => set.step_bytes(),
+            Source::Sequences(all) => all.set.step_bytes(),
             Source::Text { .. } => 2 * size_of::<u32>(),
         };
         rows * (self.shape().1 * of_step + size_of::<usize>())
@@ -288,7 +283,7 @@ impl<T: Scalar> Loader<T> {
     pub fn counted_per_epoch(&self) -> u64 {
         match &self.source {
             Source::Text { cut, .. } => cut.predictions() as u64,
-            Source::Sequences { set, .. } => set.counted(),
+            Source::Sequences(all) => all.set.counted(),
         }
     }
 
@@ -305,14 +300,9 @@ impl<T: Scalar> Loader<T> {
     pub fn seek(&mut self, position: Position) -> Result<()> {
         let windows = self.windows_per_epoch();
         if position.window >= windows {
-            return Err(Error::invalid(
-                "position in the data",
-                format!(
-                    "window {}, but an epoch has {windows}: \
-                     the data or its options are others than before",
-                    position.window
-                ),
-            ));
+            let found = format!("window {}, but an epoch has {windows}", position.window);
+            let problem = format!("{found}: the data or its options are others than before");
+            return Err(Error::invalid("position in the data", problem));
         }
         self.position = position;
         Ok(())
@@ -330,26 +320,20 @@ impl<T: Scalar> Loader<T> {
     pub fn next(&mut self) -> Result<Window<'_, T>> {
         let position = self.position;
         let ends_epoch = position.window + 1 == self.windows_per_epoch();
-        self.position = match ends_epoch {
-            true => Position {
+        self.position.window += 1;
+        if ends_epoch {
+            self.position = Position {
                 epoch: position.epoch.saturating_add(1),
                 window: 0,
-            },
-            false => Position {
-                window: position.window + 1,
-                ..position
-            },
-        };
+            };
+        }
         let window = position.window as usize;
         match &mut self.source {
             Source::Text { corpus, cut } => {
                 self.collator.lay_out(cut, &corpus.documents, window);
                 let (batch, laid_out) = self.collator.text(&corpus.tokens);
                 Ok(Window {
-                    counted: match laid_out.run_in {
-                        true => 0,
-                        false => batch.counted(),
-                    },
+                    counted: if laid_out.run_in { 0 } else { batch.counted() },
                     batch,
                     fresh: laid_out.fresh,
                     rows: (!laid_out.as_before).then_some(&laid_out.rows[..]),
@@ -358,25 +342,14 @@ impl<T: Scalar> Loader<T> {
                     ends_epoch,
                 })
             }
-            Source::Sequences {
-                set,
-                batch,
-                seq_len,
-                seed,
-                order,
-                ordered_for,
-            } => {
-                if let Some(seed) = *seed
-                    && *ordered_for != Some(position.epoch)
-                {
-                    shuffle(order, seed, position.epoch);
-                    *ordered_for = Some(position.epoch);
-                }
-                let parts = set.steps().div_ceil(*seq_len);
+            Source::Sequences(all) => {
+                all.shuffle(position.epoch);
+                let (t, order) = (all.set.steps(), &all.order);
+                let parts = t.div_ceil(all.seq_len);
                 let (group, part) = (window / parts, window % parts);
-                let rows = &order[group * *batch..order.len().min((group + 1) * *batch)];
-                let steps = part * *seq_len..set.steps().min((part + 1) * *seq_len);
-                let batch = self.collator.sequences(set, rows, steps)?;
+                let rows = &order[group * all.batch..order.len().min((group + 1) * all.batch)];
+                let steps = part * all.seq_len..t.min((part + 1) * all.seq_len);
+                let batch = self.collator.sequences(&all.set, rows, steps)?;
                 Ok(Window {
                     counted: batch.counted(),
                     batch,
@@ -391,12 +364,18 @@ impl<T: Scalar> Loader<T> {
     }
 }
 
-/// The order of an epoch: every epoch from the same start, so that none before it has to be drawn.
-fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(epoch);
-    order.iter_mut().enumerate().for_each(|(i, row)| *row = i);
-    order.shuffle(&mut rng);
+impl<T> Shuffled<T> {
+    /// The order of an epoch: every epoch from the same start, so that none before it has to be drawn.
+    fn shuffle(&mut self, epoch: u64) {
+        let Some(seed) = self.seed.filter(|_| self.ordered_for != Some(epoch)) else {
+            return;
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(epoch);
+        self.order.iter_mut().zip(0..).for_each(|(row, i)| *row = i);
+        self.order.shuffle(&mut rng);
+        self.ordered_for = Some(epoch);
+    }
 }
 
 fn check_positive(name: &'static str, value: usize) -> Result<()> {
@@ -426,14 +405,13 @@ fn check_length(corpus: &Corpus, seq_len: usize) -> Result<()> {
         0 | 1 => format!("{tokens} tokens"),
         documents => format!("{tokens} tokens in {documents} documents"),
     };
-    let needed = format!(
-        "{found}, expected more than {seq_len} for windows of {seq_len} steps and the first token of a document"
+    let or = match predictions {
+        0 => String::new(),
+        _ => format!(", or a `seq_len` of at most {predictions}"),
+    };
+    let problem = format!(
+        "{found}, expected more than {seq_len} for windows of {seq_len} steps and the first token of a document; \
+         give more text{or}"
     );
-    Err(Error::invalid(
-        "text",
-        match predictions {
-            0 => format!("{needed}; give more text"),
-            _ => format!("{needed}; give more text, or a `seq_len` of at most {predictions}"),
-        },
-    ))
+    Err(Error::invalid("text", problem))
 }

@@ -84,9 +84,8 @@ impl<T: Scalar> Sequences<T> {
         let number = size_of::<T>().max(size_of::<u32>() + 1);
         let layouts = names.iter().filter_map(|name| archive.layout(name));
         let bytes = |layout: &Layout| layout.count() as f64 * (layout.item + number) as f64;
-        let rows = archive
-            .layout("inputs")
-            .and_then(|inputs| inputs.shape.first());
+        let inputs = archive.layout("inputs");
+        let rows = inputs.and_then(|inputs| inputs.shape.first());
         let numbers_of_rows = rows.map_or(0.0, |&n| n as f64) * size_of::<usize>() as f64;
         Ok(layouts.map(bytes).sum::<f64>() + numbers_of_rows)
     }
@@ -195,9 +194,8 @@ impl Form {
             }
         };
         if inputs.shape.contains(&0) {
-            return error(format!(
-                "array `inputs` is {inputs}, expected no axis of length 0"
-            ));
+            let problem = format!("array `inputs` is {inputs}, expected no axis of length 0");
+            return error(problem);
         }
         if let Some(lengths) = archive.layout("lengths")
             && (lengths.shape != [n] || !lengths.is_integer())
@@ -262,9 +260,8 @@ impl Form {
             None => {
                 let mut ids = self.ids("targets", &targets, self.most(1), &NO_CLASS, counts)?;
                 if ids.contains(&IGNORED) {
-                    let mask = padding
-                        .mask
-                        .get_or_insert_with(|| Array2::from_elem((n, t), true));
+                    let mask =
+                        (padding.mask).get_or_insert_with(|| Array2::from_elem((n, t), true));
                     for (id, counts) in ids.iter_mut().zip(mask).filter(|(id, _)| **id == IGNORED) {
                         (*id, *counts) = (0, false);
                     }
@@ -336,17 +333,15 @@ impl Form {
 fn required<'a, R: Read + Seek>(archive: &'a Archive<R>, name: &str) -> Result<&'a Layout> {
     archive.layout(name).ok_or_else(|| {
         let names = archive.names();
-        let found = match names.is_empty() {
-            true => "is empty".to_owned(),
-            false => format!("has {names:?}"),
+        let found = match &names[..] {
+            [] => "is empty".to_owned(),
+            names => format!("has {names:?}"),
         };
-        Error::file(
-            &archive.path,
-            format!(
-                "no array `{name}`: the archive {found}, expected `inputs`, `targets` and perhaps `lengths` and `mask`: save \
-                 them by `numpy.savez(path, inputs=..., targets=...)`"
-            ),
-        )
+        let problem = format!(
+            "no array `{name}`: the archive {found}, expected `inputs`, `targets` and perhaps `lengths` and `mask`: save them by \
+             `numpy.savez(path, inputs=..., targets=...)`"
+        );
+        Error::file(&archive.path, problem)
     })
 }
 

@@ -5,8 +5,8 @@
 use super::array::{Layout, Numbers};
 use crate::{Error, Result, Scalar};
 use crc32fast::Hasher;
-use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,9 +51,7 @@ impl DiskArray {
         }
         match sum.finalize() == self.checksum {
             true => Ok(()),
-            false => {
-                Err(self.error("its bytes have another checksum: the file is damaged".to_owned()))
-            }
+            false => Err(self.error("its bytes have another checksum: the file is damaged".into())),
         }
     }
 
@@ -102,11 +100,7 @@ impl DiskArray {
 
     /// Reads from a place of the file, without the position in it that all its readers share.
     fn read_at(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
-        #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_exact_at(self.file.file(), bytes, at);
-        #[cfg(not(unix))]
-        let read = Err(io::Error::from(io::ErrorKind::Unsupported));
-        read.map_err(|e: io::Error| {
+        self.file.file().read_exact_at(bytes, at).map_err(|e| {
             self.error(format!(
                 "cannot be read ({e}): is the file damaged, or was it changed?"
             ))

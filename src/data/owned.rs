@@ -151,11 +151,7 @@ impl<T: Scalar> OwnedInputs<T> {
             OwnedInputs::Tokens(ids) => ids.shape(),
         };
         if shape.contains(&0) {
-            return Err(Error::shape(
-                "inputs",
-                shape,
-                "no axis of length 0".to_owned(),
-            ));
+            return Err(Error::shape("inputs", shape, "no axis of length 0"));
         }
         let used = |row, step| padding.has(row, step);
         Ok(match self {

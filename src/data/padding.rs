@@ -37,19 +37,12 @@ impl Padding {
                 format!("[{n}], the steps of each sequence of the inputs"),
             ));
         }
-        let least = usize::from(answers != t);
-        if let Some(i) = lengths
-            .iter()
-            .position(|length| !(least..=t).contains(length))
-        {
-            return Err(Error::invalid(
-                "lengths",
-                format!(
-                    "{} at [{}], expected a number from {least} to {t}, the steps of the inputs",
-                    lengths[i],
-                    first_row + i
-                ),
-            ));
+        let (least, mut rows) = (usize::from(answers != t), lengths.iter().zip(first_row..));
+        if let Some((length, row)) = rows.find(|(length, _)| !(least..=t).contains(*length)) {
+            let expected =
+                format!("expected a number from {least} to {t}, the steps of the inputs");
+            let problem = format!("{length} at [{row}], {expected}");
+            return Err(Error::invalid("lengths", problem));
         }
         match &self.mask {
             Some(mask) if mask.dim() != (n, answers) => Err(Error::shape(
@@ -73,18 +66,16 @@ impl Padding {
 
     /// How many of `t` answers of each of `n` sequences count.
     pub(super) fn counted(&self, (n, t): (usize, usize)) -> u64 {
-        match self {
-            Padding {
-                lengths: None,
-                mask: None,
-            } => (n * t) as u64,
+        match (&self.lengths, &self.mask) {
+            (None, None) => (n * t) as u64,
             _ => (0..n * t).filter(|i| self.counts(i / t, i % t)).count() as u64,
         }
     }
 
-    /// One more than the last step that counts, for each sequence; `None` where all steps of all sequences count.
-    pub(super) fn run_lengths(&self) -> Option<Vec<usize>> {
-        let Some(mask) = &self.mask else {
+    /// How many steps of each sequence have to be run, where there is an answer at `every` step, or else at the last: up to
+    /// the last that counts. `None` where that is all steps of all sequences.
+    pub(super) fn run_lengths(&self, every: bool) -> Option<Vec<usize>> {
+        let Some(mask) = self.mask.as_ref().filter(|_| every) else {
             return self.lengths.clone();
         };
         let last = |row| (0..mask.ncols()).rfind(|&step| self.counts(row, step));

@@ -124,7 +124,7 @@ impl<T: Scalar> Sequences<T> {
             answers,
             file: None,
             unlike: Unlike::default(),
-            run_lengths: run_lengths(&padding, answers == t),
+            run_lengths: padding.run_lengths(answers == t),
             padding,
         }
     }
@@ -192,9 +192,8 @@ impl<T: Scalar> Sequences<T> {
             let problem = format!("they are {holds}, and the network reads {reads}");
             return Err(Error::invalid("inputs", problem));
         }
-        let fits = self
-            .check_targets(head)
-            .and_then(|()| self.check_sizes(input.size(), head.outputs));
+        let fits = self.check_targets(head);
+        let fits = fits.and_then(|()| self.check_sizes(input.size(), head.outputs));
         fits.map_err(|e| match &self.file {
             Some(path) => e.in_file(path),
             None => e,
@@ -205,12 +204,10 @@ impl<T: Scalar> Sequences<T> {
     fn check_targets(&self, head: Head) -> Result<()> {
         let kind = self.target_kind();
         let problem = match (head.loss, kind) {
-            _ if head.at != self.at() && self.t > 1 => match self.at() {
-                At::Every => {
-                    "they are for every step, and the network answers once a sequence".into()
-                }
-                At::Last => "they are one a sequence, and the network answers at every step".into(),
-            },
+            _ if head.at != self.at() && self.t > 1 => String::from(match self.at() {
+                At::Every => "they are for every step, and the network answers once a sequence",
+                At::Last => "they are one a sequence, and the network answers at every step",
+            }),
             (Loss::CrossEntropy, TargetKind::Classes) => return Ok(()),
             (loss, TargetKind::Classes) => format!(
                 "they are integer classes, and the loss `{}` is of numbers [N, T, n_y] or [N, n_y]: save them in this \
@@ -337,7 +334,7 @@ impl<T: Scalar> Sequences<T> {
             inputs: Arc::clone(&self.inputs),
             targets: Arc::clone(&self.targets),
             rows: rows.iter().map(|&row| self.rows[row]).collect(),
-            run_lengths: run_lengths(&padding, self.answers == self.t),
+            run_lengths: padding.run_lengths(self.answers == self.t),
             padding,
             unlike: self.unlike.clone(),
             file: self.file.clone(),
@@ -352,21 +349,16 @@ impl<T: Scalar> Sequences<T> {
     /// than two sequences.
     pub fn split(&self, valid_fraction: f64, seed: u64) -> Result<(Self, Self)> {
         if !(valid_fraction > 0.0 && valid_fraction < 1.0) {
-            return Err(Error::option(
-                "valid_fraction",
-                valid_fraction,
-                "above 0 and below 1",
-            ));
+            let expected = "above 0 and below 1";
+            return Err(Error::option("valid_fraction", valid_fraction, expected));
         }
         let n = self.len();
         if n < 2 {
-            return Err(Error::invalid(
-                "sequences",
-                format!(
-                    "there is {n} in the set, expected at least 2 to keep some for validation; give more, or validate on \
-                     another set, or not at all"
-                ),
-            ));
+            let problem = format!(
+                "there is {n} in the set, expected at least 2 to keep some for validation; give more, or validate on \
+                 another set, or not at all"
+            );
+            return Err(Error::invalid("sequences", problem));
         }
         let valid = ((n as f64 * valid_fraction).round() as usize).clamp(1, n - 1);
         let mut rows: Vec<usize> = (0..n).collect();
@@ -375,13 +367,5 @@ impl<T: Scalar> Sequences<T> {
         valid.sort_unstable();
         train.sort_unstable();
         Ok((self.select(train), self.select(valid)))
-    }
-}
-
-/// How many steps of each sequence have to be run, where there is an answer at every step or else at the last.
-fn run_lengths(padding: &Padding, every: bool) -> Option<Vec<usize>> {
-    match every {
-        true => padding.run_lengths(),
-        false => padding.lengths.clone(),
     }
 }

@@ -50,14 +50,9 @@ impl ShardedIds {
             return Self::whole(ids);
         }
         let mut cuts = vec![0];
-        cuts.extend(
-            gather_values(ranks, ids.len() as u64)
-                .iter()
-                .scan(0, |end, &own| {
-                    *end += own as usize;
-                    Some(*end)
-                }),
-        );
+        for tokens in gather_values(ranks, ids.len() as u64) {
+            cuts.push(cuts[cuts.len() - 1] + tokens as usize);
+        }
         let place = cuts[ranks.rank()];
         ShardedIds {
             ids,
@@ -137,16 +132,12 @@ impl ShardedIds {
     pub fn exchange(&mut self, requests: Requests, ranks: &dyn Ranks) {
         let (me, size) = (ranks.rank(), ranks.size());
         let requests = requests.by_rank;
-        let mut at = 0;
-        let runs = requests[me].iter().map(|range| {
-            let run = Run {
-                place: range.start,
-                at,
-            };
+        let (mut runs, mut at) = (Vec::new(), 0);
+        for range in requests[me].iter() {
+            let place = range.start;
+            runs.push(Run { place, at });
             at += range.len();
-            run
-        });
-        let runs = runs.collect();
+        }
         let own = self.cuts[me];
         let mut ids = self.ids.split_off(self.ids.len());
         // Pair by pair, in the same order on all ranks, so that no two ranks wait for each other.

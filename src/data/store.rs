@@ -103,18 +103,19 @@ impl<T: Scalar> SetArray<T> {
                 Kept::Memory(ids) => {
                     let i = ids.iter().position(|&id| id as usize >= size);
                     let i = i.expect("the largest is not below the limit");
+                    let (row, step, id, limit) = (i / t, i % t, ids[i], size);
                     Error::Id {
                         what,
-                        row: i / t,
-                        step: i % t,
-                        id: ids[i],
-                        limit: size,
+                        row,
+                        step,
+                        id,
+                        limit,
                     }
                 }
-                Kept::File(_) => Error::invalid(
-                    what,
-                    format!("ids up to {}, expected less than {size}", limit - 1),
-                ),
+                Kept::File(_) => {
+                    let most = limit - 1;
+                    Error::invalid(what, format!("ids up to {most}, expected less than {size}"))
+                }
             }),
             _ => Ok(()),
         }
@@ -152,19 +153,17 @@ impl<T: Scalar> Buffer<T> {
     ) -> Result<()> {
         match array {
             SetArray::Floats { width, kept } => {
-                let out = &mut self.floats[i * t * width..(i + 1) * t * width];
-                let (out, beyond) = out.split_at_mut(steps * width);
+                let row = &mut self.floats[i * t * width..(i + 1) * t * width];
+                let (out, beyond) = row.split_at_mut(steps * width);
                 beyond.fill(T::zero());
                 match kept {
-                    Kept::Memory(from) => {
-                        out.copy_from_slice(&from[begin * width..][..out.len()]);
-                    }
+                    Kept::Memory(from) => out.copy_from_slice(&from[begin * width..][..out.len()]),
                     Kept::File(from) => {
                         from.floats(begin * width, out)?;
-                        let unused = out.chunks_exact_mut(*width).enumerate();
-                        unused
-                            .filter(|(step, _)| !used(*step))
-                            .for_each(|(_, out)| out.fill(T::zero()));
+                        let steps = out.chunks_exact_mut(*width).enumerate();
+                        for (_, unused) in steps.filter(|(step, _)| !used(*step)) {
+                            unused.fill(T::zero());
+                        }
                     }
                 }
             }

@@ -29,11 +29,10 @@ impl WordLimits {
     /// [`Error::Option`] for a vocabulary that has no room for a word.
     pub(super) fn check(self) -> Result<()> {
         match self.vocab_size {
-            Some(size @ ..=2) => Err(Error::option(
-                "vocab_size",
-                size,
-                "at least 3: `<unk>`, `<eos>` and a word",
-            )),
+            Some(size @ ..=2) => {
+                let expected = "at least 3: `<unk>`, `<eos>` and a word";
+                Err(Error::option("vocab_size", size, expected))
+            }
             _ => Ok(()),
         }
     }

@@ -130,13 +130,9 @@ fn pieces_of(
         }
         if kind != TokenKind::Byte {
             std::str::from_utf8(whole).map_err(|e| {
-                Error::file(
-                    path,
-                    match offset {
-                        0 => other_format(whole).map_or_else(|| no_utf8(0, e), String::from),
-                        _ => no_utf8(offset, e),
-                    },
-                )
+                let other = other_format(whole).filter(|_| offset == 0);
+                let problem = other.map_or_else(|| no_utf8(offset, e), String::from);
+                Error::file(path, problem)
             })?;
         }
         if !whole.is_empty() {
@@ -200,23 +196,23 @@ fn cut(text: &[u8], kind: TokenKind) -> usize {
     let (last, tail) = (text.len() - 1, text.len().saturating_sub(4));
     match kind {
         TokenKind::Byte => last,
-        TokenKind::Word => match text[..last].iter().rposition(u8::is_ascii_whitespace) {
-            Some(at) => at + 1,
-            None => 0,
-        },
+        TokenKind::Word => {
+            let space = text[..last].iter().rposition(u8::is_ascii_whitespace);
+            space.map_or(0, |at| at + 1)
+        }
         // Before the last character, whole or not. What has none in four bytes is no UTF-8.
-        TokenKind::Char => match text[tail..]
-            .iter()
-            .rposition(|&byte| begins_character(byte))
-        {
-            Some(at) => tail + at,
-            None => last,
-        },
+        TokenKind::Char => {
+            let first = text[tail..]
+                .iter()
+                .rposition(|&byte| begins_character(byte));
+            first.map_or(last, |at| tail + at)
+        }
     }
 }
 
 /// What a file is that begins with these bytes and is no UTF-8 text, and the way from there to a text or a set.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    let utf_16 = "is text in UTF-16: convert it by `iconv -f utf-16 -t utf-8`";
     let formats: [(&[u8], _); 5] = [
         (b"\x1f\x8b", "is compressed by gzip: unpack it first"),
         (
@@ -227,14 +223,8 @@ fn other_format(bytes: &[u8]) -> Option<&'static str> {
             b"PK",
             "is an archive: unpack it first, or, of arrays, give it a name that ends in .npz",
         ),
-        (
-            b"\xff\xfe",
-            "is text in UTF-16: convert it by `iconv -f utf-16 -t utf-8`",
-        ),
-        (
-            b"\xfe\xff",
-            "is text in UTF-16: convert it by `iconv -f utf-16 -t utf-8`",
-        ),
+        (b"\xff\xfe", utf_16),
+        (b"\xfe\xff", utf_16),
     ];
     let found = formats.iter().find(|(begin, _)| bytes.starts_with(begin));
     found.map(|&(_, format)| format)

@@ -114,8 +114,8 @@ impl Vocabulary {
     /// column; text that is not UTF-8, except of bytes. An unknown word is no error but `<unk>`.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        self.encode_each(text, |id| ids.push(id))
-            .map_err(|(at, problem)| self.error_in(text, at, &problem))?;
+        let encoded = self.encode_each(text, |id| ids.push(id));
+        encoded.map_err(|(at, problem)| self.error_in(text, at, &problem))?;
         Ok(ids)
     }
 
@@ -142,10 +142,10 @@ impl Vocabulary {
         let Symbols::Words(words) = &self.symbols else {
             return Vec::new();
         };
-        let unknown = text
-            .split_whitespace()
-            .filter(|word| !words.contains(*word));
-        unknown.collect::<Distinct<_>>().into_iter().collect()
+        let all: Distinct<_> = text.split_whitespace().collect();
+        all.into_iter()
+            .filter(|word| !words.contains(*word))
+            .collect()
     }
 
     /// [`Vocabulary::encode`], one id after another; of an error, the bytes before it and what it is.
@@ -160,11 +160,10 @@ impl Vocabulary {
             Symbols::Chars(chars) => {
                 for (at, c) in characters()?.char_indices() {
                     let Some(id) = chars.get_index_of(&c) else {
+                        let (code, known) = (u32::from(c), self.len());
                         let problem = format!(
-                            "{c:?} (U+{:04X}) is not among the {} characters that the model knows; remove what it does not \
-                             know, or train a model of bytes",
-                            u32::from(c),
-                            self.len()
+                            "{c:?} (U+{code:04X}) is not among the {known} characters that the model knows; remove what it does \
+                             not know, or train a model of bytes"
                         );
                         return Err((at, problem));
                     };
@@ -238,17 +237,11 @@ fn parse(json: &str) -> Result<Vocabulary, String> {
         }
         (kind, ..) => return Err(format!("not the fields of a vocabulary of kind {kind:?}")),
     };
-    if vocabulary.len() != found {
-        return Err(format!(
-            "{} of {found} symbols are there twice",
-            found - vocabulary.len()
-        ));
+    match (vocabulary.len(), found - vocabulary.len()) {
+        (1..=MOST_SYMBOLS, 0) => Ok(vocabulary),
+        (n, 0) => Err(format!(
+            "{n} symbols, expected between 1 and {MOST_SYMBOLS}"
+        )),
+        (_, twice) => Err(format!("{twice} of {found} symbols are there twice")),
     }
-    if vocabulary.is_empty() || vocabulary.len() > MOST_SYMBOLS {
-        return Err(format!(
-            "{} symbols, expected between 1 and {MOST_SYMBOLS}",
-            vocabulary.len()
-        ));
-    }
-    Ok(vocabulary)
 }
