@@ -5,6 +5,7 @@ use super::settings::{
     BOOKKEEPING, Config, FROM_ZERO, SECONDS, file, named, positive, up_to, within,
 };
 use bptt::Cell;
+use bptt::export::Format;
 use bptt::internal::measure::Shape;
 use bptt::ranks::Reduction;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -94,6 +95,8 @@ pub enum Command {
     Sample(SampleArgs),
     /// Probabilities or numbers at every step of every sequence, or once for each.
     Predict(PredictArgs),
+    /// Write a model in the format of another program: ONNX, NumPy.
+    Export(ExportArgs),
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
     /// What is in a model file.
@@ -190,6 +193,29 @@ pub struct PredictArgs {
     /// Threads; no part of the result [default: all cores]
     #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+An ONNX graph (opset 17) has the inputs `inputs` (float [N, T, n_x], or int64 ids [N, T]), `lengths` (int32 [N])
+and the states from which layers start, `h0` and of an LSTM `c0` ([layers x directions, N, hidden]: zeros at the
+start of a sequence). Outputs are `probabilities` and `logits`, or `values`; and the last states `hn`, `cn`, to be
+given as the first ones of the next piece of a stream. The vocabulary is in its metadata.
+
+  bptt export runs/book --to onnx                     runs/book/model.onnx
+  bptt export model.safetensors --to npz -o w.npz     numpy.load('w.npz')['rnn.weight_hh_l0']")]
+pub struct ExportArgs {
+    /// A .safetensors file or a run folder
+    pub model: PathBuf,
+    /// The format
+    #[arg(long, value_parser = named::<Format>, value_name = "onnx|npz")]
+    pub to: Format,
+    /// The file to write [default: beside the model, with another ending]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// An ONNX graph without `lengths`, for engines that refuse them: sequences are then all of T steps
+    #[arg(long)]
+    pub no_lengths: bool,
 }
 
 #[derive(Args)]

@@ -8,7 +8,7 @@
 //! | `watch`, `run_folder`, `plot`, `tensorboard` | what is written and shown of a run as it goes |
 //! | `output`, `errors` | how anything is shown |
 //! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
-//! | `eval`, `sample`, `predict`, `bench`, `inspect` | the other commands |
+//! | `eval`, `sample`, `predict`, `export`, `bench`, `inspect` | the other commands |
 //! | `interrupt`, `kernels` | Ctrl-C; whether OpenBLAS fits this processor |
 
 mod args;
@@ -16,6 +16,7 @@ mod bench;
 mod dataset;
 mod errors;
 mod eval;
+mod export;
 mod inspect;
 mod interrupt;
 mod kernels;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
+        Command::Export(args) => export::run(&args, output),
         Command::Inspect { model } => inspect::run(&model, output),
     });
     match done {
