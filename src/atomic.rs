@@ -3,10 +3,8 @@
 use crate::{Error, Result};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-/// What the name of a file that is being written begins with, before the name it will have.
-const UNFINISHED: &str = ".tmp-";
 
 /// Replaces `path` by `content`: written beside it, synced, then renamed, so that at any moment the
 /// file is the old one or the new one, even if the program is killed or the power fails.
@@ -37,10 +35,10 @@ fn write_beside(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) ->
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    let prefix = unfinished(path);
-    builder.prefix(&prefix);
-    like_any_file(&mut builder);
+    let (mut builder, prefix) = (tempfile::Builder::new(), unfinished(path));
+    // A temporary file is private to its owner; a result has the permissions of any new file.
+    let permissions = std::fs::Permissions::from_mode(0o666);
+    builder.prefix(&prefix).permissions(permissions);
     let (mut file, unfinished) = builder.tempfile_in(folder)?.into_parts();
     write(&mut file)?;
     file.sync_all()?;
@@ -59,21 +57,11 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// `.tmp-NAME-`.
+/// What the name of a file begins with while it is being written.
 fn unfinished(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
-    format!("{UNFINISHED}{}-", name.to_string_lossy())
+    format!(".tmp-{}-", name.to_string_lossy())
 }
-
-/// A temporary file is private to its owner; a result has the permissions of any new file.
-#[cfg(unix)]
-fn like_any_file(builder: &mut tempfile::Builder) {
-    use std::os::unix::fs::PermissionsExt;
-    builder.permissions(std::fs::Permissions::from_mode(0o666));
-}
-
-#[cfg(not(unix))]
-fn like_any_file(_: &mut tempfile::Builder) {}
 
 /// Removes what a killed program left of writing `path`. To be called only where nobody else writes it.
 pub fn remove_unfinished(path: &Path) {

@@ -14,7 +14,7 @@ use crate::architecture::{Architecture, At, Input};
 use crate::heads::Loss;
 use crate::targets::{Answers, Targets, check_ids};
 use crate::{Error, Result, Scalar};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
 /// The inputs of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ impl<T: Scalar> Inputs<'_, T> {
         }
     }
 
-    /// The same, borrowed for a shorter time.
+    /// The same, borrowed for a shorter time: the compiler does not shorten what ndarray's views borrow.
     pub(crate) fn reborrow(&self) -> Inputs<'_, T> {
         match self {
             Inputs::Dense(x) => Inputs::Dense(x.view()),
@@ -60,30 +60,32 @@ impl<T: Scalar> Inputs<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, input: Input) -> Result<()> {
         let (n, t) = self.sequences();
-        let misfit =
-            |found: &[usize], expected: String| Err(Error::shape("inputs", found, expected));
-        match (self, input) {
-            (Inputs::Dense(x), Input::Features(n_x)) if n == 0 || t == 0 || x.dim().2 != n_x => {
-                misfit(x.shape(), format!("[N, T, {n_x}] with N and T at least 1"))
+        let (empty, n_x) = (n == 0 || t == 0, input.size());
+        let (found, expected) = match self {
+            Inputs::Dense(x) if input.is_tokens() => {
+                let reads = format!("one of {n_x} tokens a step");
+                (
+                    x.shape(),
+                    format!("[N, T] ids, for the network reads {reads}"),
+                )
             }
-            (Inputs::Dense(_), Input::Features(_)) => Ok(()),
-            (Inputs::Tokens(ids), Input::Tokens(_) | Input::Embedding { .. })
-                if n == 0 || t == 0 =>
-            {
-                misfit(ids.shape(), "[N, T] with N and T at least 1".into())
+            Inputs::Dense(x) if empty || x.dim().2 != n_x => {
+                (x.shape(), format!("[N, T, {n_x}] with N and T at least 1"))
             }
-            (Inputs::Tokens(ids), Input::Tokens(tokens) | Input::Embedding { tokens, .. }) => {
-                check_ids("inputs", ids, tokens)
+            Inputs::Dense(_) => return Ok(()),
+            Inputs::Tokens(ids) if !input.is_tokens() => {
+                let reads = format!("{n_x} features a step");
+                (
+                    ids.shape(),
+                    format!("[N, T, {n_x}], for the network reads {reads}"),
+                )
             }
-            (Inputs::Dense(x), Input::Tokens(tokens) | Input::Embedding { tokens, .. }) => misfit(
-                x.shape(),
-                format!("[N, T] ids, for the network reads one of {tokens} tokens a step"),
-            ),
-            (Inputs::Tokens(ids), Input::Features(n_x)) => misfit(
-                ids.shape(),
-                format!("[N, T, {n_x}], for the network reads {n_x} features a step"),
-            ),
-        }
+            Inputs::Tokens(ids) if empty => {
+                (ids.shape(), "[N, T] with N and T at least 1".to_owned())
+            }
+            Inputs::Tokens(ids) => return check_ids("inputs", ids, n_x),
+        };
+        Err(Error::shape("inputs", found, expected))
     }
 }
 
@@ -169,14 +171,9 @@ impl<'a, T: Scalar> Batch<'a, T> {
             None if self.lengths.is_none() => return None,
             None => Array2::from_elem((n, t), true),
         };
-        for (mut row, &length) in mask
-            .rows_mut()
-            .into_iter()
-            .zip(self.lengths.unwrap_or_default())
-        {
-            row.iter_mut()
-                .skip(length)
-                .for_each(|counts| *counts = false);
+        let rows = mask.rows_mut().into_iter();
+        for (mut row, &length) in rows.zip(self.lengths.unwrap_or_default()) {
+            row.slice_mut(s![length..]).fill(false);
         }
         Some(mask)
     }
@@ -211,24 +208,21 @@ impl<'a, T: Scalar> Batch<'a, T> {
             (Loss::CrossEntropy, _) | (Loss::Mse | Loss::Huber, Targets::Values(_)) => Ok(()),
             (Loss::Binary, Targets::Values(y)) => {
                 let is_label = |y: &T| (T::zero()..=T::one()).contains(y);
-                let Some(at) = y
-                    .indexed_iter()
-                    .find(|&((row, step, _), y)| !is_label(y) && self.has_answer(row, step))
-                else {
+                let wrong = |&((row, step, _), y): &((usize, usize, usize), &T)| {
+                    !is_label(y) && self.has_answer(row, step)
+                };
+                let Some(((row, step, k), y)) = y.indexed_iter().find(wrong) else {
                     return Ok(());
                 };
-                let ((row, step, k), y) = at;
                 let problem = format!("[{row}, {step}, {k}] is {y}: a label is from 0 to 1");
                 Err(Error::invalid("targets", problem))
             }
-            (_, Targets::Classes(_)) => Err(Error::invalid(
-                "targets",
-                format!(
-                    "they are ids of classes, and the network's loss, {}, takes {}",
-                    loss.title(),
-                    loss.answers()
-                ),
-            )),
+            (_, Targets::Classes(_)) => {
+                let (title, answers) = (loss.title(), loss.answers());
+                let takes = format!("the network's loss, {title}, takes {answers}");
+                let problem = format!("they are ids of classes, and {takes}");
+                Err(Error::invalid("targets", problem))
+            }
         }
     }
 
@@ -255,19 +249,17 @@ pub(crate) fn check_lengths(
     };
     let longest = lengths.iter().copied().max().unwrap_or(0);
     if lengths.len() != n || longest > t {
-        return Err(Error::shape(
-            "lengths",
-            &[lengths.len(), longest],
-            format!("[{n}] numbers of at most {t}, as the inputs"),
-        ));
+        let expected = format!("[{n}] numbers of at most {t}, as the inputs");
+        return Err(Error::shape("lengths", &[lengths.len(), longest], expected));
     }
     match lengths.iter().position(|&length| length == 0) {
-        Some(row) if at == At::Last => Err(Error::invalid(
-            "lengths",
-            format!(
-                "[{row}] is 0, and the network answers at a sequence's last step: leave such sequences out"
-            ),
-        )),
+        Some(row) if at == At::Last => {
+            let why = "the network answers at a sequence's last step: leave such sequences out";
+            Err(Error::invalid(
+                "lengths",
+                format!("[{row}] is 0, and {why}"),
+            ))
+        }
         _ => Ok(()),
     }
 }

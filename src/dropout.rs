@@ -95,11 +95,16 @@ impl Dropping<'_> {
     ) -> Option<Dropped> {
         let (dropout, update) = self.dropout?;
         let p = p(dropout);
-        let stream = 2 * self.shard as u64 + kind;
-        (p > 0.0).then(|| Dropped {
-            mask: Mask::new(p, dropout.seed, update, stream, depth),
-            first: self.first,
-            most: self.most * width,
+        (p > 0.0).then(|| {
+            let mut rng = update_rng(dropout.seed, update, b"dropout", depth as u8);
+            rng.set_stream(2 * self.shard as u64 + kind);
+            let threshold = (p * f64::from(1u32 << Draw::BITS)).round();
+            Dropped {
+                rng,
+                threshold: threshold.min(Draw::MAX.into()) as Draw,
+                first: self.first,
+                most: self.most * width,
+            }
         })
     }
 }
@@ -107,44 +112,31 @@ impl Dropping<'_> {
 /// Random bits for each element of a mask: the probability is met to 1 in 65,536.
 type Draw = u16;
 
-/// The masks of all time steps.
-#[derive(Clone, Debug)]
-pub(crate) struct Mask {
+/// The masks of a pass over some of the time steps.
+pub(crate) struct Dropped {
     rng: ChaCha8Rng,
     /// Drawn below this, an element is dropped.
     threshold: Draw,
+    /// The time step of the whole at which the pass begins.
+    first: usize,
+    /// Elements of the longest time step.
+    most: usize,
 }
 
-impl Mask {
-    fn new(p: f64, seed: u64, update: u64, stream: u64, depth: usize) -> Self {
-        let mut rng = update_rng(seed, update, b"dropout", depth as u8);
-        rng.set_stream(stream);
-        Mask {
-            rng,
-            threshold: (p * (1u32 << Draw::BITS) as f64)
-                .round()
-                .min(Draw::MAX.into()) as Draw,
-        }
-    }
-
+impl Dropped {
     /// What kept elements are multiplied with.
     pub fn scale<T: Scalar>(&self) -> T {
         let size = f64::from(1u32 << Draw::BITS);
         T::from_f64(size / (size - f64::from(self.threshold)))
     }
 
-    /// Calls `element(i, kept)` for elements `0..count` of time step `t`, of which no step has more than `most`.
-    pub fn draw(
-        &mut self,
-        t: usize,
-        most: usize,
-        count: usize,
-        mut element: impl FnMut(usize, bool),
-    ) {
+    /// Calls `element(i, kept)` for elements `0..count` of the pass's time step `t`.
+    pub fn draw(&mut self, t: usize, count: usize, mut element: impl FnMut(usize, bool)) {
         const BLOCK: usize = 256;
         let per_word = size_of::<u32>() / size_of::<Draw>();
-        let words = most.next_multiple_of(BLOCK) / per_word;
-        self.rng.set_word_pos(t as u128 * words as u128);
+        let words = self.most.next_multiple_of(BLOCK) / per_word;
+        let position = (self.first + t) as u128 * words as u128;
+        self.rng.set_word_pos(position);
         let mut bytes = [0; BLOCK * size_of::<Draw>()];
         for from in (0..count).step_by(BLOCK) {
             self.rng.fill_bytes(&mut bytes);
@@ -155,34 +147,12 @@ impl Mask {
         }
     }
 
-    /// Multiplies the elements of time step `t` with their mask; `most` as in [`Mask::draw`].
-    pub fn apply<T: Scalar>(&mut self, t: usize, most: usize, values: &mut [T]) {
-        let scale: T = self.scale();
-        let count = values.len();
-        self.draw(t, most, count, |i, kept| {
-            values[i] = if kept { values[i] * scale } else { T::zero() };
-        });
-    }
-}
-
-/// The masks of a pass over some of the time steps.
-pub(crate) struct Dropped {
-    pub mask: Mask,
-    /// The time step of the whole at which the pass begins.
-    first: usize,
-    /// Elements of the longest time step.
-    most: usize,
-}
-
-impl Dropped {
-    /// Calls `element(i, kept)` for elements `0..count` of the pass's time step `t`.
-    pub fn draw(&mut self, t: usize, count: usize, element: impl FnMut(usize, bool)) {
-        self.mask.draw(self.first + t, self.most, count, element);
-    }
-
     /// Multiplies the elements of the pass's time step `t` with their mask.
     pub fn apply<T: Scalar>(&mut self, t: usize, values: &mut [T]) {
-        self.mask.apply(self.first + t, self.most, values);
+        let scale: T = self.scale();
+        self.draw(t, values.len(), |i, kept| {
+            values[i] = if kept { values[i] * scale } else { T::zero() };
+        });
     }
 
     /// The same for all time steps, whose rows are `width` elements.

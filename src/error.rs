@@ -136,10 +136,8 @@ pub enum Error {
 impl Error {
     /// An [`Error::File`].
     pub fn file(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
-        Error::File {
-            path: path.into(),
-            problem: problem.into(),
-        }
+        let (path, problem) = (path.into(), problem.into());
+        Error::File { path, problem }
     }
 
     /// An [`Error::Shape`].
@@ -163,19 +161,12 @@ impl Error {
     }
 
     /// The same error, of arrays that are in a file.
-    pub(crate) fn in_file(self, path: &Path) -> Self {
-        match self {
-            Error::NotFinite {
-                what,
-                value,
-                position,
-            } => Error::NotFinite {
-                what: format!("{}: array `{what}`", path.display()),
-                value,
-                position,
-            },
-            other => Error::file(path, other.to_string()),
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        if let Error::NotFinite { what, .. } = &mut self {
+            *what = format!("{}: array `{what}`", path.display());
+            return self;
         }
+        Error::file(path, self.to_string())
     }
 
     /// An [`Error::Invalid`].

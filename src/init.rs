@@ -12,7 +12,7 @@
 //! [`set_forget_bias`] for another number). PyTorch's are drawn like its weights, two for each sum where it has two. Everything is drawn in `f64` from ChaCha8 and then rounded, so that
 //! one seed gives one network, whatever the number type or the machine.
 
-use crate::architecture::{Architecture, Tensor, Which};
+use crate::architecture::{Architecture, Which};
 use crate::cells::Cell;
 use crate::kernels::blas;
 use crate::{Error, Parameters, Result, Scalar};
@@ -65,16 +65,9 @@ pub fn initialize<T: Scalar>(
         draw_as_pytorch(&mut parameters, &mut rng);
         return Ok(parameters);
     }
-    let matrices = architecture
-        .tensors()
-        .filter(|tensor| !tensor.which.is_bias());
-    for Tensor {
-        which,
-        rows,
-        columns,
-        ..
-    } in matrices
-    {
+    let tensors = architecture.tensors();
+    for tensor in tensors.filter(|tensor| !tensor.which.is_bias()) {
+        let (which, rows, columns) = (tensor.which, tensor.rows, tensor.columns);
         // A gate is a layer of its own: its width counts, not that of all gates.
         let others = match which {
             Which::WeightIh(_) | Which::WeightHh(_) => (architecture.cell.gates() - 1) * n_h,
@@ -116,12 +109,8 @@ pub fn initialize<T: Scalar>(
 /// If the network is none of LSTM cells.
 pub fn set_forget_bias<T: Scalar>(parameters: &mut Parameters<T>, bias: f64) {
     let architecture = parameters.architecture();
-    assert_eq!(
-        architecture.cell,
-        Cell::Lstm,
-        "only the LSTM has a forget gate"
-    );
-    let n_h = architecture.hidden;
+    let (n_h, cell) = (architecture.hidden, architecture.cell);
+    assert_eq!(cell, Cell::Lstm, "only the LSTM has a forget gate");
     for recurrence in 0..architecture.recurrences() {
         parameters.get_mut(Which::Bias(recurrence))[n_h..2 * n_h].fill(T::from_f64(bias));
     }
@@ -129,25 +118,20 @@ pub fn set_forget_bias<T: Scalar>(parameters: &mut Parameters<T>, bias: f64) {
 
 fn draw_as_pytorch<T: Scalar>(parameters: &mut Parameters<T>, rng: &mut ChaCha8Rng) {
     let architecture = parameters.architecture();
-    let form = architecture.cell.form();
-    let gates = form.gates * architecture.hidden;
+    let (form, n_h) = (architecture.cell.form(), architecture.hidden);
+    // The sum of PyTorch's two, where both are added to one sum; the GRU has columns for one of them alone.
+    let summed = (form.gates - usize::from(form.columns != form.gates)) * n_h;
     for tensor in architecture.tensors() {
         let fan_in = match tensor.which {
             Which::Decoder | Which::DecoderBias => architecture.outputs_of_layer(),
-            _ => architecture.hidden,
+            _ => n_h,
         };
         let bound = 1.0 / (fan_in as f64).sqrt();
         for (i, to) in parameters.get_mut(tensor.which).iter_mut().enumerate() {
             let mut uniform = || rng.random_range(-bound..bound);
             *to = T::from_f64(match tensor.which {
                 Which::Encoder => sample(rng),
-                // The sum of PyTorch's two, where both are added to one sum; the GRU has columns for one of them alone.
-                Which::Bias(_)
-                    if i < gates
-                        && (form.columns == form.gates || i < gates - architecture.hidden) =>
-                {
-                    uniform() + uniform()
-                }
+                Which::Bias(_) if i < summed => uniform() + uniform(),
                 _ => uniform(),
             });
         }

@@ -29,9 +29,8 @@ impl<T: Scalar> Parameters<T> {
     /// # Panics
     /// If [`Architecture::check`] refuses the architecture.
     pub fn zeros(architecture: Architecture) -> Self {
-        architecture
-            .check()
-            .expect("an architecture that was checked");
+        let checked = architecture.check();
+        checked.expect("an architecture that was checked");
         Parameters {
             data: vec![T::zero(); architecture.len()],
             architecture,
@@ -45,11 +44,8 @@ impl<T: Scalar> Parameters<T> {
     pub fn from_vec(architecture: Architecture, data: Vec<T>) -> Result<Self> {
         architecture.check()?;
         if data.len() != architecture.len() {
-            return Err(Error::shape(
-                "parameters",
-                &[data.len()],
-                format!("{} values for {architecture}", architecture.len()),
-            ));
+            let expected = format!("{} values for {architecture}", architecture.len());
+            return Err(Error::shape("parameters", &[data.len()], expected));
         }
         Ok(Parameters { architecture, data })
     }
@@ -88,8 +84,8 @@ impl<T: Scalar> Parameters<T> {
     /// The same, to write to.
     pub fn matrix_mut(&mut self, which: Which) -> ArrayViewMut2<'_, T> {
         let Tensor { rows, columns, .. } = self.architecture.tensor(which);
-        ArrayViewMut2::from_shape((rows, columns), self.get_mut(which))
-            .expect("a tensor has its size")
+        let elements = self.get_mut(which);
+        ArrayViewMut2::from_shape((rows, columns), elements).expect("a tensor has its size")
     }
 
     /// Each tensor with its elements.
@@ -113,10 +109,7 @@ impl<T: Scalar> Parameters<T> {
 
     /// The Euclidean norm of all values, summed in `f64`, in order.
     pub fn norm(&self) -> f64 {
-        self.data
-            .iter()
-            .map(|x| x.as_f64() * x.as_f64())
-            .sum::<f64>()
-            .sqrt()
+        let squares = self.data.iter().map(|x| x.as_f64() * x.as_f64());
+        squares.sum::<f64>().sqrt()
     }
 }

@@ -39,18 +39,16 @@ impl Partition {
         (self.n, self.t) = (n, t);
         self.order.clear();
         if let Some(lengths) = lengths {
-            let order = lengths.iter().map(|&length| Reverse(length)).zip(0..);
-            self.order.extend(order);
+            self.order
+                .extend(lengths.iter().copied().map(Reverse).zip(0..));
             self.order.sort_unstable();
         }
     }
 
     /// `(length, sequence)` of the sequences of a shard, the longest first.
     pub fn rows(&self, shard: usize) -> impl Iterator<Item = (usize, usize)> {
-        let equal = match self.order.is_empty() {
-            true => even_share(shard, self.shards, self.n),
-            false => 0..0,
-        };
+        let n = if self.order.is_empty() { self.n } else { 0 };
+        let equal = even_share(shard, self.shards, n);
         let dealt = self.order.iter().skip(shard).step_by(self.shards);
         let dealt = dealt.map(|&(Reverse(length), row)| (length, row));
         equal.map(|row| (self.t, row)).chain(dealt)
@@ -58,9 +56,7 @@ impl Partition {
 
     /// The steps of the longest sequence.
     pub fn longest(&self) -> usize {
-        self.order
-            .first()
-            .map_or(self.t, |&(Reverse(length), _)| length)
+        (self.order.first()).map_or(self.t, |&(Reverse(length), _)| length)
     }
 
     /// The size of a shard's first `segment` steps: no later segment is larger.

@@ -26,24 +26,19 @@ impl<T: Scalar> Reduce<'_, T> {
     /// Makes `sum` the sum of all shards' gradients, and `squares` its slices' sums of squares; returns its norm.
     pub fn run(&self, sum: &mut [T], squares: &mut [f64]) -> f64 {
         match self.comm {
-            None => self.pool.install(|| {
-                let slices = slices(sum, 0).zip(squares.par_iter_mut());
-                slices.for_each(|((first, sum), square)| {
-                    self.add_to(first, sum, false);
-                    *square = sum_of_squares(sum);
-                });
-            }),
-            Some(comm) => {
-                match comm.reduction {
-                    Reduction::Ordered => self.along_the_chain(comm, sum),
-                    Reduction::Fast => self.by_the_connection(comm, sum),
-                }
-                self.pool.install(|| {
-                    let slices = slices(sum, 0).zip(squares.par_iter_mut());
-                    slices.for_each(|((_, sum), square)| *square = sum_of_squares(sum));
-                });
-            }
+            None => {}
+            Some(comm) if comm.reduction == Reduction::Ordered => self.along_the_chain(comm, sum),
+            Some(comm) => self.by_the_connection(comm, sum),
         }
+        self.pool.install(|| {
+            let slices = slices(sum, 0).zip(squares.par_iter_mut());
+            slices.for_each(|((first, sum), square)| {
+                if self.comm.is_none() {
+                    self.add_to(first, sum, false);
+                }
+                *square = sum_of_squares(sum);
+            });
+        });
         squares.iter().sum::<f64>().sqrt()
     }
 
@@ -101,21 +96,19 @@ fn slices<T: Scalar>(
     x: &mut [T],
     first: usize,
 ) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
-    let slices = x.par_chunks_mut(SLICE).enumerate();
-    slices
-        .map(move |(i, slice)| (first + i * SLICE, slice))
-        .with_min_len(LEAST_SLICES)
+    let slices = x
+        .par_chunks_mut(SLICE)
+        .enumerate()
+        .with_min_len(LEAST_SLICES);
+    slices.map(move |(i, slice)| (first + i * SLICE, slice))
 }
 
 /// In `f64`, in eight running sums so that it vectorises, always in the same order.
 fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
     let mut sums = [0.0f64; 8];
     let chunks = x.chunks_exact(8);
-    let rest: f64 = chunks
-        .remainder()
-        .iter()
-        .map(|x| x.as_f64() * x.as_f64())
-        .sum();
+    let rest = chunks.remainder().iter().map(|x| x.as_f64() * x.as_f64());
+    let rest: f64 = rest.sum();
     for chunk in chunks {
         for (sum, x) in sums.iter_mut().zip(chunk) {
             *sum += x.as_f64() * x.as_f64();

@@ -73,9 +73,7 @@ impl Sampler {
     /// If there are none.
     pub fn choose<T: Scalar>(&mut self, probabilities: &[T]) -> u32 {
         assert!(!probabilities.is_empty(), "a token to choose");
-        let SampleOptions {
-            temperature, top_k, ..
-        } = self.options;
+        let (temperature, top_k) = (self.options.temperature, self.options.top_k);
         let list = &mut self.candidates;
         list.clear();
         list.extend(probabilities.iter().map(|p| p.as_f64()).zip(0..));

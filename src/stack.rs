@@ -103,7 +103,7 @@ fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'
     if a.input.is_one_hot() {
         // A token is one element of its one-hot row.
         if let Some(mut dropped) = dropping.inputs(1) {
-            s.token_scale = dropped.mask.scale();
+            s.token_scale = dropped.scale();
             for t in 0..s.steps.count() {
                 let ids = &mut s.ids[0][s.steps.rows(t)];
                 dropped.draw(t, ids.len(), |i, kept| {

@@ -50,17 +50,15 @@ impl<T: Number> Targets<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
         match self {
-            Targets::Classes(ids) if ids.dim() != (n, t) => Err(Error::shape(
-                "targets",
-                ids.shape(),
-                format!("[{n}, {t}] as the inputs"),
-            )),
+            Targets::Classes(ids) if ids.dim() != (n, t) => {
+                let expected = format!("[{n}, {t}] as the inputs");
+                Err(Error::shape("targets", ids.shape(), expected))
+            }
             Targets::Classes(ids) => check_ids("targets", ids, n_y),
-            Targets::Values(y) if y.dim() != (n, t, n_y) => Err(Error::shape(
-                "targets",
-                y.shape(),
-                format!("[{n}, {t}, {n_y}] as the inputs and the network"),
-            )),
+            Targets::Values(y) if y.dim() != (n, t, n_y) => {
+                let expected = format!("[{n}, {t}, {n_y}] as the inputs and the network");
+                Err(Error::shape("targets", y.shape(), expected))
+            }
             Targets::Values(_) => Ok(()),
         }
     }
@@ -114,11 +112,10 @@ impl<T: Number> Answers<'_, T> {
     pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
         self.targets.check(n_y, (n, t))?;
         match self.mask {
-            Some(mask) if mask.dim() != (n, t) => Err(Error::shape(
-                "mask",
-                mask.shape(),
-                format!("[{n}, {t}] as the inputs"),
-            )),
+            Some(mask) if mask.dim() != (n, t) => {
+                let expected = format!("[{n}, {t}] as the inputs");
+                Err(Error::shape("mask", mask.shape(), expected))
+            }
             _ if self.counted((n, t)) == 0 => Err(Error::NothingCounts),
             _ => Ok(()),
         }

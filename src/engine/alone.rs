@@ -55,33 +55,31 @@ impl<T: Scalar> Engine<T> {
         let (n, t) = inputs.sequences();
         check_lengths(lengths, (n, t), At::Every)?;
         if self.ranks() > 1 {
-            return Err(Error::invalid(
-                "ranks",
-                "the layers alone run in one process",
-            ));
+            let problem = "the layers alone run in one process";
+            return Err(Error::invalid("ranks", problem));
         }
         let mut partition = crate::partition::Partition::new(self.shards());
         partition.divide(n, t, lengths);
         let longest = partition.longest();
         if self.segment(&partition)? < longest {
+            let budget = self.memory.unwrap_or(usize::MAX);
+            let least = self.bytes_in(&partition, longest);
             return Err(Error::Memory {
                 n,
                 t,
-                budget: self.memory.unwrap_or(usize::MAX),
-                least: self.bytes_in(&partition, longest),
+                budget,
+                least,
             });
         }
         let mut hidden = Array3::zeros((n, t, self.architecture.outputs_of_layer()));
-        let rows = RowsOut::new(&mut hidden);
+        let (rows, inputs) = (RowsOut::new(&mut hidden), (&inputs, lengths));
         self.run(
-            network.parameters(),
+            network,
             Passes::BackToInputs,
-            (&inputs, lengths),
+            inputs,
             state,
             |shard, pass| {
-                shard.advance(pass, |shard, _| {
-                    rows.write_steps(shard, shard.hidden(), 0);
-                });
+                shard.advance(pass, |shard, _| rows.write_steps(shard, shard.hidden(), 0));
             },
         )?;
         drop(rows);
@@ -108,12 +106,10 @@ impl<T: Scalar> Engine<T> {
             .expect("`backward` goes back over what `forward` computed: call it first");
         let a = self.architecture;
         check_state(d_state, n, a.state())?;
-        if d_hidden.dim() != (n, t, a.outputs_of_layer()) {
-            return Err(Error::shape(
-                "d_hidden",
-                d_hidden.shape(),
-                format!("[{n}, {t}, {}] as the hidden states", a.outputs_of_layer()),
-            ));
+        let width = a.outputs_of_layer();
+        if d_hidden.dim() != (n, t, width) {
+            let expected = format!("[{n}, {t}, {width}] as the hidden states");
+            return Err(Error::shape("d_hidden", d_hidden.shape(), expected));
         }
         self.alone = None;
         let mut inputs = match a.input {

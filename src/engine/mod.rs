@@ -156,10 +156,9 @@ impl<T: Scalar> Engine<T> {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        let shards = if options.shards == 0 {
-            threads
-        } else {
-            options.shards
+        let shards = match options.shards {
+            0 => threads,
+            n => n,
         };
         if shards > 1 << 16 {
             return Err(Error::option("shards", shards, "at most 65536"));
@@ -197,11 +196,8 @@ impl<T: Scalar> Engine<T> {
     /// [`Error::Option`] if there are fewer shards than ranks.
     pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
         if ranks.size() > self.partition.shards {
-            return Err(Error::option(
-                "shards",
-                self.partition.shards,
-                "at least one for each rank",
-            ));
+            let expected = "at least one for each rank";
+            return Err(Error::option("shards", self.shards(), expected));
         }
         let own = self.partition.shards_of(ranks.rank(), ranks.size());
         self.shards.retain(|shard| own.contains(&shard.index));
@@ -295,8 +291,9 @@ impl<T: Scalar> Engine<T> {
             }
             least = least.min(bytes);
         }
+        let n = partition.n;
         Err(Error::Memory {
-            n: partition.n,
+            n,
             t,
             budget,
             least,
@@ -310,10 +307,7 @@ impl<T: Scalar> Engine<T> {
 
     /// Where a whole step is best taken.
     pub(crate) fn step_pool(&self) -> StepPool {
-        let from_any = self
-            .comm
-            .as_ref()
-            .is_none_or(Communicator::takes_any_thread);
+        let from_any = self.comm().is_none_or(Communicator::takes_any_thread);
         StepPool(from_any.then(|| Arc::clone(&self.pool)))
     }
 
@@ -339,18 +333,13 @@ impl<T: Scalar> Engine<T> {
         let GradientOptions { state, dropout } = options;
         dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let scale = T::from_f64(1.0 / batch.counted() as f64);
-        self.run(
-            network.parameters(),
-            Passes::ForwardAndBack,
-            (&batch.inputs, batch.lengths),
-            state,
-            |shard, pass| shard.train(pass, &batch.answers, scale, dropout),
-        )?;
+        let (passes, inputs) = (Passes::ForwardAndBack, (&batch.inputs, batch.lengths));
+        self.run(network, passes, inputs, state, |shard, pass| {
+            shard.train(pass, &batch.answers, scale, dropout);
+        })?;
         let norm = self.reduce();
-        Ok(Gradient {
-            metrics: self.metrics(),
-            norm,
-        })
+        let metrics = self.metrics();
+        Ok(Gradient { metrics, norm })
     }
 
     /// The sum of the shards' gradients, and its norm.
@@ -375,8 +364,7 @@ impl<T: Scalar> Engine<T> {
             .norm
             .expect("an update needs a gradient: call `gradient` first");
         let weights = network.parameters_mut();
-        self.pool
-            .install(|| optimizer.step(weights, &self.gradients, norm, lr));
+        self.install(|| optimizer.step(weights, &self.gradients, norm, lr));
     }
 
     /// The gradient that the last [`Engine::gradient`] found.
@@ -395,13 +383,10 @@ impl<T: Scalar> Engine<T> {
         state: Option<&mut Array2<T>>,
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
-        self.run(
-            network.parameters(),
-            Passes::Forward,
-            (&batch.inputs, batch.lengths),
-            state,
-            |shard, pass| shard.evaluate(pass, &batch.answers),
-        )?;
+        let inputs = (&batch.inputs, batch.lengths);
+        self.run(network, Passes::Forward, inputs, state, |shard, pass| {
+            shard.evaluate(pass, &batch.answers);
+        })?;
         Ok(self.metrics())
     }
 
@@ -420,9 +405,15 @@ impl<T: Scalar> Engine<T> {
             return Ok(());
         }
         let inputs = (&batch.inputs, batch.lengths);
-        let visit = |shard: &mut Shard<T>, pass: &Pass<'_, T>| shard.advance(pass, |_, _| {});
-        let passes = Passes::Forward;
-        self.run(network.parameters(), passes, inputs, Some(state), visit)
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            Some(state),
+            |shard, pass| {
+                shard.advance(pass, |_, _| {});
+            },
+        )
     }
 
     /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or
@@ -459,19 +450,13 @@ impl<T: Scalar> Engine<T> {
             At::Last => 1,
         };
         let mut y = Array3::zeros((n, answers, head.outputs));
-        let rows = RowsOut::new(&mut y);
-        self.run(
-            network.parameters(),
-            Passes::Forward,
-            (&inputs, lengths),
-            state,
-            |shard, pass| {
-                shard.predict(pass, |shard, first| match head.at {
-                    At::Every => rows.write_steps(shard, &shard.scratch.u, first),
-                    At::Last => rows.write_one(shard, &shard.scratch.u),
-                });
-            },
-        )?;
+        let (rows, inputs) = (RowsOut::new(&mut y), (&inputs, lengths));
+        self.run(network, Passes::Forward, inputs, state, |shard, pass| {
+            shard.predict(pass, |shard, first| match head.at {
+                At::Every => rows.write_steps(shard, &shard.scratch.u, first),
+                At::Last => rows.write_one(shard, &shard.scratch.u),
+            });
+        })?;
         drop(rows);
         Ok(y)
     }
@@ -479,16 +464,17 @@ impl<T: Scalar> Engine<T> {
     /// Divides the sequences among the shards and runs `work` on each, on the threads of the pool.
     fn run(
         &mut self,
-        p: &Parameters<T>,
+        network: &Network<T>,
         passes: Passes,
         (inputs, lengths): (&Inputs<'_, T>, Option<&[usize]>),
         mut state: Option<&mut Array2<T>>,
         work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
     ) -> Result<()> {
         let (n, t) = inputs.sequences();
+        let (p, own) = (network.parameters(), self.architecture);
         assert_eq!(
             p.architecture(),
-            self.architecture,
+            own,
             "an engine works for networks of one architecture"
         );
         inputs.check(self.architecture.input)?;
@@ -557,9 +543,8 @@ impl<T: Scalar> Engine<T> {
             let shards = partition.shards_of(rank, comm.size());
             shards.flat_map(|shard| partition.rows(shard).map(|(_, row)| row))
         };
-        let own: Vec<T> = rows(comm.rank())
-            .flat_map(|row| state.row(row).to_vec())
-            .collect();
+        let own = rows(comm.rank()).flat_map(|row| state.row(row).to_vec());
+        let own: Vec<T> = own.collect();
         let mut all = vec![T::zero(); state.len()];
         comm.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
         let order = (0..comm.size()).flat_map(rows);
@@ -571,18 +556,15 @@ impl<T: Scalar> Engine<T> {
     /// The metrics of all shards, in their order.
     fn metrics(&self) -> Metrics {
         let own = self.shards.iter().map(|shard| shard.metrics);
-        match &self.comm {
-            None => own.fold(Metrics::default(), Metrics::add),
-            Some(comm) => {
-                let own: Vec<_> = own.map(Metrics::to_array).collect();
-                let mut all = vec![[0.0; 12]; self.partition.shards];
-                let count = |rank| self.partition.shards_of(rank, comm.size()).len();
-                comm.all_gather(&own, count, &mut all);
-                all.into_iter()
-                    .map(Metrics::from_array)
-                    .fold(Metrics::default(), Metrics::add)
-            }
-        }
+        let Some(comm) = &self.comm else {
+            return own.fold(Metrics::default(), Metrics::add);
+        };
+        let own: Vec<_> = own.map(Metrics::to_array).collect();
+        let mut all = vec![[0.0; 12]; self.partition.shards];
+        let count = |rank| self.partition.shards_of(rank, comm.size()).len();
+        comm.all_gather(&own, count, &mut all);
+        let all = all.into_iter().map(Metrics::from_array);
+        all.fold(Metrics::default(), Metrics::add)
     }
 }
 
@@ -626,12 +608,12 @@ pub(crate) fn check_state<T>(
     n: usize,
     width: usize,
 ) -> Result<()> {
-    match state {
-        Some(state) if state.dim() != (n, width) => Err(Error::shape(
+    match state.filter(|state| state.dim() != (n, width)) {
+        Some(state) => Err(Error::shape(
             "state",
             state.shape(),
             format!("[{n}, {width}]"),
         )),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }

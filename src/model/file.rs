@@ -48,9 +48,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
         return Err(broken(path, problem));
     }
     let rest = usize::try_from(tensors).unwrap_or(usize::MAX);
-    bytes
-        .try_reserve_exact(rest)
-        .map_err(|e| Error::file(path, format!("does not fit into memory ({e})")))?;
+    let room = bytes.try_reserve_exact(rest);
+    room.map_err(|e| Error::file(path, format!("does not fit into memory ({e})")))?;
     file.take(tensors).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -98,11 +97,10 @@ impl<'a> File<'a> {
     /// From the content of a file; `path` is what errors call it.
     pub fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
         let length = bytes.first_chunk().map_or(0, |&n| u64::from_le_bytes(n));
-        let json = usize::try_from(length)
-            .ok()
-            .and_then(|n| bytes.get(LENGTH..)?.get(..n))
-            .ok_or_else(|| broken(path, "its header is longer than the file"))?;
-        let header = parse_header(path, json)?;
+        let json = usize::try_from(length).ok();
+        let json = json.and_then(|n| bytes.get(LENGTH..)?.get(..n));
+        let longer = || broken(path, "its header is longer than the file");
+        let header = parse_header(path, json.ok_or_else(longer)?)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
         let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
         let mut meta = match text {
@@ -136,8 +134,8 @@ impl<'a> File<'a> {
         let again = header.metadata().iter().flatten();
         let again = again.filter(|(_, stored)| tensors.tensor(stored).is_ok());
         let stored = tensors.names().into_iter().map(|name| (name, name));
-        for (name, stored) in stored.chain(again.map(|(name, stored)| (&name[..], &stored[..]))) {
-            let mut name = name;
+        let again = again.map(|(name, stored)| (&name[..], &stored[..]));
+        for (mut name, stored) in stored.chain(again) {
             while let Some(rest) = WRAPPERS.iter().find_map(|prefix| name.strip_prefix(prefix)) {
                 name = rest;
             }
@@ -223,9 +221,8 @@ impl<'a> File<'a> {
         }
         let found = self.shape(name)?;
         if found != shape {
-            return Err(self.wrong(format!(
-                "tensor `{name}` has the shape {found:?}, expected {shape:?}"
-            )));
+            let problem = format!("tensor `{name}` has the shape {found:?}, expected {shape:?}");
+            return Err(self.wrong(problem));
         }
         Ok(())
     }
@@ -322,16 +319,12 @@ pub(crate) fn write<T: Scalar>(
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut meta = meta.clone();
     let parts = tensors.iter().map(|tensor| {
-        (
-            &tensor.name[..],
-            tensor.shape.clone(),
-            pieces(&tensor.values),
-        )
+        let pieces = pieces(&tensor.values);
+        (&tensor.name[..], tensor.shape.clone(), pieces)
     });
     meta[CHECKSUM] = checksum(&meta, parts);
-    let meta = &meta;
-    let header =
-        header(&tensors, meta).map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+    let header = header(&tensors, &meta);
+    let header = header.map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
     atomic::replace(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
@@ -352,9 +345,10 @@ fn header<T: Scalar>(
         let begin = end;
         end += tensor.values.len() * size_of::<T>();
         let info = TensorInfo {
-            dtype: match T::NAME {
-                "f64" => Dtype::F64,
-                _ => Dtype::F32,
+            dtype: if T::NAME == "f64" {
+                Dtype::F64
+            } else {
+                Dtype::F32
             },
             shape: tensor.shape.clone(),
             data_offsets: (begin, end),

@@ -25,6 +25,15 @@ pub(super) fn check_metadata(json: &str) -> Result<(), String> {
     looked.map(|_| ()).map_err(|e| e.to_string())
 }
 
+/// What holds nothing else is as it should be.
+macro_rules! accept {
+    ($($visit:ident($($value:ty)?))*) => {$(
+        fn $visit<E>(self $(, _: $value)?) -> Result<Self, E> {
+            Ok(self)
+        }
+    )*};
+}
+
 /// JSON whose objects have at most [`MOST_NAMES`] names, each once, and its lists at most `LIST` entries.
 struct Looked<const LIST: usize>;
 
@@ -45,14 +54,12 @@ impl<'de, const LIST: usize> Visitor<'de> for Looked<LIST> {
         let mut seen = HashSet::new();
         while let Some((name, Looked::<LIST>)) = map.next_entry::<String, _>()? {
             if seen.len() == MOST_NAMES {
-                return Err(A::Error::custom(format_args!(
-                    "more than {MOST_NAMES} names"
-                )));
+                let problem = format!("more than {MOST_NAMES} names");
+                return Err(A::Error::custom(problem));
             }
-            if seen.contains(&name) {
+            if let Some(name) = seen.replace(name) {
                 return Err(A::Error::custom(format_args!("{name:?} is there twice")));
             }
-            seen.insert(name);
         }
         Ok(self)
     }
@@ -68,27 +75,5 @@ impl<'de, const LIST: usize> Visitor<'de> for Looked<LIST> {
         Ok(self)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
+    accept!(visit_str(&str) visit_u64(u64) visit_i64(i64) visit_f64(f64) visit_bool(bool) visit_unit());
 }

@@ -183,10 +183,7 @@ pub(crate) fn parts<'a, T: Scalar>(
 }
 
 fn meta(architecture: Architecture, about: &About) -> Value {
-    let mut meta = json!({
-        "config": about.config,
-        "version": env!("CARGO_PKG_VERSION"),
-    });
+    let mut meta = json!({ "config": about.config, "version": env!("CARGO_PKG_VERSION") });
     if !about.foreign {
         meta["architecture"] = json!(architecture);
     }
@@ -202,37 +199,26 @@ pub(crate) fn from_file<T: Scalar>(file: &File<'_>) -> Result<Model<T>> {
         None => None,
         Some(text) => Some(Vocabulary::from_json(&text).map_err(|e| file.wrong(e.to_string()))?),
     };
-    let stated: Option<Architecture> = file.meta("architecture")?;
-    let architecture = match stated {
-        Some(architecture) => architecture,
-        None => names::architecture(file)?,
-    };
+    let stated = file.meta("architecture")?;
+    let architecture = stated.map_or_else(|| names::architecture(file), Ok)?;
     if let Some(vocabulary) = &vocabulary {
-        let symbols = vocabulary.len();
-        for (what, size) in [
-            ("inputs", architecture.input.size()),
-            ("outputs", architecture.head.outputs),
-        ] {
+        let (symbols, Architecture { input, head, .. }) = (vocabulary.len(), architecture);
+        for (what, size) in [("inputs", input.size()), ("outputs", head.outputs)] {
             if size != symbols {
-                return Err(file.wrong(format!(
-                    "the network has {size} {what}, its vocabulary {symbols} tokens"
-                )));
+                let tokens = format!("its vocabulary {symbols} tokens");
+                return Err(file.wrong(format!("the network has {size} {what}, {tokens}")));
             }
         }
     }
+    let (text, foreign) = (vocabulary.is_some(), stated.is_none());
+    let parameters = names::parameters(file, architecture, foreign, TRAINING)?;
     let model = Model {
-        network: Network::from_parameters(names::parameters(
-            file,
-            architecture,
-            stated.is_none(),
-            TRAINING,
-        )?),
+        network: Network::from_parameters(parameters),
         about: About {
             config: file.meta("config")?.unwrap_or_default(),
-            foreign: stated.is_none(),
+            foreign,
             vocabulary,
         },
     };
-    let text = model.about.vocabulary.is_some();
     Ok(if text { model.reading(true) } else { model })
 }

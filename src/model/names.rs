@@ -30,7 +30,7 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
             name,
             shape,
             values,
-        });
+        })
     };
     for (tensor, values) in p.iter() {
         let name = architecture.name(tensor.which);
@@ -82,28 +82,20 @@ pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
     let [rows, n_x] = matrix(Which::WeightIh(0))?;
     let [_, hidden] = matrix(Which::WeightHh(0))?;
     let layers = (0..).find(|&layer| !file.has(&name(Which::WeightIh(layer))));
-    let cell = Cell::ALL
-        .into_iter()
-        .find(|cell| cell.gates().checked_mul(hidden) == Some(rows));
-    let Some(cell) = cell else {
+    let fits = |cell: &Cell| cell.gates().checked_mul(hidden) == Some(rows);
+    let Some(cell) = Cell::ALL.into_iter().find(fits) else {
         return Err(file.wrong(format!(
             "tensor `{}` has {rows} rows for {hidden} hidden units: no cell of bptt has as many gates",
             name(Which::WeightIh(0))
         )));
     };
-    let input = match file.has(&name(Which::Encoder)) {
-        false => Input::Features(n_x),
-        true => {
-            let [tokens, size] = matrix(Which::Encoder)?;
-            Input::Embedding { tokens, size }
-        }
+    let embedded = file.has(&name(Which::Encoder));
+    let input = match embedded.then(|| matrix(Which::Encoder)).transpose()? {
+        None => Input::Features(n_x),
+        Some([tokens, size]) => Input::Embedding { tokens, size },
     };
-    let tied = matches!(input, Input::Embedding { .. })
-        && file.is_again(&name(Which::Decoder), &name(Which::Encoder));
-    let [outputs, _] = match tied {
-        true => matrix(Which::Encoder)?,
-        false => matrix(Which::Decoder)?,
-    };
+    let tied = embedded && file.is_again(&name(Which::Decoder), &name(Which::Encoder));
+    let [outputs, _] = matrix(if tied { Which::Encoder } else { Which::Decoder })?;
     let both_ways = Architecture {
         bidirectional: true,
         ..plain
@@ -122,25 +114,12 @@ pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
 
 /// What the names and shapes of a network do not say, so that it was assumed.
 pub(super) fn untold(architecture: &Architecture) -> Vec<&'static str> {
-    let untold = [
-        (
-            !matches!(architecture.input, Input::Embedding { .. }),
-            "whether it reads features or tokens",
-        ),
-        (
-            architecture.cell.gates() == 1,
-            "whether its cell is tanh or relu",
-        ),
-        (
-            true,
-            "by which loss it is judged, and whether at every step or at the last",
-        ),
-    ];
-    untold
-        .into_iter()
-        .filter(|(open, _)| *open)
-        .map(|(_, what)| what)
-        .collect()
+    let embedded = matches!(architecture.input, Input::Embedding { .. });
+    let input = (!embedded).then_some("whether it reads features or tokens");
+    let one_gate = architecture.cell.gates() == 1;
+    let cell = one_gate.then_some("whether its cell is tanh or relu");
+    let head = "by which loss it is judged, and whether at every step or at the last";
+    input.into_iter().chain(cell).chain([head]).collect()
 }
 
 /// The parameters of a network, if the file has its tensors, of the right shapes, and beside them only such whose names begin
@@ -151,9 +130,8 @@ pub(super) fn parameters<T: Scalar>(
     may_lack: bool,
     besides: &str,
 ) -> Result<Parameters<T>> {
-    architecture
-        .check()
-        .map_err(|error| file.wrong(error.to_string()))?;
+    let checked = architecture.check();
+    checked.map_err(|error| file.wrong(error.to_string()))?;
     let (form, n_h) = (architecture.cell.form(), architecture.hidden);
     let shape = |which| {
         let tensor = architecture.tensor(which);
@@ -163,13 +141,10 @@ pub(super) fn parameters<T: Scalar>(
             _ => tensor.shape(),
         }
     };
-    let lacks = |which| {
-        may_lack
-            && match which {
-                Which::Bias(_) => !file.has(&architecture.name(Which::Bias(0))),
-                Which::DecoderBias => !file.has(&architecture.name(which)),
-                _ => false,
-            }
+    let lacks = |which| match which {
+        Which::Bias(_) => may_lack && !file.has(&architecture.name(Which::Bias(0))),
+        Which::DecoderBias => may_lack && !file.has(&architecture.name(which)),
+        _ => false,
     };
     let tensors = || architecture.tensors().filter(|tensor| !lacks(tensor.which));
     let mut known: Vec<String> = Vec::new();
@@ -185,9 +160,8 @@ pub(super) fn parameters<T: Scalar>(
     if architecture.head.tied {
         let [decoder, encoder] = [Which::Decoder, Which::Encoder].map(|w| architecture.name(w));
         if !file.is_again(&decoder, &encoder) {
-            return Err(file.wrong(format!(
-                "its `{decoder}` is tied to `{encoder}`, and not the same"
-            )));
+            let problem = format!("its `{decoder}` is tied to `{encoder}`, and not the same");
+            return Err(file.wrong(problem));
         }
         known.push(decoder);
     }
@@ -233,8 +207,7 @@ pub(super) fn parameters<T: Scalar>(
 
 /// A tensor that means nothing here would be left out in silence.
 fn refuse_unknown(file: &File<'_>, known: &[String], besides: &str) -> Result<()> {
-    let is_known =
-        |name: &String| known.contains(name) || (!besides.is_empty() && name.starts_with(besides));
+    let is_known = |name: &String| known.contains(name) || name.starts_with(besides);
     let Some(name) = file.names().into_iter().find(|name| !is_known(name)) else {
         return Ok(());
     };

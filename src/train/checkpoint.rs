@@ -44,17 +44,11 @@ pub(super) fn write<T: Scalar>(
     };
     push("best", &[best.as_slice().len()], best.as_slice());
     for (i, moment) in moments.iter().enumerate() {
-        push(
-            &format!("moment.{i}"),
-            &[moment.as_slice().len()],
-            moment.as_slice(),
-        );
+        let values = moment.as_slice();
+        push(&format!("moment.{i}"), &[values.len()], values);
     }
-    push(
-        "state",
-        state.shape(),
-        state.as_slice().expect("standard layout"),
-    );
+    let values = state.as_slice().expect("standard layout");
+    push("state", state.shape(), values);
     meta["progress"] = serde_json::to_value(progress)
         .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
     file::write(path, tensors, &meta)
@@ -66,15 +60,8 @@ impl<T: Scalar> Checkpoint<T> {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn write(&self, path: &Path, about: &About) -> Result<()> {
-        let weights = [&self.parameters, &self.best];
-        write(
-            path,
-            about,
-            weights,
-            &self.moments,
-            &self.state,
-            &self.progress,
-        )
+        let (weights, moments) = ([&self.parameters, &self.best], &self.moments);
+        write(path, about, weights, moments, &self.state, &self.progress)
     }
 
     /// Reads such a file.
@@ -98,10 +85,11 @@ impl<T: Scalar> Checkpoint<T> {
         let [best, state_name] = ["best", "state"].map(|name| format!("{TRAINING}{name}"));
         let found = file.precision(&best)?;
         if found != T::NAME {
-            let ours = T::NAME;
-            return Err(file.wrong(format!(
-                "is a checkpoint in {found}, the run computes in {ours}"
-            )));
+            let problem = format!(
+                "is a checkpoint in {found}, the run computes in {}",
+                T::NAME
+            );
+            return Err(file.wrong(problem));
         }
         let model = model::from_file::<T>(&file)?;
         let architecture = model.network.architecture();
@@ -190,18 +178,17 @@ impl Progress {
         ];
         for (name, value, most) in counters {
             if value > most {
-                return Err(format!(
-                    "`progress.{name}` is {value}, expected at most {most}"
-                ));
+                let found = format!("`progress.{name}` is {value}");
+                return Err(format!("{found}, expected at most {most}"));
             }
         }
-        if counted < steps || (steps == 0 && self.pending != Pending::default()) {
-            let pending = self.pending;
-            return Err(format!(
+        let pending = self.pending;
+        match counted < steps || (steps == 0 && pending != Pending::default()) {
+            true => Err(format!(
                 "`progress.pending` is {pending:?}, which no steps come to"
-            ));
+            )),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// What halving has made of the learning rate, as a factor.

@@ -20,12 +20,11 @@ pub fn first_reports(text: &[u8], reports: u64) -> Result<(Vec<Report>, u64)> {
         bytes += line.len() as u64;
     }
     let lines = history.len() as u64;
-    if lines < reports {
-        return Err(wrong(format!(
-            "there are {lines} whole lines, the checkpoint knows {reports}"
-        )));
+    let problem = || format!("there are {lines} whole lines, the checkpoint knows {reports}");
+    match lines < reports {
+        true => Err(wrong(problem())),
+        false => Ok((history, bytes)),
     }
-    Ok((history, bytes))
 }
 
 /// Whether the last of these reports is that of a checkpoint with this progress.

@@ -117,13 +117,12 @@ impl<T: Scalar> Trainer<T> {
         let optimizer = Optimizer::new(architecture, options.optimizer)?;
         let state = CarriedState::new(architecture.state());
         let best = network.parameters().clone();
-        let progress = Progress::default();
         let good = Checkpoint {
             parameters: best.clone(),
             best: best.clone(),
             moments: optimizer.moments().to_vec(),
             state: state.streams().clone(),
-            progress: progress.clone(),
+            progress: Progress::default(),
         };
         Ok(Trainer {
             engine: Engine::new(architecture, options.engine)?,
@@ -134,7 +133,7 @@ impl<T: Scalar> Trainer<T> {
             options,
             state,
             best,
-            progress,
+            progress: Progress::default(),
             history: Vec::new(),
             good,
             clock: Duration::ZERO,
@@ -315,9 +314,6 @@ impl<T: Scalar> Trainer<T> {
     /// The present checkpoint as the one to go back to, in the memory that is there for it.
     fn remember(&mut self) {
         let good = &mut self.good;
-        let copy = |to: &mut Parameters<T>, from: &Parameters<T>| {
-            to.as_mut_slice().copy_from_slice(from.as_slice());
-        };
         copy(&mut good.parameters, self.network.parameters());
         copy(&mut good.best, &self.best);
         for (to, from) in good.moments.iter_mut().zip(self.optimizer.moments()) {
@@ -329,10 +325,9 @@ impl<T: Scalar> Trainer<T> {
 
     fn has_stopped_improving(&self) -> bool {
         let (options, progress) = (&self.options, &self.progress);
-        let impatient = options.patience > 0 && progress.since_best >= options.patience;
-        let plateau =
-            options.schedule == Schedule::HalveOnPlateau && progress.halvings > MOST_HALVINGS;
-        impatient || plateau
+        let halves = options.schedule == Schedule::HalveOnPlateau;
+        (options.patience > 0 && progress.since_best >= options.patience)
+            || (halves && progress.halvings > MOST_HALVINGS)
     }
 
     /// One update, unless something is not finite, as the inner error says: then the run is where it was at its last report,
@@ -376,9 +371,8 @@ impl<T: Scalar> Trainer<T> {
                 return self.back_off(next, what, value).map(Err);
             }
         }
-        let lr = self.lr(next);
-        self.engine
-            .update(&mut self.network, &mut self.optimizer, lr);
+        let (lr, optimizer) = (self.lr(next), &mut self.optimizer);
+        self.engine.update(&mut self.network, optimizer, lr);
         // Weights that have left the numbers show in the next loss, unless somebody looks at them before.
         let seen = next.is_multiple_of(self.options.report_every) || next == self.options.steps;
         if seen && !self.network.parameters().all_finite() {
@@ -428,10 +422,9 @@ impl<T: Scalar> Trainer<T> {
         let known = self.history.last().map_or(0, |report| report.divergences);
         if self.progress.divergences > known {
             self.good.parameters = self.good.best.clone();
-            let moments = &mut self.good.moments;
-            moments
-                .iter_mut()
-                .for_each(|moment| moment.as_mut_slice().fill(T::zero()));
+            for moment in &mut self.good.moments {
+                moment.as_mut_slice().fill(T::zero());
+            }
             self.good.progress.optimizer_steps = 0;
             if self.good.state.iter().any(|x| !x.is_finite()) {
                 self.good.state.fill(T::zero());
@@ -480,9 +473,7 @@ impl<T: Scalar> Trainer<T> {
             None => self.validation.is_none() || progress.best_step == 0,
         };
         if best {
-            self.best
-                .as_mut_slice()
-                .copy_from_slice(self.network.parameters().as_slice());
+            copy(&mut self.best, self.network.parameters());
             (progress.best_loss, progress.best_step) = (valid_loss, progress.step);
             (progress.since_best, progress.plateau) = (0, 0);
         } else {
@@ -526,8 +517,8 @@ impl<T: Scalar> Trainer<T> {
         let Some(data) = &mut self.validation else {
             return Ok(Some(None));
         };
-        let metrics =
-            evaluation::evaluate_until(&mut self.engine, &self.network, data, |_| go_on());
+        let engine = &mut self.engine;
+        let metrics = evaluation::evaluate_until(engine, &self.network, data, |_| go_on());
         Ok(metrics?.map(Some))
     }
 
@@ -538,11 +529,12 @@ impl<T: Scalar> Trainer<T> {
         }
         self.progress.plateau = 0;
         self.progress.halvings += 1;
-        let best = self.best.as_slice();
-        self.network
-            .parameters_mut()
-            .as_mut_slice()
-            .copy_from_slice(best);
+        copy(self.network.parameters_mut(), &self.best);
         Ok(())
     }
+}
+
+/// Into the memory that is there.
+fn copy<T: Scalar>(to: &mut Parameters<T>, from: &Parameters<T>) {
+    to.as_mut_slice().copy_from_slice(from.as_slice());
 }

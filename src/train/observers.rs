@@ -67,10 +67,7 @@ pub enum Control {
 
 impl Control {
     fn or(self, other: Control) -> Control {
-        match self {
-            Control::Continue => other,
-            Control::Stop => Control::Stop,
-        }
+        if self == Control::Stop { self } else { other }
     }
 }
 

@@ -84,7 +84,6 @@ impl TrainOptions {
             return Err(Error::option("zero_state", self.zero_state, expected));
         }
         self.optimizer.check()?;
-        self.dropout.check()?;
-        Ok(())
+        self.dropout.check()
     }
 }

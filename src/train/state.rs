@@ -145,12 +145,8 @@ impl<T: Scalar> CarriedState<T> {
             engine.gather_state(&mut self.rows);
         }
         // The last row of a stream comes last.
-        for (state, row) in self
-            .rows
-            .rows()
-            .into_iter()
-            .zip(window.rows.unwrap_or_default())
-        {
+        let rows = window.rows.unwrap_or_default();
+        for (state, row) in self.rows.rows().into_iter().zip(rows) {
             self.streams.row_mut(row.stream).assign(&state);
         }
     }
