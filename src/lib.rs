@@ -51,7 +51,7 @@
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
 //! | [`sample`] | choosing tokens |
 //! | [`model`] | the model file |
-//! | [`export`] | models in the formats of other programs: ONNX, NumPy |
+//! | [`export`] | models in the formats of other programs: ONNX, NumPy, C, RTNeural |
 //! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints |
 //! | `measure` | training steps timed in turn with the machine's own limit |
 

@@ -95,7 +95,7 @@ pub enum Command {
     Sample(SampleArgs),
     /// Probabilities or numbers at every step of every sequence, or once for each.
     Predict(PredictArgs),
-    /// Write a model in the format of another program: ONNX, NumPy.
+    /// Write a model in the format of another program: ONNX, NumPy, C, RTNeural.
     Export(ExportArgs),
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
@@ -203,12 +203,13 @@ start of a sequence). Outputs are `probabilities` and `logits`, or `values`; and
 given as the first ones of the next piece of a stream. The vocabulary is in its metadata.
 
   bptt export runs/book --to onnx                     runs/book/model.onnx
+  bptt export runs/sensor --to c -o sensor.h          a C99 header: sensor_reset(), sensor_step()
   bptt export model.safetensors --to npz -o w.npz     numpy.load('w.npz')['rnn.weight_hh_l0']")]
 pub struct ExportArgs {
     /// A .safetensors file or a run folder
     pub model: PathBuf,
     /// The format
-    #[arg(long, value_parser = named::<Format>, value_name = "onnx|npz")]
+    #[arg(long, value_parser = named::<Format>, value_name = "onnx|npz|c|rtneural")]
     pub to: Format,
     /// The file to write [default: beside the model, with another ending]
     #[arg(short, long, value_name = "FILE")]

@@ -4,7 +4,7 @@ use super::Done;
 use super::args::ExportArgs;
 use super::model::{file, with_model};
 use super::output::Output;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bptt::Scalar;
 use bptt::export::Format;
 use bptt::model::Model;
@@ -29,15 +29,18 @@ fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Res
             path.display()
         );
     }
-    if args.to == Format::Onnx && T::NAME == "f64" {
-        output.remark("ONNX engines compute in single precision: the weights are rounded to f32");
+    if [Format::Onnx, Format::C].contains(&args.to) && T::NAME == "f64" {
+        output.remark(
+            "what is exported computes in single precision: the weights are rounded to f32",
+        );
     }
     for what in model.untold() {
         output.remark(format_args!(
             "the file does not say {what}: assumed as `bptt inspect` shows it"
         ));
     }
-    args.to.write(model, !args.no_lengths, &path)?;
+    let written = args.to.write(model, !args.no_lengths, &path);
+    written.with_context(|| from.display().to_string())?;
     let bytes = fs_err::metadata(&path)?.len();
     output.event(
         "export",

@@ -4,10 +4,14 @@
 //! |---|---|---|
 //! | `onnx` | ONNX, opset 17 | onnxruntime and most other engines |
 //! | `npz` | NumPy's archive of arrays | NumPy |
+//! | `c` | a C99 header without a runtime | a C compiler |
+//! | `rtneural` | RTNeural's JSON | audio plug-ins |
 //! | `wire` | the encoding of protocol buffers, in which ONNX files are written | |
 
+mod c;
 mod npz;
 mod onnx;
+mod rtneural;
 #[doc(hidden)]
 pub mod wire;
 
@@ -25,6 +29,10 @@ pub enum Format {
     Onnx,
     /// An array for each tensor, under PyTorch's name, and `bptt`, the metadata as JSON.
     Npz,
+    /// A C99 header with the weights, a state, and a function that takes it a step further, in single precision.
+    C,
+    /// The JSON that RTNeural reads: a GRU or an LSTM of features, in one direction, with an answer at every step.
+    RtNeural,
 }
 
 impl Format {
@@ -33,17 +41,25 @@ impl Format {
         match self {
             Format::Onnx => "onnx",
             Format::Npz => "npz",
+            Format::C => "h",
+            Format::RtNeural => "json",
         }
     }
 
     /// Writes a model, all or not at all. An ONNX graph has the input `lengths` if that is asked for: some engines refuse it.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) naming the file.
+    /// [`Error::Io`](crate::Error::Io) naming the file; [`Error::Invalid`](crate::Error::Invalid) for a network that the format
+    /// cannot hold.
     pub fn write<T: Scalar>(self, model: &Model<T>, lengths: bool, path: &Path) -> Result<()> {
         match self {
             Format::Onnx => atomic::write_atomically(path, &onnx::graph(model, lengths)),
             Format::Npz => npz::write(model, path),
+            Format::C => atomic::write_atomically(path, c::header(model, path)?.as_bytes()),
+            Format::RtNeural => {
+                let json = rtneural::json(model)?.to_string();
+                atomic::write_atomically(path, json.as_bytes())
+            }
         }
     }
 }

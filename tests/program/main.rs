@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod endurance;
 mod examples;
+mod export;
 mod flavours;
 mod going_on;
 mod networks;
