@@ -103,6 +103,15 @@ impl Head {
         }
     }
 
+    /// The loss of guessing, each class or label as likely as any other; `None` of numbers.
+    pub fn guessing(&self) -> Option<f64> {
+        match self.loss {
+            Loss::CrossEntropy if self.outputs > 1 => Some((self.outputs as f64).ln()),
+            Loss::Binary => Some(std::f64::consts::LN_2),
+            _ => None,
+        }
+    }
+
     /// Probabilities of `n_y` classes at every step, judged by their cross-entropy.
     pub fn softmax(n_y: usize) -> Self {
         Head::new(n_y, Loss::CrossEntropy)

@@ -45,11 +45,16 @@ fn write_beside(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) ->
     std::fs::rename(&unfinished, path)?;
     // It has its name now; nothing is left to remove.
     let _ = unfinished.keep();
-    // The rename itself is durable once the folder is.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
+    sync_folder(folder)
+}
+
+/// Makes the names in a folder durable: a file that was created or renamed there is there after a power failure once this has
+/// returned. File systems that cannot do so for folders are left alone.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What the name of a file begins with while it is being written.

@@ -97,7 +97,7 @@ pub enum Error {
 
     /// The loss or its gradient is no longer a finite number.
     #[error(
-        "training diverged at step {step}: the {what} is {value}; the weights are those before this step (try a smaller learning rate or `clip_norm`)"
+        "training diverged at step {step}: the {what} is {value:.1e}; the weights are those before this step (try a smaller learning rate or `clip_norm`)"
     )]
     Diverged {
         /// The update, counted from 1.

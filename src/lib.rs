@@ -51,6 +51,7 @@
 //! | [`data`] | texts, sets of sequences, generated tasks; windows of them |
 //! | [`sample`] | choosing tokens |
 //! | [`model`] | the model file |
+//! | [`export`] | models in the formats of other programs: ONNX, NumPy |
 //! | [`train`] | the loop: [`train::Trainer`], its observers, checkpoints |
 //! | `measure` | training steps timed in turn with the machine's own limit |
 
@@ -64,6 +65,7 @@ pub mod data;
 pub mod dropout;
 mod engine;
 mod error;
+pub mod export;
 mod heads;
 pub mod init;
 mod kernels;

@@ -29,6 +29,7 @@ pub(crate) const LEAST_SLICES: usize = 4;
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// Gradient descent.
+    #[serde(alias = "sgd")]
     Gd,
     /// Gradient descent with momentum.
     Momentum,

@@ -1,11 +1,17 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
-use super::settings::{BOOKKEEPING, Config, FROM_ZERO, SECONDS, named, positive, up_to, within};
+use super::errors::FAILED;
+use super::settings::{
+    BOOKKEEPING, Config, FROM_ZERO, SECONDS, file, named, positive, up_to, within,
+};
 use bptt::Cell;
+use bptt::export::Format;
 use bptt::internal::measure::Shape;
 use bptt::ranks::Reduction;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -33,9 +39,17 @@ pub fn command() -> clap::Command {
     })
 }
 
-/// What the command line says; ends the program where that is nonsense.
+/// What the command line says; ends the program where that is nonsense, or asks for help.
 pub fn parse() -> Cli {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| {
+        let shown = error.print().and_then(|()| std::io::stdout().flush());
+        let failed = shown.is_err_and(|shown| shown.kind() != std::io::ErrorKind::BrokenPipe);
+        std::process::exit(if failed {
+            FAILED.into()
+        } else {
+            error.exit_code()
+        })
+    });
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let (Command::Train(args), Some((_, train))) = (&mut cli.command, matches.subcommand()) {
         let given =
@@ -81,6 +95,8 @@ pub enum Command {
     Sample(SampleArgs),
     /// Probabilities or numbers at every step of every sequence, or once for each.
     Predict(PredictArgs),
+    /// Write a model in the format of another program: ONNX, NumPy.
+    Export(ExportArgs),
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
     /// What is in a model file.
@@ -124,7 +140,8 @@ pub struct TrainArgs {
     /// The run folder, which must not hold a run yet [default: a new one, runs/NAME after DATA]
     #[arg(short, long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0, conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in this folder, with its settings; --steps and --epochs may be raised
+    /// Go on with the run in this folder, with its settings; --steps and --epochs may be raised, and --lr, --schedule, --warmup,
+    /// --patience and --report-every be others from now on
     #[arg(long, value_name = "DIR", help_heading = BOOKKEEPING, display_order = 0)]
     pub resume: Option<PathBuf>,
 }
@@ -133,8 +150,8 @@ pub struct TrainArgs {
 pub struct EvalArgs {
     /// A .safetensors file or a run folder
     pub model: PathBuf,
-    /// Text in the tokens of the model, each file a document that starts from a zero state; or one .npz
-    #[arg(required = true)]
+    /// Text in the tokens of the model (- for standard input), each file a document that starts from a zero state; or one .npz
+    #[arg(required = true, value_parser = OsStringValueParser::new().map(file))]
     pub data: Vec<PathBuf>,
     /// Threads; no part of the result [default: all cores]
     #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
@@ -176,6 +193,29 @@ pub struct PredictArgs {
     /// Threads; no part of the result [default: all cores]
     #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+An ONNX graph (opset 17) has the inputs `inputs` (float [N, T, n_x], or int64 ids [N, T]), `lengths` (int32 [N])
+and the states from which layers start, `h0` and of an LSTM `c0` ([layers x directions, N, hidden]: zeros at the
+start of a sequence). Outputs are `probabilities` and `logits`, or `values`; and the last states `hn`, `cn`, to be
+given as the first ones of the next piece of a stream. The vocabulary is in its metadata.
+
+  bptt export runs/book --to onnx                     runs/book/model.onnx
+  bptt export model.safetensors --to npz -o w.npz     numpy.load('w.npz')['rnn.weight_hh_l0']")]
+pub struct ExportArgs {
+    /// A .safetensors file or a run folder
+    pub model: PathBuf,
+    /// The format
+    #[arg(long, value_parser = named::<Format>, value_name = "onnx|npz")]
+    pub to: Format,
+    /// The file to write [default: beside the model, with another ending]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// An ONNX graph without `lengths`, for engines that refuse them: sequences are then all of T steps
+    #[arg(long)]
+    pub no_lengths: bool,
 }
 
 #[derive(Args)]

@@ -96,8 +96,34 @@ pub fn say_skipped(reading: &Reading, output: Output) {
     }
 }
 
+/// Says how many words the vocabulary lacks, for a loss is flattered by what is all one word; and that `<unk>` itself is not
+/// learnt, if that is so.
+fn say_unknown(corpus: &Corpus, valid: &Corpus, output: Output) {
+    let counts = [corpus, valid].map(|part| part.unknown_words().unwrap_or(0));
+    let of = |part: &Corpus, unknown| 100.0 * unknown as f64 / part.len().max(1) as f64;
+    match counts {
+        [0, 0] => {}
+        [0, unknown] => output.remark(format_args!(
+            "{:.2} % of the words to validate with are unknown, and <unk>, as which they are read, never occurs in training: \
+             --min-count 2 teaches it",
+            of(valid, unknown)
+        )),
+        [known, unknown] => output.remark(format_args!(
+            "read as <unk>: {:.2} % of the words to train on, {:.2} % of the words to validate with",
+            of(corpus, known),
+            of(valid, unknown)
+        )),
+    }
+}
+
 impl<T: Scalar> Dataset<T> {
-    pub fn read(settings: &Settings, output: Output, ranks: Option<&dyn Ranks>) -> Result<Self> {
+    /// As the settings say; text in the symbols of a `vocabulary`, if there is one already.
+    pub fn read(
+        settings: &Settings,
+        vocabulary: Option<&Vocabulary>,
+        output: Output,
+        ranks: Option<&dyn Ranks>,
+    ) -> Result<Self> {
         if let Some(path) = npz(&settings.data)? {
             return Self::sequences(path, settings, output, ranks);
         }
@@ -117,7 +143,10 @@ impl<T: Scalar> Dataset<T> {
             min_count: settings.min_count,
             vocab_size: settings.vocab_size,
         };
-        let (corpus, reading) = Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?;
+        let (corpus, reading) = match vocabulary {
+            Some(vocabulary) => Corpus::read_part_with(&settings.data, vocabulary, ranks)?,
+            None => Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?,
+        };
         say_skipped(&reading, output);
         let name = match reading.files {
             1 => settings.data[0].display().to_string(),
@@ -125,11 +154,14 @@ impl<T: Scalar> Dataset<T> {
         };
         if !settings.valid.is_empty() {
             let (valid, _) = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
+            say_unknown(&corpus, &valid, output);
             return Self::text(settings, (corpus, valid), &name, ranks);
         }
         let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
         let fraction = fraction.unwrap_or(VALID_FRACTION.min(most));
-        let mut data = Self::text(settings, corpus.split(fraction)?, &name, ranks)?;
+        let (corpus, valid) = corpus.split(fraction)?;
+        say_unknown(&corpus, &valid, output);
+        let mut data = Self::text(settings, (corpus, valid), &name, ranks)?;
         data.valid_fraction = Some(fraction);
         Ok(data)
     }
@@ -214,9 +246,16 @@ impl<T: Scalar> Dataset<T> {
             }
             [valid] => {
                 digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
-                let valid = read_set::<T>(valid, ranks, output)?;
-                valid.check(set.input(), set.head())?;
-                (set, Some(valid))
+                let held = read_set::<T>(valid, ranks, output)?;
+                held.check(set.input(), set.head()).with_context(|| {
+                    format!(
+                        "--valid {} does not fit {} (where the largest ids to train on are not all there are, state the sizes in \
+                         it as `n_x` and `n_y`)",
+                        valid.display(),
+                        path.display()
+                    )
+                })?;
+                (set, Some(held))
             }
             many => bail!("--valid: one .npz is expected, found {} paths", many.len()),
         };
@@ -231,12 +270,17 @@ impl<T: Scalar> Dataset<T> {
             settings.loss.unwrap_or(head.loss).answers(),
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
-        let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed)?;
+        let part = |what| format!("{}: the part to {what}", path.display());
+        let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed);
+        let train = train.with_context(|| part("train on"))?;
         let (rows, steps) = train.shape();
         Ok(Dataset {
             report_every: report_every(train.windows_per_epoch(), rows * steps, valid_steps),
             train,
-            valid: valid.map(Loader::evaluation_sequences).transpose()?,
+            valid: valid
+                .map(Loader::evaluation_sequences)
+                .transpose()
+                .with_context(|| part("validate with (--valid-fraction, --valid)"))?,
             input,
             head,
             vocabulary: None,

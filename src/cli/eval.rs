@@ -18,6 +18,7 @@ pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
 
 fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
     let name = args.model.display();
+    let mut unknown = None;
     let mut data = if let Some(path) = npz(&args.data)? {
         let set = read_set::<T>(path, None, output)?;
         model = model.reading(set.reads_tokens()).answering(set.head());
@@ -31,6 +32,7 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
         };
         let (corpus, reading) = Corpus::read_with(&args.data, vocabulary)?;
         say_skipped(&reading, output);
+        unknown = corpus.unknown_words();
         Loader::evaluation_text(corpus)?
     };
     let mut engine = engine(&model.network, args.threads)?;
@@ -65,6 +67,14 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
         fields[name] = value.into();
         let (name, value) = metric(name, value);
         said += &format!("\n{name:<16}{value}");
+    }
+    if let Some(unknown) = unknown {
+        fields["unknown_words"] = unknown.into();
+        let part = 100.0 * unknown as f64 / metrics.counted as f64;
+        said += &format!(
+            "\nunknown words   {} ({part:.2} %, all read as <unk>)",
+            HumanCount(unknown as u64)
+        );
     }
     output.event("eval", &fields)?;
     output.text(format_args!(

@@ -1,10 +1,11 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks a run to end, the second ends the program.
+//! Ctrl-C, SIGTERM, SIGHUP, and SIGUSR1 and SIGXCPU, by which batch systems warn: the first asks a run to end, the second ends
+//! the program.
 //!
 //! Before there is anything to save, the first one ends the program too. A signal that whoever started the program had
 //! it ignore (`nohup`, a shell's background jobs) stays ignored.
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGXFSZ};
 use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ impl Interrupt {
             at_once: Arc::new(AtomicBool::new(true)),
         };
         let ignored = ignored_signals();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU] {
             if ignored & (1 << (signal - 1)) == 0 {
                 interrupt.on(signal).context("cannot listen to signals")?;
             }

@@ -9,7 +9,7 @@ use bptt::{Architecture, Engine, Scalar};
 use indicatif::DecimalBytes;
 use rustix::process::{Resource, getrlimit};
 use std::fs::read_to_string;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes of address space that OpenBLAS takes for each thread that calls it, and for each of its own.
 const BLAS_BUFFER: usize = 128 << 20;
@@ -95,7 +95,7 @@ pub fn largest_window<T: Scalar>(loader: &Loader<T>) -> (Vec<usize>, usize) {
     (rows, arrays)
 }
 
-/// Bytes that can be had: free memory and swap, within the limit of the control group.
+/// Bytes that can be had: free memory and swap, within the limits of the control groups.
 fn available() -> Option<f64> {
     let text = read_to_string("/proc/meminfo").ok()?;
     let kilobytes = |name: &str| -> Option<f64> {
@@ -103,12 +103,50 @@ fn available() -> Option<f64> {
         line.split_whitespace().next()?.parse().ok()
     };
     let free = 1024.0 * (kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0));
-    let limits = [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ];
-    let limit = |path| read_to_string(path).ok()?.trim().parse().ok();
-    Some(limits.into_iter().filter_map(limit).fold(free, f64::min))
+    Some(
+        groups()
+            .iter()
+            .filter_map(|group| room(group))
+            .fold(free, f64::min),
+    )
+}
+
+/// The folders of the control groups with a limit on memory that this process is in, of both versions, from its own group to
+/// the root of the mount: a batch system sets the limit of a job on a group between the two.
+fn groups() -> Vec<PathBuf> {
+    let own = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut groups = Vec::new();
+    // `4:memory:/job` of version 1, `0::/job` of version 2.
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let mount = match controllers {
+            "" => "/sys/fs/cgroup",
+            v1 if v1.split(',').any(|name| name == "memory") => "/sys/fs/cgroup/memory",
+            _ => continue,
+        };
+        let own = Path::new(mount).join(path.trim_start_matches('/'));
+        let up = own.ancestors().take_while(|group| group.starts_with(mount));
+        groups.extend(up.map(Path::to_owned));
+    }
+    groups
+}
+
+/// What the limit of a control group leaves: without what the group uses already, but for files that are kept only as long as
+/// nobody needs the memory.
+fn room(group: &Path) -> Option<f64> {
+    let number =
+        |file: &str| -> Option<f64> { read_to_string(group.join(file)).ok()?.trim().parse().ok() };
+    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
+    let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"));
+    let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let cached = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("inactive_file "));
+    let cached = cached.and_then(|bytes| bytes.parse().ok()).unwrap_or(0.0);
+    Some(limit - (used.unwrap_or(0.0) - cached).max(0.0))
 }
 
 fn size(bytes: f64) -> DecimalBytes {

@@ -1,6 +1,6 @@
 //! What a run says before its first step and after its last.
 
-use super::output::{metric, plural};
+use super::output::{ABSURD, loss_text, metric, plural, visible};
 use super::prepare::Run;
 use super::run_folder;
 use super::sample::generate;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::internal::blas::{self, Flavour};
 use bptt::sample::SampleOptions;
-use bptt::train::StopReason;
+use bptt::train::{MOST_HALVINGS, StopReason};
 use bptt::{Loss, Network, Scalar};
 use indicatif::HumanCount;
 use serde_json::json;
@@ -34,12 +34,19 @@ pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
         config.simd,
         config.blas
     ));
-    if engine.threads() < config.threads().min(config.settings.shards.unwrap_or(1)) {
+    let (wanted, threads) = (config.threads(), engine.threads());
+    if threads < wanted && threads == blas::library().max_workers {
         output.remark(format_args!(
-            "--threads {}: this OpenBLAS has buffers for {} callers, so {} threads are used",
-            config.threads(),
-            blas::library().max_workers,
-            engine.threads()
+            "--threads {wanted}: this OpenBLAS has buffers for {threads} callers, so {threads} threads are used"
+        ));
+    } else if threads < wanted && config.settings.shards >= Some(wanted) {
+        output.remark(format_args!(
+            "--threads {wanted}: {} in a batch, so {} busy: a larger --batch uses more",
+            plural(engine.shards(), "sequence"),
+            match threads {
+                1 => "1 thread is".to_string(),
+                n => format!("{n} threads are"),
+            }
         ));
     }
     if blas::library().flavour == Flavour::Serial {
@@ -88,7 +95,29 @@ pub fn finish<T: Scalar>(
     )?;
     match reason {
         StopReason::Finished => {}
-        StopReason::NoImprovement => output.remark("stopped: the validation loss falls no more"),
+        StopReason::NoImprovement => {
+            let (rule, change) = match trainer.options().patience {
+                n if n > 0 && progress.since_best >= n => (
+                    format!("--patience {n} reports without a better validation loss"),
+                    "--patience 0",
+                ),
+                _ => (
+                    format!(
+                        "no better validation loss after {MOST_HALVINGS} halvings of the rate (--schedule halve-on-plateau)"
+                    ),
+                    "--schedule constant",
+                ),
+            };
+            let steps = match progress.step < trainer.options().steps {
+                true => format!(" of {}", HumanCount(trainer.options().steps)),
+                false => String::new(),
+            };
+            output.remark(format_args!(
+                "stopped at step {}{steps}: {rule}; go on with: bptt train --resume {} {change}",
+                HumanCount(progress.step),
+                checkpoints.folder.display()
+            ));
+        }
         StopReason::Interrupted => output.remark(format_args!(
             "interrupted at step {}; go on with: bptt train --resume {}",
             HumanCount(progress.step),
@@ -104,16 +133,16 @@ pub fn finish<T: Scalar>(
     }
     if let Some(report) = last {
         output.text(format_args!(
-            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training {title} {:.4}",
+            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training {title} {}",
             HumanCount(progress.step),
             trainer.epoch(),
             HumanCount(tokens_per_second as u64),
-            report.train_loss
+            loss_text(report.train_loss)
         ))?;
     }
     if let Some(best) = progress.best_loss {
-        let mut said = format!("validation loss {best:.4}");
-        if loss == Loss::CrossEntropy {
+        let mut said = format!("validation loss {}", loss_text(best));
+        if loss == Loss::CrossEntropy && best < ABSURD {
             let bits = best / std::f64::consts::LN_2;
             said += &format!(
                 " nats per token (perplexity {:.3}, {bits:.3} bits)",
@@ -136,7 +165,7 @@ pub fn finish<T: Scalar>(
         output.text("\nsample:")?;
         let best = Network::from_parameters(trainer.best().clone());
         for line in sample(&best, vocabulary)?.lines() {
-            output.text(format_args!("    {line}"))?;
+            output.text(format_args!("    {}", visible(line)))?;
         }
     }
     let model = checkpoints.model();

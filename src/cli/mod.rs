@@ -8,16 +8,18 @@
 //! | `watch`, `run_folder`, `plot`, `tensorboard` | what is written and shown of a run as it goes |
 //! | `output`, `errors` | how anything is shown |
 //! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
-//! | `eval`, `sample`, `predict`, `bench`, `inspect` | the other commands |
-//! | `interrupt` | Ctrl-C |
+//! | `eval`, `sample`, `predict`, `export`, `bench`, `inspect` | the other commands |
+//! | `interrupt`, `kernels` | Ctrl-C; whether OpenBLAS fits this processor |
 
 mod args;
 mod bench;
 mod dataset;
 mod errors;
 mod eval;
+mod export;
 mod inspect;
 mod interrupt;
+mod kernels;
 mod memory;
 mod messages;
 mod model;
@@ -47,7 +49,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    if let Err(error) = memory::check_program() {
+    if let Err(error) = memory::check_program().and_then(|()| kernels::fit()) {
         let status = fail(&error, None);
         // Not through the usual end: OpenBLAS would wait there for threads that wait for memory.
         signal_hook::low_level::exit(status.into());
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args, output),
         Command::Sample(args) => sample::run(&args, output),
         Command::Predict(args) => predict::run(&args, output),
+        Command::Export(args) => export::run(&args, output),
         Command::Inspect { model } => inspect::run(&model, output),
     });
     match done {

@@ -1,22 +1,50 @@
 //! MODEL on the command line: a model file, or a run folder with one in it.
 
 use super::{memory, run_folder};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bptt::internal::atomic;
 use bptt::model::ModelFile;
 use bptt::{Engine, EngineOptions, Network, Scalar};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads the model that `bptt train` or PyTorch left at this path, or in this run folder.
 pub fn read(model: &Path) -> Result<ModelFile> {
+    Ok(ModelFile::read(&file(model)?)?)
+}
+
+/// The file of the model at this path, or in this run folder, if there is the memory for it.
+pub fn file(model: &Path) -> Result<PathBuf> {
     let path = match model.is_dir() {
         true => model.join(run_folder::MODEL),
         false => model.to_path_buf(),
     };
+    if model.is_dir() && !path.exists() {
+        let holds_model = |folder: &PathBuf| folder.join(run_folder::MODEL).is_file();
+        let folders = std::fs::read_dir(model)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut runs: Vec<_> = folders.filter(holds_model).collect();
+        runs.sort();
+        let names: Vec<_> = runs
+            .iter()
+            .take(8)
+            .map(|run| run.display().to_string())
+            .collect();
+        match &names[..] {
+            [] => bail!(
+                "{}: no model in this folder: there is no {}",
+                model.display(),
+                run_folder::MODEL
+            ),
+            _ => bail!(
+                "{}: a folder of runs, give one of them: {}",
+                model.display(),
+                names.join(", ")
+            ),
+        }
+    }
     // The file as it is, and its values in double precision at most.
     let bytes = 3.0 * atomic::metadata(&path)?.len() as f64;
     memory::check_reading(&path, bytes, "use a smaller model")?;
-    Ok(ModelFile::read(&path)?)
+    Ok(path)
 }
 
 /// Reads a model and runs `$work` in the precision of its file.

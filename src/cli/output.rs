@@ -5,6 +5,7 @@
 use super::args::{Log, OutputArgs};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -90,6 +91,30 @@ impl Output {
         let style = ProgressStyle::with_template(template).expect("a template of ours");
         ProgressBar::with_draw_target(Some(length), target).with_style(style.progress_chars("━╸─"))
     }
+}
+
+/// From here on a loss is that of a run in ruins, and its digits say nothing.
+pub const ABSURD: f64 = 1e5;
+
+/// `2.3057`, or `1.2e37`.
+pub fn loss_text(loss: f64) -> String {
+    match loss.abs() < ABSURD {
+        true => format!("{loss:.4}"),
+        false => format!("{loss:.1e}"),
+    }
+}
+
+/// A text for a terminal, which obeys control characters: those that a stranger's text may have are shown as what they are.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    if !io::stdout().is_terminal() || text.chars().all(is_harmless) {
+        return text.into();
+    }
+    let shown = text.chars().map(|c| match is_harmless(c) {
+        true => c.to_string(),
+        false => c.escape_default().to_string(),
+    });
+    shown.collect::<String>().into()
 }
 
 /// `1 shard`, `2 shards`.

@@ -12,7 +12,8 @@ use bptt::{At, Inputs, Loss, Network, Scalar};
 use ndarray::{Array2, Array3, Axis, s};
 use ndarray_npy::{NpzWriter, WritableElement};
 use serde_json::json;
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Sequences that are computed at a time for each shard, if that is more than [`ROWS`]: full matrix products, not tuned
@@ -45,6 +46,12 @@ fn predict<T: Scalar + WritableElement>(
     fits.with_context(|| format!("{input} does not fit {}", args.model.display()))?;
     let lengths = lengths.as_deref();
     let answers = compute(args, &model.network, inputs.view(), lengths, output)?;
+    if let Some(((row, step, _), _)) = answers.indexed_iter().find(|(_, y)| !y.is_finite()) {
+        bail!(
+            "{input}: the answers to inputs [{row}, {step}] are no finite numbers: the inputs or the weights of {} are too large",
+            args.model.display()
+        );
+    }
     let name = match head.loss {
         Loss::CrossEntropy | Loss::Binary => "probabilities",
         Loss::Mse | Loss::Huber => "values",
@@ -58,10 +65,12 @@ fn predict<T: Scalar + WritableElement>(
         .clone()
         .unwrap_or_else(|| beside(&args.input, name));
     replace(&path, |file| {
-        let mut npz = NpzWriter::new(BufWriter::new(file));
+        let mut file = Patient { file, error: None };
+        let mut npz = NpzWriter::new(BufWriter::new(&mut file));
         let other = std::io::Error::other;
         npz.add_array(name, &answers).map_err(other)?;
-        npz.finish().map_err(other)?.flush()
+        npz.finish().map_err(other)?.flush()?;
+        file.error.map_or(Ok(()), Err)
     })?;
     let shape = answers.shape();
     output.event(
@@ -76,6 +85,31 @@ fn predict<T: Scalar + WritableElement>(
         path.display()
     ))?;
     Ok(Done::Finished)
+}
+
+/// A file that keeps its first error to itself: the writer of archives, dropped after one, would print it.
+struct Patient<'a> {
+    file: &'a mut File,
+    error: Option<io::Error>,
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.error.is_none() {
+            self.error = self.file.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Patient<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 /// The answers `[N, T, n_y]` or `[N, 1, n_y]` of all sequences, a part of them at a time; zero beyond their lengths.

@@ -1,17 +1,18 @@
 //! What a run needs is made ready: data, network, trainer and folder ([`Run`]).
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, npz};
 use super::memory;
 use super::processes::Processes;
-use super::run_folder::RunFolder;
+use super::run_folder::{self, RunFolder};
 use super::settings::{Config, Settings};
 use super::tensorboard::EventFile;
 use super::train::Plan;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
 use bptt::init::set_forget_bias;
-use bptt::model::About;
-use bptt::train::{Checkpoint, Checkpoints, Trainer};
+use bptt::internal::atomic;
+use bptt::model::{About, Model};
+use bptt::train::{Checkpoint, Checkpoints, Trainer, history};
 use bptt::{At, EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
 
@@ -31,8 +32,20 @@ impl<T: Scalar> Run<T> {
         // STEP 1: the data, and what it decides.
         let (mut config, output) = (plan.config, plan.output);
         let ranks = processes.ranks.as_deref();
-        let mut data = Dataset::<T>::read(&config.settings, output, ranks)?;
+        let model = first_model::<T>(&config.settings, plan.folder.as_ref(), processes)?;
+        let vocabulary = model
+            .as_ref()
+            .and_then(|model| model.about.vocabulary.as_ref());
+        let mut data = Dataset::<T>::read(&config.settings, vocabulary, output, ranks);
+        if let Some(missing) = config.settings.missing().filter(|_| plan.resumes) {
+            data = data.context(missing);
+        }
+        let mut data = data?;
         processes.check_same("other data", data.digest.as_bytes())?;
+        let model = model.map(|model| model.reading(data.input.is_tokens()).answering(data.head));
+        if let Some(model) = &model {
+            config.settings.take(model);
+        }
         complete(&mut config.settings, &data, plan.resumes)?;
         let about = About {
             vocabulary: data.vocabulary.take(),
@@ -42,7 +55,8 @@ impl<T: Scalar> Run<T> {
         let (summary, best_loss) = (std::mem::take(&mut data.summary), data.best_loss);
 
         // STEP 2: the network and its trainer.
-        let mut trainer = build(&config, data, processes)?;
+        let network = model.map(|model| model.network);
+        let mut trainer = build(&config, network, data, processes)?;
 
         // STEP 3: the run folder, new or as it was left.
         if plan.folder.is_none() && processes.is_root() {
@@ -59,6 +73,7 @@ impl<T: Scalar> Run<T> {
         if plan.resumes {
             let (settings, folder) = (&config.settings, folder.as_ref());
             restore(&mut trainer, folder, &checkpoints, settings, processes)?;
+            trainer.go_on_with(plan.changes);
         }
         plan.interrupt.now_ask_first();
         let steps = (trainer.progress().step, trainer.options().steps);
@@ -100,15 +115,46 @@ fn complete<T: Scalar>(settings: &mut Settings, data: &Dataset<T>, resumes: bool
     Ok(())
 }
 
-/// The trainer of a new network, if this machine has the memory for it.
+/// The model that the run begins with, or that it has come to since, on all processes.
+fn first_model<T: Scalar>(
+    settings: &Settings,
+    folder: Option<&RunFolder>,
+    processes: &Processes,
+) -> Result<Option<Model<T>>> {
+    let Some(from) = &settings.from else {
+        return Ok(None);
+    };
+    let own = folder.map(|folder| folder.path.join(run_folder::MODEL));
+    let path = own.filter(|own| own.is_file());
+    let path = path.as_ref().unwrap_or(from);
+    let bytes = match processes.is_root() {
+        true => atomic::read(&super::model::file(path).context("--from")?, u64::MAX)?,
+        false => Vec::new(),
+    };
+    let bytes = processes.broadcast_bytes(bytes);
+    let model = Model::from_bytes(path, &bytes).context("--from")?;
+    if npz(&settings.data)?.is_none() && model.about.vocabulary.is_none() {
+        bail!(
+            "--from: {} is no model of text: give it one .npz",
+            path.display()
+        );
+    }
+    Ok(Some(model))
+}
+
+/// The trainer of a network, new or given, if this machine has the memory for it.
 fn build<T: Scalar>(
     config: &Config,
+    given: Option<Network<T>>,
     mut data: Dataset<T>,
     processes: &Processes,
 ) -> Result<Trainer<T>> {
     let settings = &config.settings;
     let algorithm = settings.optimizer;
-    let architecture = settings.architecture(data.input, data.head)?;
+    let architecture = match &given {
+        Some(network) => network.architecture(),
+        None => settings.architecture(data.input, data.head)?,
+    };
     for loader in [&mut data.train].into_iter().chain(&mut data.valid) {
         match loader.suit(&architecture) {
             Err(error @ bptt::Error::Option { .. }) => return Err(error.into()),
@@ -142,7 +188,10 @@ fn build<T: Scalar>(
     )?;
     let windows = loaders.map(|loader| Some((memory::largest_window(loader?), loader?.shape())));
     processes.make_room(engine.threads);
-    let mut network = Network::<T>::new(architecture, settings.init, settings.seed)?;
+    let mut network = match given {
+        Some(network) => network,
+        None => Network::<T>::new(architecture, settings.init, settings.seed)?,
+    };
     if let Some(bias) = settings.forget_bias {
         set_forget_bias(network.parameters_mut(), bias);
     }
@@ -184,7 +233,12 @@ fn restore<T: Scalar>(
 ) -> Result<()> {
     let path = checkpoints.last();
     let file = match folder {
-        Some(_) if path.exists() => bptt::internal::atomic::read(&path, u64::MAX)?,
+        Some(_) if path.exists() => {
+            // The file as it is, and its tensors.
+            let bytes = 2.0 * atomic::metadata(&path)?.len() as f64;
+            memory::check_reading(&path, bytes, "see whether it is damaged")?;
+            atomic::read(&path, u64::MAX)?
+        }
         _ => Vec::new(),
     };
     let file = processes.broadcast_bytes(file);
@@ -197,7 +251,12 @@ fn restore<T: Scalar>(
         .check_same_run(&of.config)
         .with_context(|| format!("{} is a checkpoint of another run", path.display()))?;
     let reports = checkpoint.progress.reports;
-    let history = folder.map(|folder| folder.history(reports));
+    let history = folder.map(|folder| {
+        let (history, bytes) = folder.history(reports)?;
+        history::check_last(&history, &checkpoint.progress)
+            .with_context(|| format!("{} does not fit", path.display()))?;
+        anyhow::Ok((history, bytes))
+    });
     let (history, bytes) = processes.broadcast(history.transpose()?)?;
     trainer.restore(checkpoint, history)?;
     if let Some(folder) = folder {

@@ -56,6 +56,7 @@ impl RunFolder {
         let path = match out {
             Some(out) => {
                 fs::create_dir_all(out)?;
+                sync_parents(out)?;
                 out.to_path_buf()
             }
             None => new_in(Path::new("runs"), name)?,
@@ -173,6 +174,16 @@ impl RunFolder {
     }
 }
 
+/// Makes the name of a new folder durable, and those of the folders above it that may be new as well.
+fn sync_parents(folder: &Path) -> io::Result<()> {
+    let folder = fs::canonicalize(folder)?;
+    folder
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .try_for_each(atomic::sync_folder)
+}
+
 /// The first of `runs/NAME`, `runs/NAME-2`, … that is not there, made.
 fn new_in(runs: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(runs)?;
@@ -182,7 +193,10 @@ fn new_in(runs: &Path, name: &str) -> Result<PathBuf> {
             i => runs.join(format!("{name}-{i}")),
         };
         match fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
+            Ok(()) => {
+                sync_parents(&path)?;
+                return Ok(path);
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.into()),
         }

@@ -3,7 +3,7 @@
 use super::Done;
 use super::args::SampleArgs;
 use super::model::with_model;
-use super::output::Output;
+use super::output::{Output, visible};
 use anyhow::{Context, Result, bail};
 use bptt::data::{Decoder, TokenKind, Vocabulary};
 use bptt::model::Model;
@@ -48,7 +48,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     let mut text = args.prompt.clone();
     let mut decoder = Decoder::after(vocabulary, &args.prompt);
     if output.is_human() {
-        output.piece(text.as_bytes())?;
+        output.piece(visible(&text).as_bytes())?;
         text.clear();
     }
     let (prompt, length) = (args.prompt.as_bytes(), args.length);
@@ -62,14 +62,14 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         if !output.is_human() {
             return Ok(());
         }
-        let shown = output.piece(text.as_bytes());
+        let shown = output.piece(visible(&text).as_bytes());
         text.clear();
         shown
     })?;
     decoder.finish(&mut text);
     if output.is_human() {
         text.push('\n');
-        output.piece(text.as_bytes())?;
+        output.piece(visible(&text).as_bytes())?;
     }
     output.event("sample", &json!({ "text": text, "tokens": args.length }))?;
     Ok(Done::Finished)
@@ -95,6 +95,11 @@ pub fn generate<T: Scalar>(
     for _ in 0..length {
         let inputs = Array2::from_shape_vec((1, next.len()), next).expect("one row");
         let probabilities = stream.step(&inputs)?;
+        if probabilities.iter().any(|p| p.is_nan()) {
+            bail!(
+                "the network's outputs are no finite numbers: its weights are too large to go on from"
+            );
+        }
         let id = sampler.choose(probabilities.as_slice().expect("one row"));
         write(id)?;
         next = vec![id];

@@ -2,7 +2,8 @@
 //!
 //! **To add a flag**, add a field: to [`Settings`] if the result depends on it (they go into the model file as well), else to
 //! [`Config`]. Its comment is the help, its attribute says range and default, and its name is that of `config.json` and, with
-//! dashes, that of the flag. A resumed run takes its settings from its folder: [`LONGER`] and [`FREE`] may be given anew.
+//! dashes, that of the flag. A resumed run takes its settings from its folder: [`LONGER`], [`CHANGEABLE`] and [`FREE`] may be
+//! given anew.
 
 use super::args::{self, Dtype};
 use super::dataset::npz;
@@ -10,15 +11,17 @@ use super::errors::Usage;
 use super::run_folder;
 use anyhow::{Context, Result, bail};
 use bptt::data::TokenKind;
+use bptt::model::Model;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
-use bptt::train::{Schedule, TrainOptions, ZERO_STATE};
-use bptt::{Architecture, At, Cell, Dropout, EngineOptions, Head, Init, Input, Loss};
+use bptt::train::{Changes, Schedule, TrainOptions, ZERO_STATE};
+use bptt::{Architecture, At, Cell, Dropout, EngineOptions, Head, Init, Input, Loss, Scalar};
 use clap::Args;
-use clap::builder::{ArgPredicate, RangedU64ValueParser};
+use clap::builder::{ArgPredicate, OsStringValueParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The longest `config.json` that is read: thousands of paths fit in.
@@ -26,6 +29,26 @@ const LONGEST_CONFIG: u64 = 1 << 24;
 
 /// Settings that bound the length of a run, which may become longer.
 const LONGER: [&str; 2] = ["steps", "epochs"];
+
+/// Settings that may be others from now on where a run goes on: the history says from which step.
+const CHANGEABLE: [&str; 5] = ["lr", "schedule", "warmup", "patience", "report_every"];
+
+/// What a model says, where a run begins with one.
+const OF_MODEL: [&str; 13] = [
+    "tokens",
+    "min_count",
+    "vocab_size",
+    "cell",
+    "hidden",
+    "layers",
+    "bidirectional",
+    "embedding",
+    "tie",
+    "loss",
+    "at",
+    "init",
+    "forget_bias",
+];
 
 /// Settings on which the result does not depend (of data, on its content alone).
 const FREE: [&str; 6] = [
@@ -49,8 +72,8 @@ pub const BOOKKEEPING: &str = "Bookkeeping";
 /// What the result depends on.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
-    /// Text files or folders, or one .npz; nothing for the Reber grammar
-    #[arg(value_name = "DATA")]
+    /// Text files or folders (- for standard input), or one .npz; nothing for the Reber grammar
+    #[arg(value_name = "DATA", value_parser = OsStringValueParser::new().map(file))]
     pub data: Vec<PathBuf>,
     // A fingerprint of the content of `data` and `valid`.
     #[arg(skip)]
@@ -66,7 +89,7 @@ pub struct Settings {
     #[arg(long, help_heading = DATA, value_name = "K", value_parser = positive::<usize>())]
     pub vocab_size: Option<usize>,
     /// Data to validate with, in place of a part of DATA
-    #[arg(long, help_heading = DATA, value_name = "DATA", conflicts_with = "valid_fraction")]
+    #[arg(long, help_heading = DATA, value_name = "DATA", value_parser = OsStringValueParser::new().map(file), conflicts_with = "valid_fraction")]
     pub valid: Vec<PathBuf>,
     /// The part of the data kept for validation: the end of a text, random sequences of a set; 0 for none [default: 0.1, of a
     /// text no more than a million tokens]
@@ -86,6 +109,10 @@ pub struct Settings {
     #[arg(long, help_heading = DATA, value_name = "P", value_parser = within(PROBABILITY), default_value_t = ZERO_STATE)]
     pub zero_state: f64,
 
+    /// Begin with the weights of this model (a run folder or a .safetensors file) in place of new ones, to go on with other DATA or
+    /// to tune it: network, tokens and vocabulary are the model's
+    #[arg(long, visible_alias = "init-from", help_heading = MODEL, value_name = "MODEL")]
+    pub from: Option<PathBuf>,
     /// What the layers are made of
     #[arg(long, help_heading = MODEL, value_name = "tanh|relu|gru|lstm", value_parser = named::<Cell>, default_value = "tanh")]
     pub cell: Cell,
@@ -121,7 +148,7 @@ pub struct Settings {
     #[arg(long, help_heading = MODEL, value_name = "f32|f64", value_parser = named::<Dtype>, default_value = "f32")]
     pub dtype: Dtype,
 
-    /// Updates in all [default: 20000, or what --epochs comes to]
+    /// Updates in all, unless --schedule or --patience ends the run before [default: 20000, or what --epochs comes to]
     #[arg(long, help_heading = OPTIMISATION, value_name = "STEPS", value_parser = positive::<u64>(), hide_default_value = true,
           default_value = "20000", default_value_if("epochs", ArgPredicate::IsPresent, None))]
     pub steps: Option<u64>,
@@ -137,7 +164,8 @@ pub struct Settings {
           default_value = "0.002", default_value_ifs([("optimizer", "rmsprop", "0.001"), ("optimizer", "gd", "0.5"),
           ("optimizer", "momentum", "0.05"), ("optimizer", "nesterov", "0.05")]))]
     pub lr: f64,
-    /// The course of the learning rate
+    /// The course of the learning rate; halve-on-plateau halves it after 3 reports without a better validation loss, and after 9
+    /// halvings ends the run
     #[arg(long, help_heading = OPTIMISATION, value_name = "constant|cosine|halve-on-plateau",
           value_parser = named::<Schedule>, default_value = "halve-on-plateau")]
     pub schedule: Schedule,
@@ -161,7 +189,7 @@ pub struct Settings {
     #[arg(long, help_heading = OPTIMISATION, value_name = "DECAY", value_parser = within(FROM_ZERO), hide_default_value = true,
           default_value_t = 0.0, default_value_if("optimizer", "adamw", "0.01"))]
     pub weight_decay: f64,
-    /// Stop after so many reports without a better validation loss [default: never]
+    /// Stop after so many reports without a better validation loss [default: never; but see --schedule]
     #[arg(long, help_heading = OPTIMISATION, value_name = "REPORTS", hide_default_value = true, default_value_t = 0)]
     pub patience: u32,
     /// Seed of every random number
@@ -234,13 +262,51 @@ pub fn within(range: Range) -> impl Fn(&str) -> Result<f64, String> + Clone + Se
 }
 
 /// A parser of whole numbers from 1 up.
-pub fn positive<T: TryFrom<u64>>() -> RangedU64ValueParser<T> {
-    RangedU64ValueParser::new().range(1..)
+pub fn positive<T: TryFrom<u64> + Clone + Send + Sync>()
+-> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
+    whole(1, MOST_WHOLE)
 }
 
 /// A parser of whole numbers from 1 to `most`.
-pub fn up_to(most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=most)
+pub fn up_to(most: u64) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
+    whole(1, most)
+}
+
+/// A parser of whole numbers as people write them: `20000`, `20_000`, `20k`, `2e4`.
+fn whole<T: TryFrom<u64>>(
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
+    move |text| {
+        let plain = text.replace('_', "");
+        let (digits, factor) = match plain.strip_suffix(['k', 'K']) {
+            Some(digits) => (digits, 1e3),
+            None => (
+                plain.strip_suffix('M').unwrap_or(&plain),
+                if plain.ends_with('M') { 1e6 } else { 1.0 },
+            ),
+        };
+        // Every whole number up to 2^53 is a number in floating point, which reads `2e4` as well.
+        let number = digits.parse().map(|x: f64| x * factor).ok();
+        let number =
+            number.filter(|x| x.fract() == 0.0 && (least as f64..=most as f64).contains(x));
+        let number = number.and_then(|x| T::try_from(x as u64).ok());
+        number.ok_or_else(|| match most {
+            MOST_WHOLE => format!("expected a whole number from {least} up"),
+            most => format!("expected a whole number from {least} to {most}"),
+        })
+    }
+}
+
+/// The largest number that is read as a whole one.
+const MOST_WHOLE: u64 = 1 << 53;
+
+/// A parser of paths; `-` is standard input.
+pub fn file(path: OsString) -> PathBuf {
+    match path.to_str() {
+        Some("-") => "/dev/stdin".into(),
+        _ => path.into(),
+    }
 }
 
 /// A parser of names, which are the same on the command line and in `config.json`.
@@ -288,12 +354,19 @@ impl Config {
     }
 
     /// The settings of the run in `folder`, but for the settings `given` on the command line, which `fresh` holds.
-    pub fn resume(folder: &Path, given: &[String], fresh: Config, ranks: usize) -> Result<Self> {
+    /// And what of them changes.
+    pub fn resume(
+        folder: &Path,
+        given: &[String],
+        fresh: Config,
+        ranks: usize,
+    ) -> Result<(Self, Changes)> {
         let path = folder.join(run_folder::CONFIG);
         let text = bptt::internal::atomic::read(&path, LONGEST_CONFIG)?;
         let new = fields(&fresh)?;
         let mut settings = check(&text, &new)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
+        let mut changes = Changes::new();
         for name in given {
             let (old, new) = (&settings[name], &new[name]);
             let flag = name.replace('_', "-");
@@ -302,6 +375,10 @@ impl Config {
                     bail!(
                         "--{flag} {new}: the run already has {old}; more is possible, less is not"
                     );
+                }
+            } else if CHANGEABLE.contains(&name.as_str()) {
+                if old != new {
+                    changes.insert(name.clone(), new.clone());
                 }
             } else if !FREE.contains(&name.as_str()) && old != new {
                 bail!(
@@ -318,7 +395,7 @@ impl Config {
             config.threads = fresh.threads;
         }
         (config.blas, config.simd) = (fresh.blas, fresh.simd);
-        Ok(config)
+        Ok((config, changes))
     }
 }
 
@@ -384,6 +461,16 @@ impl Settings {
         let plateau = given("schedule") && self.schedule == Schedule::HalveOnPlateau;
         let wrong = [
             (
+                self.from.is_some() && OF_MODEL.into_iter().any(given),
+                "--from: the network and its tokens are those of the model, and flags that say otherwise are to be left out \
+                 (--tokens, --min-count, --vocab-size, --cell, --hidden, --layers, --bidirectional, --embedding, --tie, --loss, \
+                 --at, --init, --forget-bias)",
+            ),
+            (
+                self.from.is_some() && self.data.is_empty(),
+                "--from: DATA to go on with is needed",
+            ),
+            (
                 self.forget_bias.is_some() && self.cell != Cell::Lstm,
                 "--forget-bias: only an LSTM has forget gates: give --cell lstm",
             ),
@@ -426,6 +513,37 @@ impl Settings {
         }
     }
 
+    /// Takes the network and the tokens of the model that the run begins with.
+    pub fn take<T: Scalar>(&mut self, model: &Model<T>) {
+        let network = model.network.architecture();
+        (self.cell, self.hidden, self.layers) = (network.cell, network.hidden, network.layers);
+        (self.bidirectional, self.tie) = (network.bidirectional, network.head.tied);
+        (self.loss, self.at) = (Some(network.head.loss), Some(network.head.at));
+        self.embedding = match network.input {
+            Input::Embedding { size, .. } => Some(size),
+            _ => None,
+        };
+        if let Some(vocabulary) = &model.about.vocabulary {
+            self.tokens = vocabulary.kind();
+        }
+    }
+
+    /// Which of the files that the run was trained on are not where they were.
+    pub fn missing(&self) -> Option<String> {
+        let all = self.data.iter().chain(&self.valid);
+        let missing: Vec<_> = all
+            .filter(|path| !path.is_file() && !path.is_dir())
+            .map(|path| path.display().to_string())
+            .collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "config.json says that the run was trained on {} (from where it was started): give DATA, and --valid if there \
+                 was one, again",
+                missing.join(", ")
+            )
+        })
+    }
+
     /// The network for data with this input and this head, where nothing else is said.
     pub fn architecture(&self, input: Input, head: Head) -> Result<Architecture> {
         let input = match (self.embedding, input) {
@@ -466,7 +584,7 @@ impl Settings {
         let theirs = theirs.as_object().cloned().unwrap_or_default();
         check_fields(&theirs, &ours)?;
         // There are more shards where more ranks went on than there were.
-        let may_differ = [&LONGER[..], &FREE, &["shards"]].concat();
+        let may_differ = [&LONGER[..], &FREE, &CHANGEABLE, &["shards"]].concat();
         let differs =
             |name: &&String| theirs[*name] != ours[*name] && !may_differ.contains(&name.as_str());
         if let Some(name) = ours.keys().find(differs) {

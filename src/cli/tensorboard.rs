@@ -9,6 +9,7 @@
 //! Summary = 1: repeated Value;  Value = 1: string tag, 2: float simple_value
 //! ```
 
+use bptt::export::wire::{bytes, double, float, number};
 use bptt::train::Report;
 use bptt::{Error, Result};
 use crc::{CRC_32_ISCSI, Crc};
@@ -25,14 +26,16 @@ const VERSION: &[u8] = b"brain.Event:2";
 
 const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// The keys of the fields above: their numbers, and the wire types of protocol buffers (0 varint, 1 double, 2 bytes, 5 float).
-const WALL_TIME: u8 = 1 << 3 | 1;
-const STEP: u8 = 2 << 3;
-const FILE_VERSION: u8 = 3 << 3 | 2;
-const SUMMARY: u8 = 5 << 3 | 2;
-const VALUE: u8 = 1 << 3 | 2;
-const TAG: u8 = 1 << 3 | 2;
-const SIMPLE_VALUE: u8 = 2 << 3 | 5;
+/// The numbers of the fields above.
+const WALL_TIME: u64 = 1;
+const STEP: u64 = 2;
+const FILE_VERSION: u64 = 3;
+const SUMMARY: u64 = 5;
+const VALUE: u64 = 1;
+const TAG: u64 = 1;
+const SIMPLE_VALUE: u64 = 2;
+/// How the field of the version begins: its number, and that it holds bytes.
+const VERSION_KEY: u8 = (FILE_VERSION << 3 | 2) as u8;
 
 /// Where an event's step begins: behind the time and the step's key.
 const STEP_AT: usize = 10;
@@ -51,12 +54,12 @@ impl EventFile {
         // In a folder from a stranger it may be a link to what is none of our business, or a pipe that never ends.
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let mut file = options.open(&path)?.into_parts().0;
-        let bytes = match file.metadata()?.is_file() {
+        let content = match file.metadata()?.is_file() {
             true => fs_err::read(&path)?,
             false => VERSION.to_vec(),
         };
         let last = history.last().map_or(0, |report| report.step);
-        let Some((length, written)) = kept(&bytes, last) else {
+        let Some((length, written)) = kept(&content, last) else {
             let problem = "is no event file of `bptt train`: move it away";
             return Err(Error::file(path, problem));
         };
@@ -64,7 +67,7 @@ impl EventFile {
         file.seek(SeekFrom::End(0))?;
         let mut events = EventFile(file);
         if length == 0 {
-            events.append(&mut vec![], &message(FILE_VERSION, VERSION))?;
+            events.append(&[], &bytes(FILE_VERSION, VERSION))?;
         }
         for report in history.iter().filter(|report| report.step > written) {
             events.write(report)?;
@@ -89,23 +92,20 @@ impl EventFile {
             .filter_map(|(tag, value)| Some((tag.to_string(), value?)));
         let mut summary = Vec::new();
         for (tag, value) in values.chain(metrics) {
-            let mut scalar = message(TAG, tag.as_bytes());
-            scalar.push(SIMPLE_VALUE);
-            scalar.extend((value as f32).to_le_bytes());
-            summary.extend(message(VALUE, &scalar));
+            let scalar = [
+                bytes(TAG, tag.as_bytes()),
+                float(SIMPLE_VALUE, value as f32),
+            ];
+            summary.extend(bytes(VALUE, &scalar.concat()));
         }
-        let mut step = vec![STEP];
-        push_varint(&mut step, report.step);
-        self.append(&mut step, &message(SUMMARY, &summary))
+        self.append(&number(STEP, report.step), &bytes(SUMMARY, &summary))
     }
 
     /// Adds a record: in one write, so that none is ever half there unless the disk is full.
-    fn append(&mut self, step: &mut Vec<u8>, content: &[u8]) -> Result<()> {
+    fn append(&mut self, step: &[u8], content: &[u8]) -> Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let mut event = vec![WALL_TIME];
-        event.extend(now.map_or(0.0, |since| since.as_secs_f64()).to_le_bytes());
-        event.append(step);
-        event.extend(content);
+        let now = double(WALL_TIME, now.map_or(0.0, |since| since.as_secs_f64()));
+        let event = [&now, step, content].concat();
         let length = (event.len() as u64).to_le_bytes();
         let parts = [
             &length[..],
@@ -122,7 +122,7 @@ impl EventFile {
 fn kept(bytes: &[u8], last: u64) -> Option<(usize, u64)> {
     let (mut length, mut step) = (0, 0);
     while let Some(event) = event(&bytes[length..]) {
-        let is_version = event.get(STEP_AT - 1) == Some(&FILE_VERSION) && event.ends_with(VERSION);
+        let is_version = event.get(STEP_AT - 1) == Some(&VERSION_KEY) && event.ends_with(VERSION);
         if is_version != (length == 0) {
             return None;
         }
@@ -153,23 +153,7 @@ fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
     sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// A field that holds bytes.
-fn message(key: u8, content: &[u8]) -> Vec<u8> {
-    let mut message = vec![key];
-    push_varint(&mut message, content.len() as u64);
-    message.extend(content);
-    message
-}
-
-/// Seven bits a byte, the low ones first; the high bit says that more follow.
-fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
+/// What [`number`] wrote behind its key.
 fn varint(bytes: &[u8]) -> u64 {
     let end = bytes.iter().position(|&byte| byte < 0x80).unwrap_or(0);
     let bits = bytes[..=end.min(8)].iter().rev();

@@ -11,7 +11,7 @@ use super::settings::{Config, fields};
 use super::{Done, messages};
 use anyhow::{Error, Result};
 use bptt::Scalar;
-use bptt::train::StopReason;
+use bptt::train::{Changes, StopReason};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ pub struct Plan {
     pub config: Config,
     /// Whether the run has begun before.
     pub resumes: bool,
+    /// What is to be other than before where it has.
+    pub changes: Changes,
     /// The folder of a run that has begun, on the process that writes there. A new run gets one when its data turns out to
     /// be good.
     pub folder: Option<RunFolder>,
@@ -51,18 +53,18 @@ impl Plan {
             _ if !processes.is_root() => (None, None),
             Some(path) => {
                 let folder = RunFolder::resume(path)?;
-                let config = Config::resume(path, &args.given, fresh, processes.size())?;
-                (Some(folder), Some(config))
+                let resumed = Config::resume(path, &args.given, fresh, processes.size())?;
+                (Some(folder), Some(resumed))
             }
             None => {
                 args.out.as_deref().map_or(Ok(()), check_free)?;
-                (None, Some(fresh))
+                (None, Some((fresh, Changes::new())))
             }
         };
-        if let Some(config) = &config {
+        if let Some((config, _)) = &config {
             config.settings.check(&args.given)?;
         }
-        let mut config = processes.broadcast(config)?;
+        let (mut config, changes) = processes.broadcast(config)?;
         if !processes.is_root() {
             // The machine of this process may have other cores than that of rank 0.
             config.threads = threads;
@@ -70,6 +72,7 @@ impl Plan {
         Ok(Plan {
             config,
             resumes: args.resume.is_some(),
+            changes,
             folder,
             out: args.out,
             interrupt,

@@ -2,7 +2,7 @@
 
 use super::errors::say_of_library;
 use super::interrupt::Interrupt;
-use super::output::{Output, metric};
+use super::output::{Output, loss_text, metric};
 use super::plot;
 use super::run_folder::RunFolder;
 use super::tensorboard::EventFile;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// From one look of the bar to the next.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// A loss so many times that of guessing is said to be wrong.
+const RUINED: f64 = 3.0;
 
 /// From one drawing to the next at least: drawing takes longer than many a small step.
 const DRAWING: Duration = Duration::from_secs(5);
@@ -113,16 +116,17 @@ impl Watch {
         self.output.event("report", report)?;
         if self.output.shows_lines() {
             let valid = report.valid_loss;
-            let mut valid = valid.map_or(String::new(), |loss| format!("  valid {loss:.4}"));
+            let mut valid =
+                valid.map_or(String::new(), |loss| format!("  valid {}", loss_text(loss)));
             for (name, &value) in &report.valid_metrics {
                 let (name, value) = metric(name, value);
                 valid += &format!("  {name} {value}");
             }
             self.output.remark(format_args!(
-                "step {:>7}  epoch {:.2}  train {:.4}{valid}  lr {:.2e}  {} tokens/s",
+                "step {:>7}  epoch {:.2}  train {}{valid}  lr {:.2e}  {} tokens/s",
                 HumanCount(report.step).to_string(),
                 report.epoch,
-                report.train_loss,
+                loss_text(report.train_loss),
                 report.lr,
                 HumanCount(report.tokens_per_second as u64)
             ));
@@ -141,14 +145,14 @@ impl<T: Scalar> Observer<T> for Watch {
         let since = self.shown.elapsed();
         if since >= LOOK {
             let valid = run.history().last().and_then(|report| report.valid_loss);
-            let valid = valid.map_or(String::new(), |loss| format!(" valid {loss:.3}"));
+            let valid = valid.map_or(String::new(), |loss| format!(" valid {}", loss_text(loss)));
             let speed = HumanCount((self.tokens as f64 / since.as_secs_f64()) as u64);
             self.bar.set_position(step.step);
             self.bar.set_message(format!(
-                "epoch {:.1} {} {:.3}{valid} {speed} tokens/s",
+                "epoch {:.1} {} {}{valid} {speed} tokens/s",
                 step.epoch,
                 run.network().architecture().head.loss.title(),
-                run.progress().mean_loss().unwrap_or(step.loss)
+                loss_text(run.progress().mean_loss().unwrap_or(step.loss))
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }
@@ -167,6 +171,15 @@ impl<T: Scalar> Observer<T> for Watch {
         self.checkpoints.report(run, report, best)?;
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAWING) {
             self.draw(run)?;
+        }
+        let guessing = run.network().architecture().head.guessing();
+        if let Some(guess) = guessing.filter(|guess| report.train_loss > RUINED * guess) {
+            let said = format!(
+                "step {}: the training loss {} is far worse than guessing ({guess:.2}): try a smaller --lr",
+                HumanCount(report.step),
+                loss_text(report.train_loss)
+            );
+            self.bar.suspend(|| self.output.remark(said));
         }
         self.show(report)
     }

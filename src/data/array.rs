@@ -1,9 +1,10 @@
 //! One array as an `.npy` file holds it: what its header says ([`Layout`]), and its elements ([`Numbers`]).
 //!
 //! `ndarray-npy` parses headers; here the size that a header claims is held against the bytes that are there, and the
-//! elements are decoded: little and big endian, C and Fortran order. Knows nothing of archives, nor of what the numbers mean.
+//! elements are decoded: half, single and double precision, little and big endian, C and Fortran order. Knows nothing of archives, nor of what the numbers mean.
 
 use crate::Scalar;
+use half::f16;
 use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header::Header;
 use std::fmt::{self, Display};
@@ -124,7 +125,13 @@ impl Display for Layout {
 
 /// The header, and how many bytes it takes.
 fn read_header(npy: &mut impl Read) -> Result<(Header, usize), String> {
-    let damaged = |e: &dyn Display| format!("not an `.npy` array ({e})");
+    let damaged = |e: &dyn Display| {
+        let text = e.to_string();
+        format!(
+            "not an `.npy` array ({})",
+            text.lines().next().unwrap_or_default()
+        )
+    };
     let mut bytes = vec![0; 12];
     npy.read_exact(&mut bytes[..10]).map_err(|e| damaged(&e))?;
     // The length of the rest: of version 1 two bytes, of later ones four.
@@ -139,12 +146,39 @@ fn read_header(npy: &mut impl Read) -> Result<(Header, usize), String> {
     bytes.resize(length, 0);
     npy.read_exact(&mut bytes[start..])
         .map_err(|e| damaged(&e))?;
+    without_long_suffixes(&mut bytes[start..]);
+    if let Some(described) = bracketed_type(&bytes[start..]) {
+        return Err(unknown_type(&described));
+    }
     let opened = bytes[start..].iter().filter(|b| b"([{".contains(b)).count();
     if opened > MOST_BRACKETS {
         return Err("a record array or a damaged header, expected plain numbers".to_owned());
     }
     let header = Header::from_reader(&mut bytes.as_slice()).map_err(|e| damaged(&e))?;
     Ok((header, length))
+}
+
+/// Blanks out the `L` behind whole numbers, which NumPy under Python 2 wrote where a size was a long: `(2L, 3L)`.
+fn without_long_suffixes(header: &mut [u8]) {
+    for i in 1..header.len() - 1 {
+        if header[i - 1].is_ascii_digit() && header[i] == b'L' && b",)".contains(&header[i + 1]) {
+            header[i] = b' ';
+        }
+    }
+}
+
+/// The type of the elements, if it is one with brackets in its name, such as `<M8[ns]`, the times of `datetime64`.
+fn bracketed_type(header: &[u8]) -> Option<String> {
+    let header = String::from_utf8_lossy(header);
+    let (_, rest) = header.split_once("'descr': '")?;
+    let (described, _) = rest.split_once('\'')?;
+    described.contains('[').then(|| described.to_owned())
+}
+
+fn unknown_type(described: &str) -> String {
+    format!(
+        "elements of type `{described}`, expected float16, float32, float64, integers or bool; convert with `.astype(...)`"
+    )
 }
 
 /// What the elements are, and the bytes of one, of the types that are read.
@@ -154,17 +188,13 @@ fn element(described: &str) -> Result<(Kind, usize), String> {
         "b1" => Kind::Bool,
         "i1" | "i2" | "i4" | "i8" => Kind::Signed,
         "u1" | "u2" | "u4" | "u8" => Kind::Unsigned,
-        "f4" | "f8" => Kind::Float,
+        "f2" | "f4" | "f8" => Kind::Float,
         "O" => {
             let problem = "Python objects (dtype `object`), expected numbers; make the rows equally long, \
                            pad them and give `lengths`";
             return Err(problem.into());
         }
-        _ => {
-            return Err(format!(
-                "elements of type `{described}`, expected float32, float64, integers or bool; convert with `.astype(...)`"
-            ));
-        }
+        _ => return Err(unknown_type(described)),
     };
     Ok((kind, usize::from(dtype.as_bytes()[1] - b'0')))
 }
@@ -209,10 +239,12 @@ impl Numbers {
 
     /// As floats of type `T`, rounded or widened; integers as what they are.
     pub fn floats<T: Scalar>(&self) -> Vec<T> {
+        let half = |x: [u8; 2]| T::from_f64(f16::from_le_bytes(x).into());
         let single = |x: [u8; 4]| T::from_f64(f32::from_le_bytes(x).into());
         let double = |x: [u8; 8]| T::from_f64(f64::from_le_bytes(x));
         let integer = |x: i128| T::from_f64(x as f64);
         match (self.layout.kind, self.layout.item) {
+            (Kind::Float, 2) => self.elements().map(half).collect(),
             (Kind::Float, 4) => self.elements().map(single).collect(),
             (Kind::Float, _) => self.elements().map(double).collect(),
             (_, 1) => self.integers::<1>().map(integer).collect(),
@@ -232,6 +264,26 @@ impl Numbers {
             }
             i128::from_le_bytes(wide)
         })
+    }
+
+    /// As yes and no: bool, or numbers that are 0 or 1.
+    ///
+    /// # Errors
+    /// What and where, for another number.
+    pub fn flags(&self) -> Result<Vec<bool>, String> {
+        if !self.layout.is_float() {
+            let flags = self.ids(1, &[], |_| true)?;
+            return Ok(flags.into_iter().map(|flag| flag == 1).collect());
+        }
+        let flag = |(i, value): (usize, f64)| match value {
+            0.0 => Ok(false),
+            1.0 => Ok(true),
+            _ => Err(format!(
+                "{value} at {:?}, expected 0 or 1",
+                self.position(i)
+            )),
+        };
+        self.floats().into_iter().enumerate().map(flag).collect()
     }
 
     /// As ids or counts up to `most`; 0 where `used` is false of an element's number, whatever the element is, and

@@ -6,7 +6,7 @@ use super::documents::Documents;
 use super::ids::Ids;
 use super::interner::Interner;
 use super::sharded_ids::ShardedIds;
-use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, WordLimits};
+use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, UNKNOWN_ID, WordLimits};
 use super::text::{Piece, Reading, TokenKind, for_each_piece, located};
 use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, Values, sum_of_values};
@@ -119,7 +119,10 @@ impl Corpus {
                 // Of a pipe, what is before has gone by.
                 let offset = piece.offset + at as u64;
                 let problem = match atomic::open_ordinary(piece.path) {
-                    Ok((file, _)) => located(file.take(offset), &problem),
+                    Ok((mut file, _)) => {
+                        located((&mut file).take(offset), &problem)
+                            + &vocabulary.unknown_characters(file)
+                    }
                     Err(_) => format!("offset {offset}: {problem}"),
                 };
                 Error::file(piece.path, problem)
@@ -165,9 +168,8 @@ impl Corpus {
                 open_end: !text.is_empty() && !text.ends_with('\n'),
             };
             let before = ids.len();
-            append(vocabulary, piece, &mut ids).map_err(|(at, problem)| {
-                Error::invalid("text", located(&text.as_bytes()[..at], &problem))
-            })?;
+            append(vocabulary, piece, &mut ids)
+                .map_err(|(at, problem)| vocabulary.error_in(text.as_bytes(), at, &problem))?;
             lengths.push(ids.len() - before);
         }
         Ok(Self::of(vocabulary.clone(), ids, &lengths, None))
@@ -191,6 +193,15 @@ impl Corpus {
     /// The tokens; of a [part](Corpus::read_part), those that this rank has.
     pub fn ids(&self) -> &Ids {
         self.tokens.ids()
+    }
+
+    /// How many of the words are `<unk>`, which stands for all that the vocabulary lacks; of a part, of the words that this rank
+    /// has. `None` where tokens are no words.
+    pub fn unknown_words(&self) -> Option<usize> {
+        let ids = self.tokens.ids();
+        let is_unknown = |&i: &usize| ids.get(i) == UNKNOWN_ID;
+        (self.vocabulary.kind() == TokenKind::Word)
+            .then(|| (0..ids.len()).filter(is_unknown).count())
     }
 
     /// A number that tells texts apart by their tokens; of a part, the number of the whole text, for which all `ranks` have to

@@ -2,13 +2,13 @@
 //!
 //! | array | | |
 //! |---|---|---|
-//! | `inputs` | float `[N, T, n_x]` or integer `[N, T]` | features or token ids |
+//! | `inputs` | numbers `[N, T, n_x]` or integer `[N, T]` | features or token ids |
 //! | `targets` | integer `[N, T]`, `[N, T, 1]` | a class at every step; -1 and -100: none |
 //! | | integer `[N]`, `[N, 1]` | a class for the whole sequence |
 //! | | 0 and 1 `[N, T, n_y]`, `[N, n_y]` | labels |
 //! | | float `[N, T, n_y]`, `[N, T]` | distributions, labels or numbers, by what they are ([`TargetKind`](super::TargetKind)) |
 //! | | float `[N, n_y]`, `[N]` | the same for the whole sequence |
-//! | `lengths` | integer `[N]`, optional | where each sequence ends, from 1 to `T`; padding beyond |
+//! | `lengths` | integer `[N]`, optional | where each sequence ends, from 0 (from 1 where it has one target) to `T`; padding beyond |
 //! | `mask` | bool or 0 and 1 `[N, T]`, optional | where a step counts in the loss, if its sequence has it; `[N]` with one target a sequence |
 //! | `n_x`, `n_y` | integers, optional | sizes where the largest ids do not tell them |
 //!
@@ -24,6 +24,7 @@ use super::array::{IGNORED, Layout, Numbers};
 use super::owned::{OwnedInputs, OwnedTargets};
 use super::padding::Padding;
 use super::sequences::Sequences;
+use super::symbols::MOST_SYMBOLS;
 use crate::{Error, Result, Scalar};
 use ndarray::{Array, Array2, Dimension, StrideShape};
 use std::collections::HashMap;
@@ -36,8 +37,10 @@ pub(super) const ROWS: [&str; 4] = ["inputs", "lengths", "mask", "targets"];
 /// All arrays of a set.
 pub(super) const ARRAYS: [&str; 6] = ["inputs", "lengths", "mask", "targets", "n_x", "n_y"];
 
-/// The most that an id or a count can be.
+/// The most that a length can be.
 const MOST: u32 = u32::MAX - 1;
+/// The most that an id can be: a network has no more inputs or classes.
+const MOST_ID: u32 = MOST_SYMBOLS as u32 - 1;
 /// Classes of steps that do not count: what PyTorch ignores, and what many write.
 const NO_CLASS: [i128; 2] = [-1, -100];
 
@@ -157,7 +160,7 @@ impl Form {
                 [rows, steps] => rows == n && steps == form.answers,
                 _ => false,
             };
-            if !fits || mask.is_float() {
+            if !fits {
                 let expected = match form.answers == t {
                     true => format!("[{n}, {t}], true where a step of `inputs` counts"),
                     false => format!("[{n}], true where the target of a sequence counts"),
@@ -177,10 +180,16 @@ impl Form {
         let inputs = required(archive, "inputs")?;
         let (n, t, width_x) = match inputs.shape[..] {
             [n, t] if inputs.is_integer() => (n, t, None),
-            [n, t, n_x] if inputs.is_float() => (n, t, Some(n_x)),
+            [n, t, n_x] => (n, t, Some(n_x)),
+            [_, _] => {
+                return error(format!(
+                    "array `inputs` is {inputs}, expected features [N, T, n_x] or integer ids [N, T]: save one feature as \
+                     `inputs[..., None]`, ids by `.astype('int64')`"
+                ));
+            }
             _ => {
                 return error(format!(
-                    "array `inputs` is {inputs}, expected float features [N, T, n_x] (numbers of another type by `.astype('float32')`) or integer ids [N, T]"
+                    "array `inputs` is {inputs}, expected features [N, T, n_x] or integer ids [N, T]"
                 ));
             }
         };
@@ -213,8 +222,8 @@ impl Form {
         let inputs = self.inputs(&mut arrays, &padding)?;
         let shape = (inputs.sequences().0, self.answers);
         if let Some(mask) = arrays.remove("mask") {
-            let mask = self.ids("mask", &mask, 1, &[], |_| true)?;
-            let mask = mask.into_iter().map(|value| value == 1).collect();
+            let mask = mask.flags();
+            let mask = mask.map_err(|problem| self.error(format!("array `mask`: {problem}")))?;
             padding.mask = Some(shaped(shape, mask));
         }
         let targets = arrays.remove("targets").expect("an array that is required");
@@ -299,8 +308,8 @@ impl Form {
 
     /// The most that ids can be, by the size that the file states.
     fn most(&self, which: usize) -> u32 {
-        let most = |size: usize| u32::try_from(size).unwrap_or(u32::MAX).saturating_sub(1);
-        self.stated[which].map_or(MOST, most)
+        let most = |size: usize| (size as u32).saturating_sub(1);
+        self.stated[which].map_or(MOST_ID, most)
     }
 
     fn ids(
@@ -328,7 +337,10 @@ fn required<'a, R: Read + Seek>(archive: &'a Archive<R>, name: &str) -> Result<&
             [] => "is empty".to_owned(),
             names => format!("has {names:?}"),
         };
-        let problem = format!("no array `{name}`: the archive {found}");
+        let problem = format!(
+            "no array `{name}`: the archive {found}, expected `inputs`, `targets` and perhaps `lengths` and `mask`: save them by \
+             `numpy.savez(path, inputs=..., targets=...)`"
+        );
         Error::file(&archive.path, problem)
     })
 }
@@ -346,7 +358,7 @@ fn read_size<R: Read + Seek>(
     if !layout.is_integer() || layout.count() != 1 {
         return Err(error(format!(" is {layout}, expected one integer")));
     }
-    let values = numbers.ids(MOST, &[], |_| true);
+    let values = numbers.ids(MOST_ID + 1, &[], |_| true);
     let values = values.map_err(|problem| error(format!(": {problem}")))?;
     Ok(Some(values[0] as usize))
 }

@@ -14,7 +14,7 @@ use ndarray::{Array2, Axis};
 /// Where the sequences of a set end, and which of their steps count in the loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Padding {
-    /// `[N]`, the steps of each sequence, from 1 to `T`; without lengths, every sequence has `T` steps.
+    /// `[N]`, the steps of each sequence, up to `T`, and at least 1 where there is one answer a sequence; without lengths, every sequence has `T` steps.
     pub lengths: Option<Vec<usize>>,
     /// `[N, T]`, true where a step counts in the loss; without a mask, every step of a sequence counts. Where there is one
     /// answer a sequence, `[N, 1]`: whether it counts.
@@ -37,9 +37,10 @@ impl Padding {
                 format!("[{n}], the steps of each sequence of the inputs"),
             ));
         }
-        let mut rows = lengths.iter().zip(first_row..);
-        if let Some((length, row)) = rows.find(|(length, _)| !(1..=t).contains(*length)) {
-            let expected = format!("expected a number from 1 to {t}, the steps of the inputs");
+        let (least, mut rows) = (usize::from(answers != t), lengths.iter().zip(first_row..));
+        if let Some((length, row)) = rows.find(|(length, _)| !(least..=t).contains(*length)) {
+            let expected =
+                format!("expected a number from {least} to {t}, the steps of the inputs");
             let problem = format!("{length} at [{row}], {expected}");
             return Err(Error::invalid("lengths", problem));
         }

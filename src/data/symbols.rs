@@ -6,6 +6,8 @@ use indexmap::IndexSet;
 
 /// The word that stands for every word the vocabulary lacks.
 pub(super) const UNKNOWN: &str = "<unk>";
+/// The id of [`UNKNOWN`].
+pub(super) const UNKNOWN_ID: u32 = 0;
 /// The word that ends a line.
 pub(super) const END_OF_LINE: &str = "<eos>";
 /// The id of [`END_OF_LINE`].

@@ -42,6 +42,9 @@ const LOOK: usize = 256;
 /// The bytes of a piece. Larger pieces are no faster, and the ids of a text need the memory; not tuned beyond that.
 const PIECE: usize = 1 << 20;
 
+/// What some editors begin a file of UTF-8 with: no part of the text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A part of a text: whole characters or, where tokens are words, whole words, and no line feed apart
 /// from its line.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +124,10 @@ fn pieces_of(
         let wanted = PIECE.max(2 * text.len()) - text.len();
         let ends = (&mut reader).take(wanted as u64).read_to_end(&mut text)? < wanted;
         let cut = if ends { text.len() } else { cut(&text, kind) };
-        let whole = &text[..cut];
+        let mut whole = &text[..cut];
+        if kind != TokenKind::Byte && offset == 0 {
+            whole = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
+        }
         if kind != TokenKind::Byte {
             std::str::from_utf8(whole).map_err(|e| {
                 let other = other_format(whole).filter(|_| offset == 0);
@@ -137,8 +143,8 @@ fn pieces_of(
                 offset,
                 open_end: ends && end >= file.bytes && !whole.ends_with(b"\n"),
             })?;
-            offset += whole.len() as u64;
         }
+        offset += cut as u64;
         if ends {
             return Ok(offset - begin);
         }

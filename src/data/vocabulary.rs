@@ -14,6 +14,12 @@ use super::symbols::{
 use super::text::{TokenKind, located, no_utf8};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// Of unknown characters, so many are named, and so many bytes of a text are looked through for them.
+const MOST_NAMED: usize = 20;
+const MOST_READ: u64 = 64 << 20;
 
 /// The symbols a model knows, each with its id.
 ///
@@ -109,8 +115,26 @@ impl Vocabulary {
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         let encoded = self.encode_each(text, |id| ids.push(id));
-        encoded.map_err(|(at, problem)| Error::invalid("text", located(&text[..at], &problem)))?;
+        encoded.map_err(|(at, problem)| self.error_in(text, at, &problem))?;
         Ok(ids)
+    }
+
+    /// An error at a place of a text in memory.
+    pub(super) fn error_in(&self, text: &[u8], at: usize, problem: &str) -> Error {
+        let unknown = self.unknown_characters(&text[at..]);
+        Error::invalid("text", located(&text[..at], problem) + &unknown)
+    }
+
+    /// The unknown characters of a text that begins with one, and how often each occurs; nothing if there is no other, or
+    /// tokens are no characters.
+    pub(super) fn unknown_characters(&self, text: impl Read) -> String {
+        let (Symbols::Chars(known), mut rest) = (&self.symbols, Vec::new()) else {
+            return String::new();
+        };
+        match text.take(MOST_READ).read_to_end(&mut rest) {
+            Ok(_) => unknown(known, &rest),
+            Err(_) => String::new(),
+        }
     }
 
     /// The words of a text that [`Vocabulary::encode`] makes `<unk>`, each once; none where tokens are no words.
@@ -138,8 +162,8 @@ impl Vocabulary {
                     let Some(id) = chars.get_index_of(&c) else {
                         let (code, known) = (u32::from(c), self.len());
                         let problem = format!(
-                            "{c:?} (U+{code:04X}) is not among the {known} characters that the model knows; remove it, or \
-                             train a model of bytes"
+                            "{c:?} (U+{code:04X}) is not among the {known} characters that the model knows; remove what it does \
+                             not know, or train a model of bytes"
                         );
                         return Err((at, problem));
                     };
@@ -171,6 +195,27 @@ impl Vocabulary {
                 out.push(b' ');
             }
         }
+    }
+}
+
+/// How often each unknown character occurs in a text that begins with one, unless there is no other.
+fn unknown(known: &Distinct<char>, text: &[u8]) -> String {
+    let mut counts = BTreeMap::<char, usize>::new();
+    for c in String::from_utf8_lossy(text).chars() {
+        if !known.contains(&c) {
+            *counts.entry(c).or_default() += 1;
+        }
+    }
+    let more = counts.len().saturating_sub(MOST_NAMED);
+    let named = counts.iter().take(MOST_NAMED);
+    let named: Vec<_> = named.map(|(c, n)| format!("{c:?} x {n}")).collect();
+    match (counts.len(), more) {
+        (1, _) if counts.values().sum::<usize>() == 1 => String::new(),
+        (_, 0) => format!(" (unknown from here on: {})", named.join(", ")),
+        _ => format!(
+            " (unknown from here on: {} and {more} more)",
+            named.join(", ")
+        ),
     }
 }
 

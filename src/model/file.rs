@@ -1,7 +1,7 @@
 //! A safetensors file as named tensors and one JSON object, whatever they mean: [`File`], [`write`].
 //!
 //! The JSON stands under the one metadata key `bptt`: one, for the library writes several keys in no fixed order, and equal
-//! models are to be equal files.
+//! models are to be equal files. It holds a checksum of itself and of the tensors, which is compared where it is there.
 
 use super::header;
 use crate::{Error, Result, Scalar, atomic};
@@ -10,14 +10,18 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
 
 /// The metadata key.
 const KEY: &str = "bptt";
 
-/// What PyTorch puts before the names of a module that is compiled, or trained on several devices.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// The entry of the JSON that holds the checksum.
+const CHECKSUM: &str = "checksum";
+
+/// What is put before the names of a module that PyTorch compiles, or trains on several devices, or that Lightning holds.
+const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 /// Where a header's length ends and the header begins.
 const LENGTH: usize = 8;
@@ -99,7 +103,7 @@ impl<'a> File<'a> {
         let header = parse_header(path, json.ok_or_else(longer)?)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
         let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
-        let meta = match text {
+        let mut meta = match text {
             None => Value::Null,
             Some(text) => {
                 let wrong = |e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}"));
@@ -110,6 +114,21 @@ impl<'a> File<'a> {
                 }
             }
         };
+        if let Some(stated) = meta.as_object_mut().and_then(|meta| meta.remove(CHECKSUM)) {
+            let mut sorted = tensors.names();
+            sorted.sort_unstable();
+            let stored = sorted.into_iter().filter_map(|name| {
+                let tensor = tensors.tensor(name).ok()?;
+                Some((name, tensor.shape().to_vec(), [tensor.data()]))
+            });
+            if stated != checksum(&meta, stored) {
+                return Err(Error::file(
+                    path,
+                    "has another checksum than it was written with: the file is damaged, take a copy of it (if somebody changed \
+                     its tensors on purpose, the file must not keep its metadata)",
+                ));
+            }
+        }
         let mut names = BTreeMap::new();
         // A tensor that a module has twice, `safetensors.torch.save_model` stores once; the metadata maps its other name to this.
         let again = header.metadata().iter().flatten();
@@ -170,9 +189,10 @@ impl<'a> File<'a> {
         let stored = self.names.get(name).map_or(name, String::as_str);
         self.tensors.tensor(stored).map_err(|_| {
             let mut names = self.names();
+            let hint = rename(name, &names);
             names.truncate(8);
             self.wrong(format!(
-                "has no tensor `{name}` (it has {names:?}): expected a model of `bptt train`, or of an nn.RNN, nn.GRU or \
+                "has no tensor `{name}` (it has {names:?}){hint}: expected a model of `bptt train`, or of an nn.RNN, nn.GRU or \
                  nn.LSTM named `rnn` and an nn.Linear named `decoder`"
             ))
         })
@@ -229,10 +249,54 @@ impl<'a> File<'a> {
     }
 }
 
+/// The module that could be meant by another name, where there is one with such a tensor.
+fn rename(missing: &str, names: &[String]) -> String {
+    let Some((module, tensor)) = missing.split_once('.') else {
+        return String::new();
+    };
+    let others = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(tensor)?.strip_suffix('.'));
+    let known = ["rnn", "encoder", "decoder"];
+    let mut others = others.filter(|other| !known.contains(other));
+    match (others.next(), others.next()) {
+        (Some(other), None) => format!(", perhaps rename `{other}` to `{module}`"),
+        _ => String::new(),
+    }
+}
+
 /// Numbers of `N` bytes each, as `number` decodes them.
 fn decoded<T: Scalar, const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<T> {
     let (numbers, _) = data.as_chunks();
     numbers.iter().map(|&x| T::from_f64(number(x))).collect()
+}
+
+/// The checksum of what a file says: its JSON, and the names, shapes and bytes of its tensors, sorted by name.
+fn checksum<'a, P: AsRef<[u8]>, I: IntoIterator<Item = P>>(
+    meta: &Value,
+    tensors: impl IntoIterator<Item = (&'a str, Vec<usize>, I)>,
+) -> Value {
+    let mut sum = Xxh3::new();
+    sum.update(meta.to_string().as_bytes());
+    for (name, shape, pieces) in tensors {
+        sum.update(format!("{name} {shape:?}").as_bytes());
+        for piece in pieces {
+            sum.update(piece.as_ref());
+        }
+    }
+    format!("{:016x}", sum.digest()).into()
+}
+
+/// The bytes of numbers as a file holds them, in pieces.
+fn pieces<T: Scalar>(values: &[T]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let pieces = values.chunks(PIECE / size_of::<T>());
+    pieces.map(|piece| {
+        let mut bytes = Vec::with_capacity(PIECE);
+        piece
+            .iter()
+            .for_each(|value| bytes.extend_from_slice(value.to_le_bytes().as_ref()));
+        bytes
+    })
 }
 
 /// A tensor to be written.
@@ -253,18 +317,21 @@ pub(crate) fn write<T: Scalar>(
 ) -> Result<()> {
     // In the order in which the library writes them.
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let header = header(&tensors, meta);
+    let mut meta = meta.clone();
+    let parts = tensors.iter().map(|tensor| {
+        let pieces = pieces(&tensor.values);
+        (&tensor.name[..], tensor.shape.clone(), pieces)
+    });
+    meta[CHECKSUM] = checksum(&meta, parts);
+    let header = header(&tensors, &meta);
     let header = header.map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
     atomic::replace(path, |file| {
-        let mut file = BufWriter::with_capacity(PIECE, file);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for tensor in &tensors {
-            for value in tensor.values.iter() {
-                file.write_all(value.to_le_bytes().as_ref())?;
-            }
+            pieces(&tensor.values).try_for_each(|piece| file.write_all(&piece))?;
         }
-        file.flush()
+        Ok(())
     })
 }
 

@@ -1,6 +1,6 @@
 //! The history of a run as text: a line of JSON for each [`Report`].
 
-use super::Report;
+use super::{Progress, Report};
 use crate::{Error, Result};
 
 /// The first `reports` lines of a history, and how many bytes they take. What follows them may be anything: a run that was
@@ -25,4 +25,28 @@ pub fn first_reports(text: &[u8], reports: u64) -> Result<(Vec<Report>, u64)> {
         true => Err(wrong(problem())),
         false => Ok((history, bytes)),
     }
+}
+
+/// Whether the last of these reports is that of a checkpoint with this progress.
+///
+/// # Errors
+/// [`Error::Invalid`] if it is another.
+pub fn check_last(history: &[Report], progress: &Progress) -> Result<()> {
+    let Some(last) = history.last() else {
+        return Ok(());
+    };
+    let (step, tokens, now, read) = (last.step, last.tokens, progress.step, progress.tokens);
+    let fits = match progress.has_pending() {
+        true => step < now && tokens < read,
+        false => (step, tokens, last.lr) == (now, read, progress.lr),
+    };
+    if fits && last.divergences <= progress.divergences {
+        return Ok(());
+    }
+    let problem = format!(
+        "its last report is of step {step}, {tokens} tokens and a rate of {}, and the checkpoint of step {now}, {read} tokens and a \
+         rate of {}: one of them was changed, or is of another run",
+        last.lr, progress.lr
+    );
+    Err(Error::invalid("history", problem))
 }

@@ -9,7 +9,7 @@
 //! may end the run; [`Trainer::run`] says why it stopped. Everything a run depends on is in its [`Checkpoint`], so a run
 //! that was interrupted ends in the bits of one that was not.
 //!
-//! A step whose loss or gradient is not finite never reaches the weights: the run goes back to its last report, or if
+//! A step whose loss or gradient is not finite, or beyond all bounds, never reaches the weights: the run goes back to its last report, or if
 //! it was there already to its best weights, with half the learning rate, and gives up after [`DIVERGENCES`] such steps.
 
 mod checkpoint;
@@ -22,7 +22,7 @@ mod state;
 
 pub use checkpoint::{Checkpoint, Progress};
 pub use evaluation::evaluate;
-pub use observers::{Checkpoints, Control, Observer, Report, StepReport};
+pub use observers::{Changes, Checkpoints, Control, Observer, Report, StepReport};
 pub use options::{TrainOptions, ZERO_STATE};
 pub use schedule::Schedule;
 pub use state::CarriedState;
@@ -42,6 +42,9 @@ use std::time::{Duration, Instant};
 
 /// After so many steps that were not finite a run gives up: the rate is a thousandth of what was asked for.
 pub const DIVERGENCES: u32 = 10;
+
+/// Losses and norms of gradients above this, which single precision never reaches, soon have sums that are no numbers.
+const BEYOND: f64 = 1e100;
 
 /// Reports without a better validation loss before [`Schedule::HalveOnPlateau`] halves the rate.
 pub const PLATEAU: u32 = 3;
@@ -98,6 +101,8 @@ pub struct Trainer<T: Scalar> {
     /// Training time since the last report.
     clock: Duration,
     counted_since: u64,
+    /// For the next report to say.
+    changed: Changes,
 }
 
 impl<T: Scalar> Trainer<T> {
@@ -133,6 +138,7 @@ impl<T: Scalar> Trainer<T> {
             good,
             clock: Duration::ZERO,
             counted_since: 0,
+            changed: Changes::new(),
         })
     }
 
@@ -183,6 +189,20 @@ impl<T: Scalar> Trainer<T> {
         self.history = history;
         self.good = checkpoint;
         Ok(())
+    }
+
+    /// Says in the next report that settings are others from here on. A new `lr` or `schedule` is meant as it is given: the
+    /// halvings of the rate so far, and the wait for a better loss, are forgotten.
+    pub fn go_on_with(&mut self, changed: Changes) {
+        if ["lr", "schedule"]
+            .iter()
+            .any(|name| changed.contains_key(*name))
+        {
+            let progress = &mut self.progress;
+            (progress.halvings, progress.plateau, progress.since_best) = (0, 0, 0);
+            self.good.progress = self.progress.clone();
+        }
+        self.changed = changed;
     }
 
     /// All that is needed to go on from here. Of several ranks, all must ask for it.
@@ -347,7 +367,7 @@ impl<T: Scalar> Trainer<T> {
         let loss = metrics.mean_loss();
         let next = self.progress.step + 1;
         for (what, value) in [("loss", loss), ("gradient norm", norm)] {
-            if !value.is_finite() {
+            if !value.is_finite() || value > BEYOND {
                 return self.back_off(next, what, value).map(Err);
             }
         }
@@ -357,6 +377,12 @@ impl<T: Scalar> Trainer<T> {
         let seen = next.is_multiple_of(self.options.report_every) || next == self.options.steps;
         if seen && !self.network.parameters().all_finite() {
             return self.back_off(next, "weight", f64::NAN).map(Err);
+        }
+        // Moments that have, freeze the weights: an update divided by infinity is none.
+        if seen && !self.optimizer.moments().iter().all(Parameters::all_finite) {
+            return self
+                .back_off(next, "moment of the optimiser", f64::INFINITY)
+                .map(Err);
         }
 
         let progress = &mut self.progress;
@@ -471,6 +497,7 @@ impl<T: Scalar> Trainer<T> {
             lr: self.progress.lr,
             grad_norm: pending.mean_norm(),
             divergences: self.progress.divergences,
+            changed: std::mem::take(&mut self.changed),
             tokens_per_second: if seconds > 0.0 {
                 counted as f64 / seconds
             } else {

@@ -44,11 +44,17 @@ pub struct Report {
     pub divergences: u32,
     /// Training speed since the report before, validation left out.
     pub tokens_per_second: f64,
+    /// Settings that are others than they were at the report before, because the run was gone on with so.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changed: Changes,
     /// Seconds spent in communication since the report before, the wait for slower ranks with it; `None` for a process
     /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub communication_seconds: Option<f64>,
 }
+
+/// Settings and their new values.
+pub type Changes = BTreeMap<String, serde_json::Value>;
 
 /// What the observer wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

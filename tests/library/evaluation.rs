@@ -130,11 +130,10 @@ fn of_a_long_text() {
         .filter(is_of_text)
         .filter(|architecture| architecture.input.is_tokens())
     {
-        // Nothing bounds the states of relu units.
-        let most = if architecture.cell == Cell::Relu {
-            1.0
-        } else {
-            2.5
+        // Nothing bounds the states of relu units, and GRUs become chaotic: rounding alone sends them other ways.
+        let most = match architecture.cell {
+            Cell::Relu | Cell::Gru => 1.0,
+            Cell::Tanh | Cell::Lstm => 2.5,
         };
         for gain in [1.0, most] {
             let mut network = Network::<f64>::new(architecture, Init::Orthogonal, 0).unwrap();

@@ -407,10 +407,18 @@ fn what_is_not_understood_refuses_a_file_by_name() {
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
     tensors.retain(|(name, _)| name != "decoder.bias");
-    let short = serialize(tensors, header.metadata().clone()).unwrap();
-    let error = Model::<f64>::from_bytes(&path, &short)
-        .unwrap_err()
-        .to_string();
+    let refused = |metadata| {
+        let short = serialize(tensors.clone(), metadata).unwrap();
+        let error = Model::<f64>::from_bytes(&path, &short).unwrap_err();
+        error.to_string()
+    };
+    let mut metadata = header.metadata().clone().unwrap();
+    let error = refused(Some(metadata.clone()));
+    assert!(error.contains("checksum"), "{error}");
+    let mut said: serde_json::Value = serde_json::from_str(&metadata["bptt"]).unwrap();
+    assert!(said.as_object_mut().unwrap().remove("checksum").is_some());
+    metadata.insert("bptt".into(), said.to_string());
+    let error = refused(Some(metadata));
     assert!(error.contains("no tensor `decoder.bias`"), "{error}");
 }
 

@@ -101,6 +101,32 @@ fn tokens<A: WritableElement>(ids: Array2<A>) -> Saved {
     Saved::new().with("inputs", &ids)
 }
 
+/// Numbers in the forms that people have them in: half precision, whole numbers, yes and no; sizes as Python 2 wrote them.
+#[test]
+fn features_of_every_type_are_read() {
+    let features = |described: &str, shape: &str, data: &[u8]| {
+        let header =
+            format!("{{'descr': '{described}', 'fortran_order': False, 'shape': {shape}, }}");
+        let (_folder, path) = raw(&header, data);
+        let (inputs, _) = Sequences::<f32>::inputs_only(&path).unwrap();
+        inputs
+    };
+    let expected = OwnedInputs::Dense(array![[[1.0f32], [0.0]]]);
+    for (described, shape, data) in [
+        ("<f2", "(1, 2, 1)", &[0, 0x3c, 0, 0][..]),
+        (">f2", "(1, 2, 1)", &[0x3c, 0, 0, 0]),
+        ("|b1", "(1, 2, 1)", &[1, 0]),
+        ("|i1", "(1L, 2L, 1L)", &[1, 0]),
+        ("<i4", "(1L, 2, 1)", &[1, 0, 0, 0, 0, 0, 0, 0]),
+    ] {
+        assert_eq!(
+            features(described, shape, data),
+            expected,
+            "{described} {shape}"
+        );
+    }
+}
+
 /// An archive whose array `inputs` has these bytes.
 fn raw(header: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -611,12 +637,9 @@ fn what_is_wrong_is_said_with_its_place() {
         .with("y", &targets)
         .refused(r#"no array `inputs`: the archive has ["x", "y"]"#);
     Saved::new().refused("the archive is empty");
-    Saved::new()
-        .with("inputs", &array![[0.5, 1.0]])
-        .refused("float [1, 2], expected float features [N, T, n_x] (numbers");
-    Saved::new()
-        .with("inputs", &array![[[1i64]]])
-        .refused("integer [1, 1, 1], expected");
+    Saved::new().with("inputs", &array![[0.5, 1.0]]).refused(
+        "float [1, 2], expected features [N, T, n_x] or integer ids [N, T]: save one feature as",
+    );
     Saved::new()
         .with("inputs", &array![[true]])
         .refused("bool [1, 1], expected");
@@ -633,9 +656,9 @@ fn what_is_wrong_is_said_with_its_place() {
     tokens(array![[0i64, u32::MAX.into()]])
         .with("targets", &targets)
         .refused("4294967295 at [0, 1]");
-    ids()
-        .with("targets", &array![[0i64, -7]])
-        .refused("array `targets`: -7 at [0, 1], expected a number from 0 to 4294967294, or one of [-1, -100]");
+    ids().with("targets", &array![[0i64, -7]]).refused(
+        "array `targets`: -7 at [0, 1], expected a number from 0 to 16777215, or one of [-1, -100]",
+    );
     ids()
         .with("targets", &array![[0i64], [1]])
         .refused("integer [2, 1], expected 1 sequences as `inputs`");
@@ -663,10 +686,10 @@ fn what_is_wrong_is_said_with_its_place() {
         .refused("no time step counts");
     good()
         .with("lengths", &array![0i64])
-        .refused("0 at [0], expected a number from 1 to 2");
+        .refused("4 at [0], expected a number from 0 to 2");
     good()
         .with("lengths", &array![3i64])
-        .refused("3 at [0], expected a number from 1 to 2");
+        .refused("3 at [0], expected a number from 0 to 2");
     good()
         .with("lengths", &array![1.0])
         .refused("`lengths` is float [1]");
@@ -695,11 +718,14 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn damaged_and_foreign_files_are_refused() {
-    let half = raw_error(
-        "{'descr': '<f2', 'fortran_order': False, 'shape': (1, 1, 1), }",
-        b"..",
-    );
-    assert!(half.contains("`<f2`") && half.contains(".astype"), "{half}");
+    for described in ["<c8", "<M8[ns]"] {
+        let header = format!("{{'descr': '{described}', 'fortran_order': False, 'shape': (1,), }}");
+        let error = raw_error(&header, b"........");
+        assert!(
+            error.contains(described) && error.contains(".astype"),
+            "{error}"
+        );
+    }
     assert!(raw_error("{'descr': ", b"").contains("not an `.npy` array"));
 
     let (_folder, path) = archive_of("inputs.npy", b"\x93NU");
@@ -906,7 +932,7 @@ fn what_does_not_fit_is_refused() {
         tokens(),
         two(),
         ends(&[3]),
-        "lengths: 3 at [0], expected a number from 1 to 2",
+        "lengths: 3 at [0], expected a number from 0 to 2",
     );
     refused(tokens(), two(), ends(&[0]), "lengths: 0 at [0]");
     refused(

@@ -5,6 +5,7 @@ mod commands;
 mod endurance;
 mod examples;
 mod flavours;
+mod going_on;
 mod networks;
 mod numpy;
 mod resume;
