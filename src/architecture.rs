@@ -16,11 +16,12 @@
 use crate::cells::Cell;
 use crate::heads::Loss;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 
 /// What a network reads at each step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Input {
     /// So many real numbers.
@@ -64,9 +65,7 @@ impl Input {
 }
 
 /// At which steps a network answers.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum At {
     /// At every step.
@@ -77,7 +76,7 @@ pub enum At {
 }
 
 /// What a network answers, and how that is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// `n_y`, the outputs of an answer.
@@ -138,7 +137,7 @@ impl Head {
 /// assert_eq!(deep.len(), small.len() + 2 * 256 * 256 + 256);
 /// assert_eq!(deep.state(), 2 * 256); // numbers carried from step to step
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// What is read.
@@ -187,32 +186,29 @@ impl Architecture {
             ("layers", self.layers, MOST_LAYERS, "from 1 to 256"),
             ("n_y", self.head.outputs, MOST, "from 1 to 2^24"),
         ];
-        let refused =
-            |name, value: &dyn fmt::Display, expected| Err(Error::option(name, value, expected));
         for (name, n, most, expected) in sizes {
             if n == 0 || n > most {
-                return refused(name, &n, expected);
+                return Err(Error::option(name, n, expected));
             }
         }
-        if !self.head.tied {
-            return Ok(());
+        let (width, n_y) = (self.outputs_of_layer(), self.head.outputs);
+        match self.input {
+            _ if !self.head.tied => Ok(()),
+            Input::Embedding { size, .. } if size != width => {
+                let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
+                Err(Error::option("embedding", size, expected))
+            }
+            Input::Embedding { tokens, .. } if tokens != n_y => {
+                let expected =
+                    "as many classes as tokens, for the embedding is tied to the decoder";
+                Err(Error::option("n_y", n_y, expected))
+            }
+            Input::Embedding { .. } => Ok(()),
+            Input::Features(_) | Input::Tokens(_) => {
+                let expected = "possible without an embedding, whose rows are to be the decoder's";
+                Err(Error::option("tie", true, expected))
+            }
         }
-        let Input::Embedding { tokens, size } = self.input else {
-            return refused(
-                "tie",
-                &true,
-                "possible without an embedding, whose rows are to be the decoder's",
-            );
-        };
-        if size != self.outputs_of_layer() {
-            let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
-            return refused("embedding", &size, expected);
-        }
-        if tokens != self.head.outputs {
-            let expected = "as many classes as tokens, for the embedding is tied to the decoder";
-            return refused("n_y", &self.head.outputs, expected);
-        }
-        Ok(())
     }
 
     /// `D`, the directions in which a layer reads: 1 or 2.
@@ -254,23 +250,23 @@ impl Architecture {
         let this = *self;
         let encoder = matches!(self.input, Input::Embedding { .. }).then_some(Which::Encoder);
         let decoder = (!self.head.tied).then_some(Which::Decoder);
-        let matrices = (encoder.into_iter())
-            .chain((0..this.recurrences()).flat_map(|i| [Which::WeightIh(i), Which::WeightHh(i)]))
-            .chain(decoder);
-        let biases = (0..this.recurrences())
-            .map(Which::Bias)
-            .chain([Which::DecoderBias]);
-        let mut begin = 0;
-        matrices.chain(biases).map(move |which| {
+        let recurrences = 0..this.recurrences();
+        let of_recurrence = |i| [Which::WeightIh(i), Which::WeightHh(i)];
+        let matrices = encoder
+            .into_iter()
+            .chain(recurrences.clone().flat_map(of_recurrence));
+        let biases = recurrences.map(Which::Bias).chain([Which::DecoderBias]);
+        let mut end = 0;
+        matrices.chain(decoder).chain(biases).map(move |which| {
             let [rows, columns] = this.shape(which);
-            let tensor = Tensor {
+            let begin = end;
+            end += rows * columns;
+            Tensor {
                 which,
                 rows,
                 columns,
                 begin,
-            };
-            begin += rows * columns;
-            tensor
+            }
         })
     }
 
@@ -338,11 +334,8 @@ impl Architecture {
     /// The number of parameters in floating point; infinite for sizes that [`Architecture::check`] refuses.
     pub fn parameters(&self) -> f64 {
         let sizes = |tensor: Tensor| tensor.rows as f64 * tensor.columns as f64;
-        if self.check().is_err() {
-            f64::INFINITY
-        } else {
-            self.tensors().map(sizes).sum()
-        }
+        let sum = |()| self.tensors().map(sizes).sum();
+        self.check().map_or(f64::INFINITY, sum)
     }
 
     /// `W`, the numbers of a sequence's state: for each recurrence `h`, and what else its cell carries.

@@ -47,9 +47,8 @@ fn is_chunk(steps: &Steps, chunk: Range<usize>, columns: usize) -> bool {
 /// Blocks of the rows of a step, so few that their sums stay in the second-level cache until the cell has used them.
 fn parts(rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
     let block = ROW_BLOCK / columns;
-    (0..rows)
-        .step_by(block)
-        .map(move |begin| begin..(begin + block).min(rows))
+    let part = move |begin: usize| begin..(begin + block).min(rows);
+    (0..rows).step_by(block).map(part)
 }
 
 /// What a layer is.
@@ -423,12 +422,7 @@ fn states_before<'a, T: Scalar>(
     gathered: &'a mut Vec<T>,
 ) -> Rows<'a, T> {
     if chunk.is_empty() || steps.are_contiguous(chunk.clone()) {
-        let first = if chunk.is_empty() {
-            0
-        } else {
-            steps.before(chunk.start)
-        };
-        return Rows::of(&h[first * n_h..], n_h);
+        return Rows::of(&h[steps.before(chunk.start) * n_h..], n_h);
     }
     gathered.clear();
     for t in chunk {

@@ -247,15 +247,13 @@ pub fn compute_cost<T: Scalar>(
     check_shape("outputs", outputs.shape(), targets.shape())?;
     check_shape("targets", targets.shape(), &[n.max(1), t.max(1), n_y])?;
     // With what each addition rounds away carried to the next (Kahan 1965), so that no digit depends on the order.
-    let (sum, _) = Zip::from(targets).and(outputs).fold(
-        (0.0, 0.0),
-        |(sum, lost): (f64, f64), target, output| {
-            let log = output.as_f64().clamp(CLIP, 1.0 - CLIP).ln();
-            let term = -target.as_f64() * log - lost;
-            let next = sum + term;
-            (next, (next - sum) - term)
-        },
-    );
+    let (mut sum, mut lost) = (0.0, 0.0);
+    Zip::from(targets).and(outputs).for_each(|target, output| {
+        let log = output.as_f64().clamp(CLIP, 1.0 - CLIP).ln();
+        let term = -target.as_f64() * log - lost;
+        let next = sum + term;
+        (sum, lost) = (next, (next - sum) - term);
+    });
     Ok(sum / (n * t) as f64)
 }
 
@@ -383,17 +381,14 @@ pub fn gradient_descent_step<T: Scalar>(
         return Err(Error::invalid("grads", problem));
     }
     if !learning_rate.is_finite() {
-        return Err(Error::option(
-            "learning_rate",
-            learning_rate,
-            "a finite number",
-        ));
+        let expected = "a finite number";
+        return Err(Error::option("learning_rate", learning_rate, expected));
     }
     let learning_rate = T::from_f64(learning_rate);
     let weights = parameters.as_mut_slice().iter_mut();
-    weights
-        .zip(grads.as_slice())
-        .for_each(|(w, &dw)| *w -= learning_rate * dw);
+    for (w, &dw) in weights.zip(grads.as_slice()) {
+        *w -= learning_rate * dw;
+    }
     Ok(())
 }
 

@@ -103,10 +103,8 @@ impl OptimizerOptions {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return wrong("weight_decay", self.weight_decay, "a number from 0 up");
         }
-        for (name, bound) in [
-            ("clip_norm", self.clip.norm),
-            ("clip_value", self.clip.value),
-        ] {
+        let Clip { norm, value } = self.clip;
+        for (name, bound) in [("clip_norm", norm), ("clip_value", value)] {
             if let Some(bound) = bound.filter(|&bound| !(bound > 0.0 && bound.is_finite())) {
                 return wrong(name, bound, "a finite number above 0");
             }
@@ -172,10 +170,11 @@ impl<T: Scalar> Optimizer<T> {
         options.check()?;
         let expected = options.algorithm.moments();
         if moments.len() != expected {
+            let expected = format!("{expected} for {:?}", options.algorithm);
             return Err(Error::shape(
                 "optimizer moments",
                 &[moments.len()],
-                format!("{expected} for {:?}", options.algorithm),
+                expected,
             ));
         }
         Ok(Optimizer {
@@ -213,15 +212,14 @@ impl<T: Scalar> Optimizer<T> {
         self.steps += 1;
         let rule = Rule::new(&self.options, self.steps, norm, lr);
         let weights = p.as_mut_slice().par_chunks_mut(SLICE);
-        let slices = weights
-            .zip(g.as_slice().par_chunks(SLICE))
-            .with_min_len(LEAST_SLICES);
+        let slices = weights.zip(g.as_slice().par_chunks(SLICE));
+        let slices = slices.with_min_len(LEAST_SLICES);
         let algorithm = self.options.algorithm;
         match &mut self.moments[..] {
             [] => slices.for_each(|(w, g)| {
-                w.iter_mut()
-                    .zip(g)
-                    .for_each(|(w, &g)| rule.descend(w, rule.bounded(g, *w)));
+                for (w, &g) in w.iter_mut().zip(g) {
+                    rule.descend(w, rule.bounded(g, *w));
+                }
             }),
             [first] => {
                 let first = first.as_mut_slice().par_chunks_mut(SLICE);

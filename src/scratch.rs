@@ -130,23 +130,17 @@ fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usi
     let Extent { n, rows, ragged } = extent;
     let two_states = (form.states == 2) as usize;
     let of_direction = move |d| {
-        let x = if a.input.is_one_hot() {
-            0
-        } else {
-            a.input.width()
-        };
+        let x = a.input.width() * !a.input.is_one_hot() as usize;
         let ids = a.input.is_tokens() as usize;
         [(Buffer::X(d), rows * x), (Buffer::Ids(d), rows * ids)]
     };
     let of_recurrence = move |i| {
         let joined = a.bidirectional && i + 1 < a.recurrences();
+        let sums = form.columns * n_h * !form.in_place as usize;
         [
             (Buffer::H(i), (n + rows) * n_h),
             (Buffer::C(i), (n + rows) * n_h * two_states),
-            (
-                Buffer::Sums(i),
-                rows * form.columns * n_h * !form.in_place as usize,
-            ),
+            (Buffer::Sums(i), rows * sums),
             (Buffer::Outputs(i), rows * 2 * n_h * joined as usize),
             (Buffer::After(i), n * form.columns * n_h),
             (Buffer::CarryH(i), n * n_h * form.passes_h as usize),
@@ -170,14 +164,10 @@ fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usi
     // The gradient of the outputs of layer `L - 1 - k` is in buffer `k % 2`, that of the inputs as if they left layer -1.
     let dx = [0, 1].map(|k| {
         let inputs = reaches_inputs(&a, 0, Passes::ForwardAndBack) && a.layers % 2 == k;
-        let inputs = if inputs { a.input.width() } else { 0 };
         let outputs = a.bidirectional && k < a.layers;
-        rows * inputs.max(if outputs { 2 * n_h } else { 0 })
+        rows * (a.input.width() * inputs as usize).max(2 * n_h * outputs as usize)
     });
-    let turning = match a.bidirectional {
-        true => n * (2 * n_h).max(a.input.width()),
-        false => 0,
-    };
+    let turning = n * (2 * n_h).max(a.input.width()) * a.bidirectional as usize;
     let chunk = rows.min(CHUNK / form.columns + n) * ragged as usize;
     (0..directions)
         .flat_map(of_direction)
@@ -216,12 +206,6 @@ impl<T: Scalar> Scratch<T> {
             _ => len * size_of::<T>(),
         };
         buffers(*architecture, extent).map(size).sum()
-    }
-
-    /// Makes room for time steps `steps` of these sequences, as far as a pass forward needs it.
-    fn lay_out(&mut self, assigned: &Assigned, steps: Range<usize>) {
-        self.steps.lay_out(assigned, steps);
-        self.make_room(Filled::Forward);
     }
 
     /// Makes room for the way back over the steps at hand.
@@ -264,18 +248,12 @@ impl<T: Scalar> Scratch<T> {
     /// # Panics
     /// If the inputs do not fit the network ([`Inputs::check`]) or have fewer rows or steps.
     pub fn load(&mut self, inputs: &Inputs<'_, T>, assigned: &Assigned, steps: Range<usize>) {
-        self.lay_out(assigned, steps.clone());
+        self.steps.lay_out(assigned, steps.clone());
+        self.make_room(Filled::Forward);
         match inputs {
             Inputs::Dense(from) => {
-                let n_x = self.architecture.input.size();
-                copy_rows(
-                    &self.steps,
-                    assigned,
-                    from,
-                    steps.start,
-                    &mut self.x[0],
-                    n_x,
-                );
+                let (x, n_x) = (&mut self.x[0], self.architecture.input.size());
+                copy_rows(&self.steps, assigned, from, steps.start, x, n_x);
             }
             Inputs::Tokens(from) => {
                 for (t, step) in steps.enumerate() {
@@ -335,10 +313,8 @@ impl<T: Scalar> Scratch<T> {
         for t in 0..=self.steps.count() {
             // Block t holds the states before step t; whoever is in it and not alive at step t has ended.
             let block = self.steps.block(t);
-            let first = match t < self.steps.count() {
-                true => self.steps.alive(t),
-                false => 0,
-            };
+            let goes_on = t < self.steps.count();
+            let first = if goes_on { self.steps.alive(t) } else { 0 };
             for i in first..block.len() {
                 let mut row = &mut finals[i * width..][..width];
                 for LayerScratch { states, .. } in &self.recurrences {

@@ -113,8 +113,8 @@ impl<T: Scalar> Shard<T> {
             let (packed, how) = (pass.weights.packed, (Origin::Head, s < last));
             stack::layers_back(&a, packed, scratch, gradients, &dropping, how);
             let entered = scratch.steps.n() * a.state();
-            self.between
-                .truncate(self.between.len().saturating_sub(entered));
+            let left = self.between.len().saturating_sub(entered);
+            self.between.truncate(left);
         }
     }
 
@@ -183,21 +183,18 @@ impl<T: Scalar> Shard<T> {
             let dx = &mut scratch.dx[a.layers % 2];
             dx.resize(dx.len().max(rows * n_x), T::zero());
         }
-        let to = match a.bidirectional {
-            true => &mut scratch.dx[0],
-            false => &mut scratch.dh[0],
-        };
+        let [dx, dh] = [&mut scratch.dx[0], &mut scratch.dh[0]];
+        let to = if a.bidirectional { dx } else { dh };
         to.resize(to.len().max(rows * width), T::zero());
         copy_rows(&scratch.steps, &self.assigned, d_hidden, 0, to, width);
         scratch.d_state.clear();
-        for &row in self.assigned.index() {
-            match &d_state {
-                Some(d) => scratch.d_state.extend(d.row(row)),
-                None => scratch
-                    .d_state
-                    .resize(scratch.d_state.len() + a.state(), T::zero()),
-            }
+        if let Some(d) = &d_state {
+            let rows = self.assigned.index().iter();
+            rows.for_each(|&row| scratch.d_state.extend(d.row(row)));
         }
+        scratch
+            .d_state
+            .resize(self.assigned.len() * a.state(), T::zero());
         self.begin_carry(d_state);
         let (scratch, g) = (&mut self.scratch, &mut self.gradients);
         if !a.head.tied {
@@ -267,10 +264,8 @@ impl<T: Scalar> Shard<T> {
             if form.passes_h {
                 carry.h.resize(n * n_h, T::zero());
             }
-            if form.states < 2 {
-                continue;
-            }
             match &d_state {
+                _ if form.states < 2 => {}
                 None => carry.c.resize(n * n_h, T::zero()),
                 Some(d_state) => {
                     let c = i * a.recurrence_state() + n_h;
@@ -314,11 +309,8 @@ mod tests {
         let x = Array3::from_shape_fn((n, t, architecture.input.size()), |(i, t, j)| {
             ((i + 2 * t + 3 * j) as f64).sin()
         });
-        let answers = if architecture.head.at == At::Last {
-            1
-        } else {
-            t
-        };
+        let last = architecture.head.at == At::Last;
+        let answers = if last { 1 } else { t };
         let classes = Array2::from_shape_fn((n, answers), |(i, t)| ((i + t) % n_y) as u32);
         let weights = (0..architecture.len()).map(|i| (i as f64).cos() / 4.0);
         let parameters = Parameters::from_vec(architecture, weights.collect()).unwrap();
@@ -339,9 +331,8 @@ mod tests {
             seed: 3,
         };
         // The last a step shorter than the others.
-        shard
-            .assigned
-            .set((0..n).map(|row| (t - usize::from(row + 1 == n), row)));
+        let rows = (0..n).map(|row| (t - usize::from(row + 1 == n), row));
+        shard.assigned.set(rows);
         shard.clear();
         let batch = Batch::new(&x, &classes);
         shard.train(&pass, &batch.answers, 0.5, Some((&dropout, 1)));
@@ -357,10 +348,8 @@ mod tests {
             (1, true, Head::softmax(4).at_last()),
             (2, false, Head::softmax(4).at_last()),
         ];
-        let kinds = Cell::ALL
-            .into_iter()
-            .flat_map(|cell| kinds.map(|kind| (cell, kind)));
-        for (cell, (layers, bidirectional, head)) in kinds {
+        let each = |cell| kinds.map(|kind| (cell, kind));
+        for (cell, (layers, bidirectional, head)) in Cell::ALL.into_iter().flat_map(each) {
             let architecture = Architecture {
                 cell,
                 layers,
@@ -371,14 +360,9 @@ mod tests {
                 let clean = run(&mut Shard::new(architecture, 0), 3, 7, segment);
                 let mut shard = Shard::new(architecture, 0);
                 run(&mut shard, 4, 9, 9);
-                let Shard {
-                    scratch,
-                    gradients,
-                    finals,
-                    between,
-                    ..
-                } = &mut shard;
-                let mut buffers = vec![finals, between, &mut scratch.u, &mut scratch.last];
+                let (scratch, gradients) = (&mut shard.scratch, &mut shard.gradients);
+                let mut buffers = vec![&mut shard.finals, &mut shard.between];
+                buffers.extend([&mut scratch.u, &mut scratch.last]);
                 buffers.extend(&mut scratch.x);
                 buffers.extend(&mut scratch.dh);
                 buffers.extend(&mut scratch.dx);

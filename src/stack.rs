@@ -235,17 +235,18 @@ pub(crate) fn logits<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
     let bias = w.parameters.get(Which::DecoderBias);
     let out = Out::whole(&mut s.u, n_y);
     if w.packed.wide {
-        out.data
-            .chunks_exact_mut(n_y)
-            .for_each(|u| u.copy_from_slice(bias));
+        let rows = out.data.chunks_exact_mut(n_y);
+        rows.for_each(|u| u.copy_from_slice(bias));
         let decoder = Rows::of(w.parameters.get(Which::Decoder), width);
         return gemm_nt(h, decoder, T::one(), out, width);
     }
-    let source = Source {
-        rows: h,
-        weights: &w.packed.decoder,
-    };
-    T::multiply(simd::level(), Start::Bias(bias), &[source], out);
+    let (rows, weights) = (h, &w.packed.decoder);
+    T::multiply(
+        simd::level(),
+        Start::Bias(bias),
+        &[Source { rows, weights }],
+        out,
+    );
 }
 
 /// Turns the logits into their gradients, `scale` times those of the summed loss, for the sequences `index` of the batch and
@@ -441,10 +442,10 @@ fn recurrence_back<T: Scalar>(
     let above = match upper.first() {
         _ if answers_last => Above::Nothing,
         _ if a.bidirectional => Above::Ready,
-        Some(upper) => Above::Product(
-            sum_gradients(&l, &upper.sums, dh_above),
-            &packed.back[i + 1].ih,
-        ),
+        Some(upper) => {
+            let sums = sum_gradients(&l, &upper.sums, dh_above);
+            Above::Product(sums, &packed.back[i + 1].ih)
+        }
         None if packed.wide || origin == Origin::Caller => Above::Ready,
         None => Above::Product(Rows::of(&s.u, a.head.outputs), &packed.decoder_back),
     };
@@ -455,10 +456,8 @@ fn recurrence_back<T: Scalar>(
         Origin::Head => None,
         Origin::Caller => Some(Rows::of(&s.d_state, a.state()).columns(i * a.recurrence_state())),
     };
-    let dropped = match a.bidirectional || answers_last {
-        true => None,
-        false => dropping.outputs(depth, n_h),
-    };
+    let dropped = dropping.outputs(depth, n_h);
+    let dropped = dropped.filter(|_| !a.bidirectional && !answers_last);
     let input = input(a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n());
     let back = Back {
         weights: &packed.back[i],
@@ -473,10 +472,8 @@ fn recurrence_back<T: Scalar>(
     backward(&l, &s.steps, this, g, back);
     // The segment before, if there is one, goes on from the gradients of this one's first step.
     let alive = s.steps.rows_of(0..s.steps.count().min(1)).len();
-    let first = match dropping.first == 0 && origin == Origin::Head {
-        true => 0,
-        false => alive * l.form.columns * n_h,
-    };
+    let goes_on = dropping.first > 0 || origin == Origin::Caller;
+    let first = alive * l.form.columns * n_h * goes_on as usize;
     let sums = sum_gradients(&l, &this.sums, dh);
     this.after.clear();
     this.after.extend_from_slice(&sums.data[..first]);
@@ -498,9 +495,8 @@ fn state_gradient<T: Scalar>(
 ) {
     let (n_h, after) = (l.n_h, Rows::of(&s.after, l.form.columns * l.n_h));
     let mut start = Start::Zero;
-    for (sum, weights) in
-        (l.form.sums.iter().filter(|sum| sum.hh.is_some())).zip(&packed.back[l.index].hh)
-    {
+    let recurrent = l.form.sums.iter().filter(|sum| sum.hh.is_some());
+    for (sum, weights) in recurrent.zip(&packed.back[l.index].hh) {
         let rows = after.columns(sum.columns.start * n_h);
         let out = Out {
             data: &mut *d_state,
@@ -531,11 +527,8 @@ fn input_gradient<T: Scalar>(
     let (l, width, directions) = (layer::<T>(a, i), a.inputs_of(i), a.directions());
     let depth = a.layers - 1 - i / directions;
     // The second direction of a cell in place has overwritten what the first one left, which was taken before.
-    let k = if l.form.in_place && !a.bidirectional {
-        depth % 2
-    } else {
-        0
-    };
+    let alone = l.form.in_place && !a.bidirectional;
+    let k = if alone { depth % 2 } else { 0 };
     let sums = sum_gradients(&l, &s.recurrences[i].sums, &s.dh[k]);
     let (weights, dx) = (&packed.back[i].ih, &mut s.dx[(depth + 1) % 2]);
     let rows = s.steps.extent().rows;

@@ -130,9 +130,8 @@ impl Steps {
 
     /// The rows of sequence `i`, from its first step on.
     pub fn rows_of_sequence(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
-        self.starts[..self.lengths[i]]
-            .iter()
-            .map(move |start| start + i)
+        let starts = self.starts[..self.lengths[i]].iter();
+        starts.map(move |start| start + i)
     }
 
     /// Every row, with the row that the same step of its sequence has when the sequence is turned over, its last step first.
@@ -187,10 +186,8 @@ mod tests {
             ragged: true,
         };
         assert_eq!(steps.extent(), extent);
-        assert_eq!(
-            [0, 1, 2, 3].map(|t| steps.rows(t)),
-            [0..3, 3..5, 5..6, 6..7]
-        );
+        let rows = [0, 1, 2, 3].map(|t| steps.rows(t));
+        assert_eq!(rows, [0..3, 3..5, 5..6, 6..7]);
         assert_eq!([0, 1, 2, 3].map(|t| steps.before(t)), [0, 4, 7, 9]);
         assert_eq!([0, 1, 4].map(|t| steps.block(t)), [0..4, 4..7, 10..11]);
         let turned: Vec<usize> = steps.turned().map(|(_, to)| to).collect();

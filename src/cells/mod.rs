@@ -14,12 +14,11 @@ pub(crate) mod gru;
 pub(crate) mod lstm;
 
 use fearless_simd::Level;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Which recurrent cell a network is made of: PyTorch's equations, gates in PyTorch's order.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cell {
     /// Elman's with a hyperbolic tangent, `h_t = tanh(W_ih x_t + W_hh h_{t-1} + b)`: `nn.RNN`.

@@ -78,21 +78,16 @@ impl Metrics {
 
     /// What is said of a loss beside its mean, under the names of reports.
     pub fn named(&self, loss: Loss) -> Vec<(&'static str, f64)> {
+        let (accuracy, top5) = (self.accuracy(), self.top5_accuracy());
         match loss {
             Loss::CrossEntropy if self.outputs <= NEAR * self.counted => {
-                vec![("accuracy", self.accuracy())]
+                vec![("accuracy", accuracy)]
             }
-            Loss::CrossEntropy => vec![
-                ("accuracy", self.accuracy()),
-                ("top5_accuracy", self.top5_accuracy()),
-            ],
+            Loss::CrossEntropy => vec![("accuracy", accuracy), ("top5_accuracy", top5)],
             Loss::Binary => vec![("label_accuracy", self.label_accuracy()), ("f1", self.f1())],
             Loss::Mse | Loss::Huber => {
-                vec![
-                    ("rmse", self.rmse()),
-                    ("mae", self.mae()),
-                    ("r2", self.r2()),
-                ]
+                let (rmse, mae, r2) = (self.rmse(), self.mae(), self.r2());
+                vec![("rmse", rmse), ("mae", mae), ("r2", r2)]
             }
         }
     }

@@ -18,12 +18,11 @@ use crate::kernels::number::Number;
 use crate::kernels::softmax::softmax_at;
 use crate::targets::Answers;
 use fearless_simd::Level;
+use serde::{Deserialize, Serialize};
 
 /// How the answer of a step is judged. What a loss adds up over the outputs of a step it divides by their number, and what it
 /// adds up over steps by the number of those that count: the mean that PyTorch's losses take.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Loss {
     /// One of `n_y` classes, or a distribution over them: `-sum_k target_k ln softmax(u)_k`, in nats (`nn.CrossEntropyLoss`).
     #[default]

@@ -36,10 +36,8 @@ fn one_step<T: Number>(
     let scale = step.scale / T::from_f64(step.n_y as f64);
     step.each_counted(u, |u, row| {
         let mut sum = 0.0;
-        for (u, &target) in u
-            .iter_mut()
-            .zip(targets.slice(ndarray::s![row, step.step, ..]))
-        {
+        let targets = targets.slice(ndarray::s![row, step.step, ..]);
+        for (u, &target) in u.iter_mut().zip(targets) {
             let e = *u - target;
             let (of_e, slope) = loss(e);
             metrics.count_number(target.as_f64(), e.as_f64());

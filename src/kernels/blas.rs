@@ -71,28 +71,22 @@ pub fn library() -> &'static Library {
             _ => Flavour::OpenMp,
         };
         // The table has 2 MAX_THREADS buffers. A serial build names no MAX_THREADS; its calls take turns anyway.
-        let max_workers = config
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("MAX_THREADS=")?.parse().ok())
-            .unwrap_or(64);
+        let number = |word: &str| word.strip_prefix("MAX_THREADS=")?.parse().ok();
+        let max_workers = config.split_whitespace().find_map(number);
         Library {
             flavour,
             core,
-            config,
             path: loaded_from(),
-            max_workers,
+            max_workers: max_workers.unwrap_or(64),
+            config,
         }
     })
 }
 
 impl std::fmt::Display for Library {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let version = self
-            .config
-            .split_whitespace()
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let version: Vec<_> = self.config.split_whitespace().take(2).collect();
+        let version = version.join(" ");
         let flavour = match self.flavour {
             Flavour::Serial => "serial",
             Flavour::Pthread => "pthread",
@@ -233,12 +227,9 @@ pub struct Gemm<'a, T> {
 
 impl<'a, T: Blas> Gemm<'a, T> {
     fn run([a, b]: [Rows<'a, T>; 2], transposed: [bool; 2], beta: T, c: Out<'a, T>, k: usize) {
-        assert!(
-            c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m),
-            "c is [{}, {}]",
-            c.n,
-            c.m
-        );
+        let (n, m) = (c.n, c.m);
+        let holds = c.stride >= m && c.data.len() >= extent(n, c.stride, m);
+        assert!(holds, "c is [{n}, {m}]");
         T::gemm(Gemm {
             a,
             b,

@@ -214,10 +214,8 @@ pub(crate) fn product<T: Number>(
     out: Out<'_, T>,
 ) {
     let Out { data, stride, n, m } = out;
-    assert!(
-        stride >= m && data.len() >= extent(n, stride, m),
-        "out is [{n}, {m}]"
-    );
+    let holds = stride >= m && data.len() >= extent(n, stride, m);
+    assert!(holds, "out is [{n}, {m}]");
     for source in sources {
         let k = source.weights.k;
         assert!(source.rows.holds(n, k), "rows are [{n}, {k}]");

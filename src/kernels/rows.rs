@@ -14,11 +14,8 @@ pub struct Rows<'a, T> {
 
 impl<'a, T> Rows<'a, T> {
     /// The rows of a matrix of `width` columns.
-    pub fn of(data: &'a [T], width: usize) -> Self {
-        Rows {
-            data,
-            stride: width,
-        }
+    pub fn of(data: &'a [T], stride: usize) -> Self {
+        Rows { data, stride }
     }
 
     /// Rows from `first` on.

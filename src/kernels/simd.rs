@@ -13,7 +13,6 @@ pub const VARIABLE: &str = "BPTT_SIMD";
 
 /// The widest vector of any instruction set, in elements: AVX-512 holds 16 `f32`.
 pub(crate) const MAX_LANES: usize = 16;
-const _: () = assert!(MAX_LANES >= 16, "a padded load holds the widest vector");
 
 /// The instructions to use: the widest, or those that [`VARIABLE`] names. What it names in vain counts as not named;
 /// [`chosen`] says so.
@@ -38,14 +37,10 @@ pub fn chosen() -> Result<Level> {
 /// # Errors
 /// If this machine has none of that name.
 pub fn by_name(value: &str) -> Result<Level> {
-    let mut levels = levels().into_iter();
-    levels.find(|&level| name(level) == value).ok_or_else(|| {
-        Error::option(
-            VARIABLE,
-            format!("{value:?}"),
-            "vector instructions of this processor: sse2, sse4.2, avx2 or avx512 (neon on ARM)",
-        )
-    })
+    let found = levels().into_iter().find(|&level| name(level) == value);
+    let expected =
+        "vector instructions of this processor: sse2, sse4.2, avx2 or avx512 (neon on ARM)";
+    found.ok_or_else(|| Error::option(VARIABLE, format!("{value:?}"), expected))
 }
 
 /// The name of an instruction set, as [`VARIABLE`] takes it.

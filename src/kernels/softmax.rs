@@ -69,10 +69,7 @@ pub(crate) fn softmax_at<T: Number>(level: Level, u: &mut [T], n: usize) {
             scale_row::<T, S>(simd, row, T::one() / sum);
         }
     }
-    assert!(
-        n > 0 && u.len().is_multiple_of(n),
-        "rows of {n} do not divide {} logits",
-        u.len()
-    );
+    let fits = n > 0 && u.len().is_multiple_of(n);
+    assert!(fits, "rows of {n} do not divide {} logits", u.len());
     dispatch!(level, simd => kernel(simd, u, n));
 }

@@ -84,7 +84,6 @@ pub fn compare<T: Scalar>(
     let mut run_roof = |workload: &Workload<T>| workload.sum(roof.run());
     run_roof(workload);
     workload.step()?;
-    let waited = |workload: &Workload<T>| workload.take_waited();
     let mut communication = Duration::ZERO;
     let begin = Instant::now();
     let (mut roofs, mut steps, mut fractions) = (vec![run_roof(workload)], Vec::new(), Vec::new());
@@ -92,9 +91,9 @@ pub fn compare<T: Scalar>(
     while fractions.len() < LEAST_ROUNDS || !workload.any(begin.elapsed() >= time) {
         round.clear();
         let before = roofs[roofs.len() - 1];
-        waited(workload);
+        workload.take_waited();
         workload.time(lasted, &mut round)?;
-        communication += waited(workload).unwrap_or_default();
+        communication += workload.take_waited();
         let turn = Instant::now();
         let after = run_roof(workload);
         lasted = turn.elapsed();
@@ -120,10 +119,6 @@ pub fn compare<T: Scalar>(
 /// If there is none.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) {
-        (values[middle - 1] + values[middle]) / 2.0
-    } else {
-        values[middle]
-    }
+    let n = values.len();
+    (values[(n - 1) / 2] + values[n / 2]) / 2.0
 }

@@ -35,17 +35,14 @@ impl<T: Scalar> Roof<T> {
             .build()
             .map_err(|source| Error::Threads { threads, source })?;
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let mut matrix = || {
-            let element = || T::from_f64(rng.random_range(-1.0..1.0));
-            std::iter::repeat_with(element)
-                .take(ROOF_SIZE * ROOF_SIZE)
-                .collect()
-        };
+        let elements = ROOF_SIZE * ROOF_SIZE;
+        let mut element = |_| T::from_f64(rng.random_range(-1.0..1.0));
+        let [a, b] = [(); 2].map(|()| (0..elements).map(&mut element).collect());
         Ok(Roof {
             pool,
-            a: matrix(),
-            b: matrix(),
-            c: vec![vec![T::zero(); ROOF_SIZE * ROOF_SIZE]; threads],
+            a,
+            b,
+            c: vec![vec![T::zero(); elements]; threads],
             _one_thread: OneThread::new(),
         })
     }

@@ -35,11 +35,8 @@ impl Shape {
     /// [`Error::Option`] if one of them is zero.
     pub fn new([n, t, n_x, n_h, n_y]: [usize; 5]) -> Result<Self> {
         if n == 0 || t == 0 {
-            return Err(Error::option(
-                "shape",
-                format!("{n},{t},{n_x},{n_h},{n_y}"),
-                "sizes of at least 1",
-            ));
+            let found = format!("{n},{t},{n_x},{n_h},{n_y}");
+            return Err(Error::option("shape", found, "sizes of at least 1"));
         }
         let architecture = Architecture::new(Input::Features(n_x), n_h, Head::softmax(n_y));
         architecture.check()?;
@@ -51,17 +48,11 @@ impl Shape {
     /// # Errors
     /// As [`Architecture::check`].
     pub fn of(self, cell: Cell, layers: usize, tokens: bool) -> Result<Self> {
-        let n_x = self.architecture.input.size();
-        let architecture = Architecture {
-            input: if tokens {
-                Input::Tokens(n_x)
-            } else {
-                Input::Features(n_x)
-            },
-            cell,
-            layers,
-            ..self.architecture
-        };
+        let (n_x, mut architecture) = (self.architecture.input.size(), self.architecture);
+        (architecture.cell, architecture.layers) = (cell, layers);
+        if tokens {
+            architecture.input = Input::Tokens(n_x);
+        }
         architecture.check()?;
         Ok(Shape {
             architecture,
@@ -71,17 +62,14 @@ impl Shape {
 
     /// All shapes with names.
     pub fn all_named() -> impl Iterator<Item = Self> {
-        Self::NAMED
-            .iter()
-            .map(|&(_, sizes)| Self::new(sizes).expect("sizes above zero"))
+        let shape = |(_, sizes)| Self::new(sizes).expect("sizes above zero");
+        Self::NAMED.into_iter().map(shape)
     }
 
     /// Its name, if it has one.
     pub fn name(&self) -> Option<&'static str> {
-        let named = Self::NAMED
-            .iter()
-            .find(|(_, sizes)| *sizes == self.sizes())?;
-        Some(named.0)
+        let mut named = Self::NAMED.into_iter();
+        Some(named.find(|(_, sizes)| *sizes == self.sizes())?.0)
     }
 
     /// `[N, T, n_x, n_h, n_y]`.
@@ -119,17 +107,12 @@ impl FromStr for Shape {
         if let Some((_, sizes)) = Self::NAMED.iter().find(|(name, _)| *name == text) {
             return Self::new(*sizes);
         }
-        let sizes: Option<Vec<usize>> = text
-            .split(',')
-            .map(|size| size.trim().parse().ok())
-            .collect();
+        let sizes = text.split(',').map(|size| size.trim().parse().ok());
+        let sizes: Option<Vec<usize>> = sizes.collect();
+        let expected = "notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y such as 64,100,64,256,64";
         match sizes.map(<[usize; 5]>::try_from) {
             Some(Ok(sizes)) => Self::new(sizes),
-            _ => Err(Error::option(
-                "shape",
-                text,
-                "notebook, small, charlm, mid, large, long, big, or N,T,n_x,n_h,n_y such as 64,100,64,256,64",
-            )),
+            _ => Err(Error::option("shape", text, expected)),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Shape;
 use crate::architecture::Input;
 use crate::kernels::number::Values;
 use crate::optim::{Algorithm, Optimizer, OptimizerOptions};
-use crate::ranks::{Ranks, Reduction};
+use crate::ranks::{Communicator, Ranks, Reduction};
 use crate::{Batch, Engine, EngineOptions, Init, Inputs, Network, Result, Scalar};
 use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
@@ -43,11 +43,9 @@ impl<T: Scalar> Workload<T> {
             Array2::from_shape_simple_fn((n, t), || rng.random_range(0..limit))
         };
         let (inputs, classes) = (ids(n_x), ids(architecture.head.outputs));
-        let features = if tokens {
-            Array3::zeros((0, 0, 0))
-        } else {
-            Array3::from_shape_simple_fn((n, t, n_x), || T::from_f64(rng.random_range(-1.0..1.0)))
-        };
+        let shape_x = if tokens { (0, 0, 0) } else { (n, t, n_x) };
+        let feature = || T::from_f64(rng.random_range(-1.0..1.0));
+        let features = Array3::from_shape_simple_fn(shape_x, feature);
         let descent = OptimizerOptions {
             algorithm: Algorithm::Gd,
             ..OptimizerOptions::default()
@@ -131,15 +129,13 @@ impl<T: Scalar> Workload<T> {
     }
 
     fn step_here(&mut self) -> Result<f64> {
-        let inputs = if self.features.is_empty() {
-            Inputs::from(&self.ids)
-        } else {
-            Inputs::from(&self.features)
+        let inputs = match self.features.is_empty() {
+            true => Inputs::from(&self.ids),
+            false => Inputs::from(&self.features),
         };
-        let batch = Batch::new(inputs, &self.classes);
-        let gradient = self.engine.gradient(&self.network, &batch)?;
-        self.engine
-            .update(&mut self.network, &mut self.optimizer, LR);
+        let (network, batch) = (&mut self.network, Batch::new(inputs, &self.classes));
+        let gradient = self.engine.gradient(network, &batch)?;
+        self.engine.update(network, &mut self.optimizer, LR);
         Ok(gradient.mean_loss())
     }
 
@@ -159,10 +155,9 @@ impl<T: Scalar> Workload<T> {
         }
     }
 
-    /// Time in communication since this was asked for last; `None` for a process alone.
-    pub(super) fn take_waited(&self) -> Option<Duration> {
-        self.engine
-            .comm()
-            .map(crate::ranks::Communicator::take_waited)
+    /// Time in communication since this was asked for last.
+    pub(super) fn take_waited(&self) -> Duration {
+        let waited = self.engine.comm().map(Communicator::take_waited);
+        waited.unwrap_or_default()
     }
 }

@@ -211,7 +211,7 @@ pub(crate) fn from_file<T: Scalar>(file: &File<'_>) -> Result<Model<T>> {
         }
     }
     let (text, foreign) = (vocabulary.is_some(), stated.is_none());
-    let parameters = names::parameters(file, architecture, foreign, TRAINING)?;
+    let parameters = names::parameters(file, architecture, foreign)?;
     let model = Model {
         network: Network::from_parameters(parameters),
         about: About {

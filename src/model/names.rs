@@ -9,6 +9,7 @@
 //! | `decoder.weight` | `[n_y, D n_h]` | the same; tied to the encoder, that one again |
 //! | `decoder.bias` | `[n_y]` | the same |
 
+use super::TRAINING;
 use super::file::{File, Tensor};
 use crate::architecture::{Architecture, Head, Input, Which};
 use crate::cells::Cell;
@@ -122,13 +123,12 @@ pub(super) fn untold(architecture: &Architecture) -> Vec<&'static str> {
     input.into_iter().chain(cell).chain([head]).collect()
 }
 
-/// The parameters of a network, if the file has its tensors, of the right shapes, and beside them only such whose names begin
-/// with `besides`. Where biases `may_lack`, those that are not there are zero: of layers with `bias=False` all of them.
+/// The parameters of a network, if the file has its tensors, of the right shapes, and beside them only those of a
+/// checkpoint. Where biases `may_lack`, those that are not there are zero: of layers with `bias=False` all of them.
 pub(super) fn parameters<T: Scalar>(
     file: &File<'_>,
     architecture: Architecture,
     may_lack: bool,
-    besides: &str,
 ) -> Result<Parameters<T>> {
     let checked = architecture.check();
     checked.map_err(|error| file.wrong(error.to_string()))?;
@@ -165,7 +165,7 @@ pub(super) fn parameters<T: Scalar>(
         }
         known.push(decoder);
     }
-    refuse_unknown(file, &known, besides)?;
+    refuse_unknown(file, &known)?;
     let mut p = Parameters::zeros(architecture);
     for tensor in tensors() {
         let (name, shape) = (architecture.name(tensor.which), shape(tensor.which));
@@ -206,8 +206,8 @@ pub(super) fn parameters<T: Scalar>(
 }
 
 /// A tensor that means nothing here would be left out in silence.
-fn refuse_unknown(file: &File<'_>, known: &[String], besides: &str) -> Result<()> {
-    let is_known = |name: &String| known.contains(name) || name.starts_with(besides);
+fn refuse_unknown(file: &File<'_>, known: &[String]) -> Result<()> {
+    let is_known = |name: &String| known.contains(name) || name.starts_with(TRAINING);
     let Some(name) = file.names().into_iter().find(|name| !is_known(name)) else {
         return Ok(());
     };

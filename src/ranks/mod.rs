@@ -141,9 +141,8 @@ impl Communicator {
 
     /// What every rank has, one after another; `count` says how many numbers a rank has.
     pub fn all_gather<T: Pod>(&self, own: &[T], count: impl Fn(usize) -> usize, all: &mut [T]) {
-        let counts: Vec<_> = (0..self.size())
-            .map(|rank| count(rank) * size_of::<T>())
-            .collect();
+        let bytes = |rank| count(rank) * size_of::<T>();
+        let counts: Vec<_> = (0..self.size()).map(bytes).collect();
         self.timed(|ranks| ranks.all_gather(cast_slice(own), &counts, cast_slice_mut(all)));
     }
 
@@ -165,9 +164,10 @@ pub fn gather_values<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
 
 /// The bytes that rank `from` gives, on every rank; what other ranks give is ignored.
 pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
-    let mut bytes = match ranks.rank() == from {
-        true => own.to_vec(),
-        false => Vec::new(),
+    let mut bytes = if ranks.rank() == from {
+        own.to_vec()
+    } else {
+        Vec::new()
     };
     let mut length = (bytes.len() as u64).to_le_bytes();
     ranks.broadcast(&mut length, from);
@@ -178,9 +178,8 @@ pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
 
 /// The sum of a number of each rank, wrapping.
 pub fn sum_of_values(ranks: &dyn Ranks, own: u64) -> u64 {
-    gather_values(ranks, own)
-        .into_iter()
-        .fold(0, u64::wrapping_add)
+    let all = gather_values(ranks, own);
+    all.into_iter().fold(0, u64::wrapping_add)
 }
 
 /// Whether all ranks give the same bytes; the error says that the first rank which differs from rank 0 has `what`.

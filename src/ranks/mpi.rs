@@ -53,16 +53,13 @@ impl World {
             only: (threading < Threading::Serialized).then(|| thread::current().id()),
         };
         if let Some(launched) = launched_processes().filter(|&n| n > 1 && size == 1) {
-            return Err(Error::Invalid {
-                what: "MPI",
-                problem: format!(
-                    "{launched} processes were started, but each sees only itself: start them with the mpirun of the \
-                     MPI that bptt was built with ({})",
-                    mpi::environment::library_version()
-                        .unwrap_or_default()
-                        .trim()
-                ),
-            });
+            let version = mpi::environment::library_version().unwrap_or_default();
+            let problem = format!(
+                "{launched} processes were started, but each sees only itself: start them with the mpirun of the MPI that \
+                 bptt was built with ({})",
+                version.trim()
+            );
+            return Err(Error::invalid("MPI", problem));
         }
         Ok(Some(World {
             connection: Arc::new(connection),
@@ -144,17 +141,17 @@ impl Ranks for Connection {
     fn receive(&self, bytes: &mut [u8], from: usize) {
         let (world, from) = (self.world(), number(from));
         let process = world.process_at_rank(from);
-        bytes.chunks_mut(MESSAGE).for_each(|bytes| {
+        for bytes in bytes.chunks_mut(MESSAGE) {
             process.receive_into(bytes);
-        });
+        }
     }
 
     fn broadcast(&self, bytes: &mut [u8], from: usize) {
         let (world, from) = (self.world(), number(from));
         let process = world.process_at_rank(from);
-        bytes
-            .chunks_mut(MESSAGE)
-            .for_each(|bytes| process.broadcast_into(bytes));
+        for bytes in bytes.chunks_mut(MESSAGE) {
+            process.broadcast_into(bytes);
+        }
     }
 
     fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {

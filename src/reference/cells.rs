@@ -18,11 +18,9 @@ fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
         }
         from_x.push(sum);
         // The GRU's new gate has a bias of its own for the state.
-        let apart = cell == Cell::Gru && row >= 2 * n_h;
-        let mut sum = if apart {
-            layer.bias[row + n_h]
-        } else {
-            T::zero()
+        let mut sum = match cell {
+            Cell::Gru if row >= 2 * n_h => layer.bias[row + n_h],
+            _ => T::zero(),
         };
         for k in 0..n_h {
             sum += layer.hh[[row, k]] * h[k];

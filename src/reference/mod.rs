@@ -106,10 +106,8 @@ fn run<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>, i: usize) -> Run<
         for direction in 0..a.directions() {
             let index = run.states.len();
             let begin = index * of_recurrence;
-            let mut state = problem
-                .state
-                .slice(s![i, begin..begin + of_recurrence])
-                .to_vec();
+            let state = problem.state.slice(s![i, begin..begin + of_recurrence]);
+            let mut state = state.to_vec();
             let mut states = vec![state.clone()];
             for step in order(direction, steps) {
                 cells::forward(&Layer::new(p, index), &run.x[layer][step], &mut state);
@@ -172,13 +170,12 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
                 }
             }
         }
-        let last: Vec<T> = run
+        let last = run
             .states
             .iter()
-            .flat_map(|states| states[problem.lengths[i]].clone())
-            .collect();
-        for k in 0..a.state() {
-            f.state[[i, k]] = last[k];
+            .flat_map(|states| &states[problem.lengths[i]]);
+        for (k, &last) in last.enumerate() {
+            f.state[[i, k]] = last;
         }
         for step in 0..answers.min(problem.lengths[i]) {
             let h = answered_from(a, &run, step);
@@ -263,18 +260,15 @@ pub fn layers_backward<T: Scalar>(
     let mut d_state = d_state.clone();
     for i in 0..problem.x.dim().0 {
         let (run, steps) = (run(p, problem, i), problem.lengths[i]);
-        let mut d_out: Vec<Vec<T>> = (0..steps)
-            .map(|step| d_hidden.slice(s![i, step, ..]).to_vec())
-            .collect();
+        let d_hidden = |step| d_hidden.slice(s![i, step, ..]).to_vec();
+        let mut d_out: Vec<Vec<T>> = (0..steps).map(d_hidden).collect();
         for layer in (0..a.layers).rev() {
-            let mut d_in: Vec<Vec<T>> = run.x[layer]
-                .iter()
-                .map(|x| vec![T::zero(); x.len()])
-                .collect();
+            let zeros = run.x[layer].iter().map(|x| vec![T::zero(); x.len()]);
+            let mut d_in: Vec<Vec<T>> = zeros.collect();
             for direction in 0..a.directions() {
                 let index = layer * a.directions() + direction;
-                let mut d =
-                    d_state.slice_mut(s![i, index * of_recurrence..(index + 1) * of_recurrence]);
+                let own = index * of_recurrence..(index + 1) * of_recurrence;
+                let mut d = d_state.slice_mut(s![i, own]);
                 let mut d_after = d.to_vec();
                 for (k, step) in order(direction, steps).into_iter().enumerate().rev() {
                     for j in 0..n_h {
@@ -295,10 +289,10 @@ pub fn layers_backward<T: Scalar>(
         for step in 0..steps {
             for k in 0..problem.x.dim().2 {
                 if let Input::Embedding { size, .. } = a.input {
+                    let x = problem.x[[i, step, k]];
                     for j in 0..size {
                         d_x[[i, step, k]] += p.matrix(Which::Encoder)[[k, j]] * d_out[step][j];
-                        g.matrix_mut(Which::Encoder)[[k, j]] +=
-                            problem.x[[i, step, k]] * d_out[step][j];
+                        g.matrix_mut(Which::Encoder)[[k, j]] += x * d_out[step][j];
                     }
                 } else {
                     d_x[[i, step, k]] = d_out[step][k];
