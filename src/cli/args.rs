@@ -6,6 +6,7 @@ use bptt::internal::measure::Shape;
 use bptt::ranks::Reduction;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -33,10 +34,10 @@ pub fn command() -> clap::Command {
     })
 }
 
-/// What the command line says; ends the program where that is nonsense.
-pub fn parse() -> Cli {
-    let matches = command().get_matches();
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+/// What the command line says.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Train(args), Some((_, train))) = (&mut cli.command, matches.subcommand()) {
         let given =
             |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
@@ -44,7 +45,7 @@ pub fn parse() -> Cli {
         let ids = settings.get_arguments().map(clap::Arg::get_id);
         args.given = ids.filter(given).map(ToString::to_string).collect();
     }
-    cli
+    Ok(cli)
 }
 
 /// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.
