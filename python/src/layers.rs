@@ -11,8 +11,8 @@ use bptt::{
 };
 use ndarray::{ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use numpy::{
-    Element, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3,
-    PyReadonlyArrayDyn, PyReadwriteArray2, PyReadwriteArray3, ToPyArray,
+    Element, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArrayDyn,
+    PyReadwriteArray2, PyReadwriteArray3, ToPyArray,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -22,45 +22,50 @@ struct Running {
     looked: Instant,
     /// What Python raised meanwhile.
     raised: Option<PyErr>,
+    /// Whether `show` did.
+    mute: bool,
 }
 
 thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
 }
 
-/// Asks Python, unless it has raised something before; `None` then.
-fn ask<R>(what: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<R>) -> Option<R> {
-    let show = RUNNING.with_borrow(|running| match running {
-        Some(running) if running.raised.is_none() => {
-            Some(Python::attach(|py| running.show.clone_ref(py)))
-        }
-        _ => None,
-    })?;
-    // Not borrowed meanwhile: Python may run another command here.
-    let found = Python::attach(|py| what(py, &show));
-    RUNNING.with_borrow_mut(|running| match (found, running) {
-        (Ok(found), _) => Some(found),
-        (Err(error), running) => {
-            if let Some(running) = running {
-                running.raised = Some(error);
-            }
-            None
-        }
-    })
+/// Asks Python, and keeps what it raises: false then.
+fn ask(running: &mut Running, what: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<()>) -> bool {
+    let done = Python::attach(|py| what(py, &running.show));
+    let well = done.is_ok();
+    // What was raised first says most.
+    running.raised = running.raised.take().or(done.err());
+    well
+}
+
+/// Does something with what runs on this thread. It is taken away meanwhile, for Python may run another command here.
+fn with_running<R>(what: impl FnOnce(&mut Running) -> R) -> Option<R> {
+    let mut running = RUNNING.take()?;
+    let found = what(&mut running);
+    RUNNING.set(Some(running));
+    Some(found)
 }
 
 struct Interpreter;
 
 impl Host for Interpreter {
     fn show(&self, channel: Channel, text: &[u8]) -> io::Result<()> {
-        let shown = ask(|py, show| {
+        let shown = with_running(|running| {
             let is_result = channel == Channel::Results;
-            show.call1(py, (is_result, PyBytes::new(py, text)))
+            let show = |py: Python<'_>, show: &Py<PyAny>| {
+                let text = PyBytes::new(py, text);
+                show.call1(py, (is_result, text)).map(drop)
+            };
+            running.mute = running.mute || !ask(running, show);
+            !running.mute
         });
-        shown.map_or_else(
-            || Err(io::Error::other("what was shown raised an exception")),
-            |_| Ok(()),
-        )
+        match shown {
+            Some(false) => Err(io::Error::other(
+                "what shows the output raised an exception",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn draws(&self) -> bool {
@@ -74,18 +79,14 @@ impl Host for Interpreter {
     }
 
     fn is_interrupted(&self) -> bool {
-        let due = RUNNING.with_borrow_mut(|running| {
-            let running = running.as_mut()?;
-            let due = running.looked.elapsed() >= LOOK;
-            if due {
+        let interrupted = with_running(|running| {
+            if running.raised.is_none() && running.looked.elapsed() >= LOOK {
                 running.looked = Instant::now();
+                ask(running, |py, _| py.check_signals());
             }
-            Some(due && running.raised.is_none())
+            running.raised.is_some()
         });
-        if due == Some(true) {
-            ask(|py, _| py.check_signals());
-        }
-        RUNNING.with_borrow(|running| running.as_ref().is_some_and(|r| r.raised.is_some()))
+        interrupted == Some(true)
     }
 }
 
@@ -97,6 +98,7 @@ pub fn run(py: Python<'_>, words: Vec<OsString>, show: Py<PyAny>) -> PyResult<bo
         show,
         looked: Instant::now(),
         raised: None,
+        mute: false,
     };
     let before = RUNNING.replace(Some(running));
     let words = [OsString::from("bptt")].into_iter().chain(words);

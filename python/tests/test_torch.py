@@ -250,8 +250,8 @@ def test_what_bptt_lacks_is_refused_by_name() -> None:
     for bad, words in [
         (x[..., :2], "input_size 3"),
         (x[0, 0], "axes"),
-        (torch.randn(0, 4, 3), "inputs"),
-        (torch.randn(5, 0, 3), "inputs"),
+        (torch.randn(0, 4, 3), "empty"),
+        (torch.randn(5, 0, 3), "empty"),
     ]:
         with pytest.raises(ValueError, match=words):
             lstm(bad)

@@ -66,7 +66,7 @@ class _Run(torch.autograd.Function):
     """Hidden states and last states from inputs, first states and weights."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         lease: _Lease,
         how: tuple[bool, list[int] | None, tuple[float, int] | None],
@@ -80,7 +80,7 @@ class _Run(torch.autograd.Function):
         return hidden, last
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_hidden: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         x, state, *weights = ctx.saved_tensors
         lease, (batch_first, _, _) = ctx.lease, ctx.how
@@ -119,7 +119,7 @@ class _Layers(torch.nn.RNNBase):
         super().__init__(*args, **kwargs)
         _check(self)
 
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:  # type: ignore[override]
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """`output, h_n`, or of an LSTM `output, (h_n, c_n)`, as `torch.nn` says."""
         packed = input if isinstance(input, PackedSequence) else None
         lengths: list[int] | None = None
@@ -137,6 +137,8 @@ class _Layers(torch.nn.RNNBase):
             raise ValueError(f"input: expected 2 axes (unbatched) or 3, got {x.dim()} of {tuple(x.shape)}")
         if x.shape[-1] != self.input_size:
             raise ValueError(f"input: the last axis is {x.shape[-1]}, expected input_size {self.input_size}")
+        if 0 in x.shape:
+            raise ValueError(f"input: the shape is {tuple(x.shape)}, expected no empty axis")
         batched = x.dim() == 3
         if not batched:
             x = x.unsqueeze(0 if self.batch_first else 1)
