@@ -65,6 +65,8 @@ pub(crate) struct Dropping<'a> {
     pub first: usize,
     /// The sequences of the shard: no time step has more.
     pub most: usize,
+    /// Whether what leaves the highest layer is dropped too: not where the layers run alone.
+    pub top: bool,
 }
 
 impl Dropping<'_> {
@@ -74,6 +76,7 @@ impl Dropping<'_> {
         shard: 0,
         first: 0,
         most: 0,
+        top: false,
     };
 
     /// The mask of the inputs, `width` elements for each sequence.
@@ -83,7 +86,8 @@ impl Dropping<'_> {
 
     /// The mask of the outputs of a layer, which is the `depth`th from the top.
     pub fn outputs(&self, depth: usize, width: usize) -> Option<Dropped> {
-        self.mask(|dropout| dropout.outputs, 1, depth, width)
+        let mask = || self.mask(|dropout| dropout.outputs, 1, depth, width);
+        (depth > 0 || self.top).then(mask).flatten()
     }
 
     fn mask(

@@ -57,10 +57,15 @@
 
 #![deny(missing_docs, unsafe_code)]
 
+// The program is written as one that uses the library, and calls it by its name.
+extern crate self as bptt;
+
 pub mod architecture;
 mod atomic;
 mod batch;
 mod cells;
+#[doc(hidden)]
+pub mod cli;
 pub mod data;
 pub mod dropout;
 mod engine;

@@ -27,6 +27,8 @@ pub(crate) struct Pass<'a, T: Scalar> {
     pub state: Option<ArrayView2<'a, T>>,
     /// Time steps of a segment.
     pub segment: usize,
+    /// Whether there is a head, for which what leaves the highest layer is dropped too.
+    pub head: bool,
 }
 
 /// One part of the batch with all it needs.
@@ -145,7 +147,7 @@ impl<T: Scalar> Shard<T> {
     /// States alone; `answer` is called where the head has what it reads, with the time step at which that begins.
     fn infer(&mut self, pass: &Pass<'_, T>, mut answer: impl FnMut(&mut Self, usize)) {
         let a = self.architecture();
-        self.advance(pass, |shard, first| {
+        self.advance(pass, None, |shard, first| {
             if a.head.at == At::Every {
                 answer(shard, first);
             }
@@ -157,9 +159,14 @@ impl<T: Scalar> Shard<T> {
     }
 
     /// The states alone; `visit` sees those of each segment and the time step at which it begins.
-    pub fn advance(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&mut Self, usize)) {
+    pub fn advance(
+        &mut self,
+        pass: &Pass<'_, T>,
+        dropout: Option<(&Dropout, u64)>,
+        mut visit: impl FnMut(&mut Self, usize),
+    ) {
         for s in 0..self.segments(pass) {
-            self.run_states(pass, s, None);
+            self.run_states(pass, s, dropout);
             self.scratch.copy_last_states(&mut self.finals);
             visit(self, s * pass.segment);
             self.between.clear();
@@ -168,12 +175,13 @@ impl<T: Scalar> Shard<T> {
     }
 
     /// After [`Shard::advance`] in one segment: the gradients of the layers, of the inputs and of the initial states from those of
-    /// the hidden states `[N, T, D n_h]` and of the states after the last steps `[N, W]`.
+    /// the hidden states `[N, T, D n_h]` and of the states after the last steps `[N, W]`; `dropout` as it was there.
     pub fn layers_back(
         &mut self,
         packed: &PackedNetwork<T>,
         d_hidden: &ArrayView3<'_, T>,
         d_state: Option<ArrayView2<'_, T>>,
+        dropout: Option<(&Dropout, u64)>,
     ) {
         let a = self.architecture();
         let scratch = &mut self.scratch;
@@ -201,8 +209,14 @@ impl<T: Scalar> Shard<T> {
             g.get_mut(Which::Decoder).fill(T::zero());
         }
         g.get_mut(Which::DecoderBias).fill(T::zero());
-        let how = (Origin::Caller, false);
-        stack::layers_back(&a, packed, scratch, g, &Dropping::NONE, how);
+        let dropping = Dropping {
+            dropout,
+            shard: self.index,
+            first: 0,
+            most: self.assigned.len(),
+            top: false,
+        };
+        stack::layers_back(&a, packed, scratch, g, &dropping, (Origin::Caller, false));
     }
 
     /// After the states of a segment: what leaves the highest layer, `[steps, D n_h]`.
@@ -225,6 +239,7 @@ impl<T: Scalar> Shard<T> {
             shard: self.index,
             first: s * pass.segment,
             most: self.assigned.len(),
+            top: pass.head,
         }
     }
 
@@ -324,6 +339,7 @@ mod tests {
             inputs: Inputs::from(&x),
             state: None,
             segment,
+            head: true,
         };
         let dropout = Dropout {
             inputs: 0.1,

@@ -392,11 +392,14 @@ pub(crate) fn layers_back<T: Scalar>(
             drop_gradient(a, s, layer - 1, dropping);
         }
     }
-    if let Input::Embedding { size, .. } = a.input {
-        let dx = &mut s.dx[a.layers % 2];
-        if let Some(mut mask) = dropping.inputs(size) {
-            mask.apply_to_steps(&s.steps, dx, size);
+    let dx = &mut s.dx[a.layers % 2];
+    if reaches_inputs(a, 0, passes) {
+        let width = a.input.width();
+        if let Some(mut mask) = dropping.inputs(width) {
+            mask.apply_to_steps(&s.steps, dx, width);
         }
+    }
+    if let Input::Embedding { size, .. } = a.input {
         let table = g.get_mut(Which::Encoder);
         // What a tied decoder has added to it already stays.
         let has_decoder = a.head.tied && origin == Origin::Head;

@@ -1,6 +1,5 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
-use super::errors::FAILED;
 use super::settings::{
     BOOKKEEPING, Config, FROM_ZERO, SECONDS, file, named, positive, up_to, within,
 };
@@ -11,7 +10,7 @@ use bptt::ranks::Reduction;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use std::io::Write;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -39,18 +38,10 @@ pub fn command() -> clap::Command {
     })
 }
 
-/// What the command line says; ends the program where that is nonsense, or asks for help.
-pub fn parse() -> Cli {
-    let matches = command().try_get_matches().unwrap_or_else(|error| {
-        let shown = error.print().and_then(|()| std::io::stdout().flush());
-        let failed = shown.is_err_and(|shown| shown.kind() != std::io::ErrorKind::BrokenPipe);
-        std::process::exit(if failed {
-            FAILED.into()
-        } else {
-            error.exit_code()
-        })
-    });
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+/// What the command line says.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Train(args), Some((_, train))) = (&mut cli.command, matches.subcommand()) {
         let given =
             |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
@@ -58,7 +49,7 @@ pub fn parse() -> Cli {
         let ids = settings.get_arguments().map(clap::Arg::get_id);
         args.given = ids.filter(given).map(ToString::to_string).collect();
     }
-    cli
+    Ok(cli)
 }
 
 /// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 /// The work failed.
 pub const FAILED: u8 = 1;
 /// The command line was wrong.
-const USAGE: u8 = 2;
+pub const USAGE: u8 = 2;
 
 /// What is wrong with a command line whose flags are each right by themselves.
 #[derive(Debug, thiserror::Error)]

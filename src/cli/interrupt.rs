@@ -4,6 +4,7 @@
 //! Before there is anything to save, the first one ends the program too. A signal that whoever started the program had
 //! it ignore (`nohup`, a shell's background jobs) stays ignored.
 
+use super::output::Host;
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGXFSZ};
 use signal_hook::flag;
@@ -15,15 +16,21 @@ pub struct Interrupt {
     wanted: Arc<AtomicBool>,
     /// Whether the next signal ends the program.
     at_once: Arc<AtomicBool>,
+    /// Whoever listens to signals in place of the program.
+    host: Option<&'static dyn Host>,
 }
 
 impl Interrupt {
-    /// Listens from now on.
-    pub fn listen() -> Result<Self> {
+    /// Listens from now on, unless a host does.
+    pub fn listen(host: Option<&'static dyn Host>) -> Result<Self> {
         let interrupt = Interrupt {
             wanted: Arc::default(),
             at_once: Arc::new(AtomicBool::new(true)),
+            host,
         };
+        if host.is_some() {
+            return Ok(interrupt);
+        }
         let ignored = ignored_signals();
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU] {
             if ignored & (1 << (signal - 1)) == 0 {
@@ -48,7 +55,8 @@ impl Interrupt {
     }
 
     pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+        let by_host = self.host.is_some_and(Host::is_interrupted);
+        by_host || self.wanted.load(Ordering::Relaxed)
     }
 }
 

@@ -10,6 +10,9 @@
 //! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
 //! | `eval`, `sample`, `predict`, `export`, `bench`, `inspect` | the other commands |
 //! | `interrupt`, `kernels` | Ctrl-C; whether OpenBLAS fits this processor |
+//!
+//! It stands in the library so that another program can run its commands ([`run`] for a [`Host`]), and is no part of what the
+//! library promises.
 
 mod args;
 mod bench;
@@ -35,10 +38,14 @@ mod tensorboard;
 mod train;
 mod watch;
 
+pub use output::{Channel, Host};
+
 use args::Command;
 use errors::{FAILED, is_broken_pipe};
 use output::Output;
 use processes::Processes;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// The exit status after a signal.
@@ -54,27 +61,27 @@ pub fn main() -> ExitCode {
         // Not through the usual end: OpenBLAS would wait there for threads that wait for memory.
         signal_hook::low_level::exit(status.into());
     }
-    let cli = args::parse();
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        // Nonsense, or somebody asks for help.
+        Err(error) => {
+            let shown = error.print().and_then(|()| std::io::stdout().flush());
+            return match shown {
+                Err(shown) if shown.kind() != ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+                _ => ExitCode::from(error.exit_code() as u8),
+            };
+        }
+    };
     let processes = match Processes::join() {
         Ok(processes) => processes,
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
-    let output = Output::new(cli.output, processes.is_root());
+    let output = Output::new(cli.output, processes.is_root(), None);
     let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
     let agreed = can_compute
         .and_then(|_| interrupt::outlive_file_limits())
         .and_then(|()| processes.check_same_program());
-    let done = agreed.and_then(|()| match cli.command {
-        Command::Train(args) => train::run(*args, output, &processes),
-        Command::Bench(args) => bench::run(&args, output, &processes),
-        // Work for one process.
-        _ if !processes.is_root() => Ok(Done::Finished),
-        Command::Eval(args) => eval::run(&args, output),
-        Command::Sample(args) => sample::run(&args, output),
-        Command::Predict(args) => predict::run(&args, output),
-        Command::Export(args) => export::run(&args, output),
-        Command::Inspect { model } => inspect::run(&model, output),
-    });
+    let done = agreed.and_then(|()| act(cli.command, output, &processes));
     match done {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
@@ -92,9 +99,61 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn act(command: Command, output: Output, processes: &Processes) -> anyhow::Result<Done> {
+    match command {
+        Command::Train(args) => train::run(*args, output, processes),
+        Command::Bench(args) => bench::run(&args, output, processes),
+        // Work for one process.
+        _ if !processes.is_root() => Ok(Done::Finished),
+        Command::Eval(args) => eval::run(&args, output),
+        Command::Sample(args) => sample::run(&args, output),
+        Command::Predict(args) => predict::run(&args, output),
+        Command::Export(args) => export::run(&args, output),
+        Command::Inspect { model } => inspect::run(&model, output),
+    }
+}
+
+/// Does what a command line (`bptt` its first word) says inside of another program, which goes on afterwards: what is shown goes
+/// to the host, which is also asked whether to stop; no signal is listened to, and no process met.
+///
+/// # Errors
+/// What the program would say after `error: `, and by which status it would end.
+pub fn run(
+    words: impl IntoIterator<Item = OsString>,
+    host: &'static dyn Host,
+) -> Result<Done, Failure> {
+    let cli = args::parse(words).map_err(|error| Failure {
+        usage: error.use_stderr(),
+        text: error
+            .to_string()
+            .trim_start_matches("error: ")
+            .trim_end()
+            .to_string(),
+        error: None,
+    })?;
+    let output = Output::new(cli.output, true, Some(host));
+    let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
+    let done = can_compute.and_then(|_| act(cli.command, output, &Processes::alone()));
+    done.map_err(|error| Failure {
+        usage: errors::status(&error) == errors::USAGE,
+        text: errors::say(&error),
+        error: Some(error),
+    })
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    /// Whether the command line was wrong.
+    pub usage: bool,
+    /// What the program says of it.
+    pub text: String,
+    /// What it was, unless the command line was not understood.
+    pub error: Option<anyhow::Error>,
+}
+
 /// Says what went wrong, and on which of several ranks; returns the exit status.
 fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
-    use std::io::Write;
     let rank = match processes {
         Some(processes) if processes.size() > 1 => format!("rank {}: ", processes.rank()),
         _ => String::new(),
@@ -108,8 +167,11 @@ fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
 }
 
 /// How a command ended that did not fail on the way.
-enum Done {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// All is done.
     Finished,
+    /// Somebody wanted it to end.
     Interrupted,
     /// It said so itself.
     Failed,

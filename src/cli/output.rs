@@ -12,6 +12,30 @@ use std::io::{self, IsTerminal, Write};
 /// A bar of what is done, for whoever waits.
 pub const BAR: &str = "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left";
 
+/// Where a piece of output belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Standard output.
+    Results,
+    /// Standard error.
+    Remarks,
+}
+
+/// Another program that runs commands of this one, and shows what they have to say in its own way.
+pub trait Host: Sync {
+    /// Shows a piece of text.
+    ///
+    /// # Errors
+    /// End the command.
+    fn show(&self, channel: Channel, text: &[u8]) -> io::Result<()>;
+
+    /// Whether standard error is a terminal that is looked at, so that a bar may be drawn there.
+    fn draws(&self) -> bool;
+
+    /// Whether a run is to end. It is asked after every step.
+    fn is_interrupted(&self) -> bool;
+}
+
 /// What a command shows.
 #[derive(Clone, Copy)]
 pub struct Output {
@@ -19,14 +43,21 @@ pub struct Output {
     results: Option<Log>,
     /// No remarks and no progress.
     quiet: bool,
+    /// Who shows it, if not the program.
+    pub host: Option<&'static dyn Host>,
 }
 
 impl Output {
     /// Of the process of rank 0, what the command line asks for; of any other rank, nothing.
-    pub fn new(OutputArgs { log, quiet }: OutputArgs, is_root: bool) -> Self {
+    pub fn new(
+        OutputArgs { log, quiet }: OutputArgs,
+        is_root: bool,
+        host: Option<&'static dyn Host>,
+    ) -> Self {
         Output {
             results: is_root.then_some(log),
             quiet: quiet || !is_root,
+            host,
         }
     }
 
@@ -61,6 +92,9 @@ impl Output {
 
     /// A piece of text, as it is.
     pub fn piece(&self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(host) = self.host {
+            return host.show(Channel::Results, bytes);
+        }
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
         written.map_err(|error| {
@@ -71,15 +105,18 @@ impl Output {
 
     /// A remark on standard error. If that is closed, nobody wants to know.
     pub fn remark(&self, text: impl Display) {
-        if !self.quiet {
-            let _ = writeln!(io::stderr(), "{text}");
-        }
+        let _ = match self.host {
+            _ if self.quiet => Ok(()),
+            Some(host) => host.show(Channel::Remarks, format!("{text}\n").as_bytes()),
+            None => writeln!(io::stderr(), "{text}"),
+        };
     }
 
     /// Whether progress is shown as lines: where no bar can be drawn.
     pub fn shows_lines(&self) -> bool {
         let draws = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        !(self.quiet || draws && io::stderr().is_terminal())
+        let host_draws = self.host.is_none_or(Host::draws);
+        !(self.quiet || draws && host_draws && io::stderr().is_terminal())
     }
 
     /// A bar on standard error; hidden where that is no terminal or progress is not wanted.

@@ -18,15 +18,20 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Meets the other processes, if a launcher started any.
-    pub fn join() -> Result<Self> {
-        #[allow(unused_mut)] // without MPI
-        let mut processes = Processes {
+    /// This process by itself.
+    pub fn alone() -> Self {
+        Processes {
             ranks: None,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             #[cfg(feature = "mpi")]
             mpi: None,
-        };
+        }
+    }
+
+    /// Meets the other processes, if a launcher started any.
+    pub fn join() -> Result<Self> {
+        #[allow(unused_mut)] // without MPI
+        let mut processes = Processes::alone();
         #[cfg(feature = "mpi")]
         if ranks::launched_processes().is_some() {
             processes.mpi = bptt::ranks::mpi::World::start()?;

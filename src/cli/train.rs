@@ -44,7 +44,7 @@ impl Plan {
     /// Locks the folder of a run to go on with, and settles the settings; every rank takes the settings of rank 0.
     fn new(args: TrainArgs, output: Output, processes: &Processes) -> Result<Self> {
         processes.warn(output);
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::listen(output.host)?;
         let fresh = args.config.complete(processes.cores, processes.size());
         // Whether `config.json` can hold them is known before anything is read.
         fields(&fresh)?;

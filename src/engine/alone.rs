@@ -1,11 +1,11 @@
 //! The layers without the head, for losses of one's own: hidden states out, their gradients in.
 
-use super::{Engine, RowsOut, check_state};
+use super::{Engine, GradientOptions, RowsOut, check_state};
 use crate::architecture::{At, Input};
 use crate::batch::check_lengths;
 use crate::weights::Passes;
-use crate::{Error, Inputs, Network, Result, Scalar};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use crate::{Dropout, Error, Inputs, Network, Result, Scalar};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut3};
 use rayon::prelude::*;
 
 /// What [`Engine::backward`] finds beside the gradients of the weights.
@@ -15,6 +15,14 @@ pub struct LayerGradients<T> {
     pub inputs: Option<Array3<T>>,
     /// Of the states `[N, W]` with which the sequences began.
     pub state: Array2<T>,
+}
+
+/// What the layers alone last ran on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alone {
+    n: usize,
+    t: usize,
+    dropout: Option<(Dropout, u64)>,
 }
 
 impl<T: Scalar> Engine<T> {
@@ -53,6 +61,37 @@ impl<T: Scalar> Engine<T> {
     ) -> Result<Array3<T>> {
         let inputs = inputs.into();
         let (n, t) = inputs.sequences();
+        let mut hidden = Array3::zeros((n, t, self.architecture.outputs_of_layer()));
+        let options = GradientOptions {
+            state,
+            dropout: None,
+        };
+        self.forward_into(network, inputs, lengths, options, hidden.view_mut())?;
+        Ok(hidden)
+    }
+
+    /// [`Engine::forward`] into an array of the caller's, in any order of its axes, and with dropout: on what enters the first layer
+    /// and on what leaves each but the highest, which is the caller's to drop from.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`]; [`Error::Shape`] if the array does not fit; as [`Dropout::check`].
+    pub fn forward_into<'a>(
+        &mut self,
+        network: &Network<T>,
+        inputs: impl Into<Inputs<'a, T>>,
+        lengths: Option<&[usize]>,
+        options: GradientOptions<'_, T>,
+        mut hidden: ArrayViewMut3<'_, T>,
+    ) -> Result<()> {
+        let inputs = inputs.into();
+        let GradientOptions { state, dropout } = options;
+        dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
+        let (n, t) = inputs.sequences();
+        let width = self.architecture.outputs_of_layer();
+        if hidden.dim() != (n, t, width) {
+            let expected = format!("[{n}, {t}, {width}] as inputs and network");
+            return Err(Error::shape("hidden", hidden.shape(), expected));
+        }
         check_lengths(lengths, (n, t), At::Every)?;
         if self.ranks() > 1 {
             let problem = "the layers alone run in one process";
@@ -71,7 +110,9 @@ impl<T: Scalar> Engine<T> {
                 least,
             });
         }
-        let mut hidden = Array3::zeros((n, t, self.architecture.outputs_of_layer()));
+        if lengths.is_some() {
+            hidden.fill(T::zero());
+        }
         let (rows, inputs) = (RowsOut::new(&mut hidden), (&inputs, lengths));
         self.run(
             network,
@@ -79,12 +120,15 @@ impl<T: Scalar> Engine<T> {
             inputs,
             state,
             |shard, pass| {
-                shard.advance(pass, |shard, _| rows.write_steps(shard, shard.hidden(), 0));
+                shard.advance(pass, dropout, |shard, _| {
+                    rows.write_steps(shard, shard.hidden(), 0);
+                });
             },
         )?;
         drop(rows);
-        self.alone = Some((n, t));
-        Ok(hidden)
+        let dropout = dropout.map(|(dropout, update)| (*dropout, update));
+        self.alone = Some(Alone { n, t, dropout });
+        Ok(())
     }
 
     /// After [`Engine::forward`]: the gradients of the layers' weights, to be found in [`Engine::gradients`] (those of the head are
@@ -101,7 +145,7 @@ impl<T: Scalar> Engine<T> {
         d_hidden: ArrayView3<'_, T>,
         d_state: Option<ArrayView2<'_, T>>,
     ) -> Result<LayerGradients<T>> {
-        let (n, t) = self
+        let Alone { n, t, dropout } = self
             .alone
             .expect("`backward` goes back over what `forward` computed: call it first");
         let a = self.architecture;
@@ -123,7 +167,8 @@ impl<T: Scalar> Engine<T> {
                 if shard.assigned.index().is_empty() {
                     return;
                 }
-                shard.layers_back(packed, &d_hidden, d_state);
+                let dropout = dropout.as_ref().map(|(dropout, update)| (dropout, *update));
+                shard.layers_back(packed, &d_hidden, d_state, dropout);
                 if let Some(rows) = &rows {
                     rows.write_steps(shard, &shard.scratch.dx[a.layers % 2], 0);
                 }

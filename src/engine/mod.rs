@@ -17,6 +17,7 @@
 
 mod alone;
 
+use alone::Alone;
 pub use alone::LayerGradients;
 
 use crate::architecture::{Architecture, At};
@@ -32,7 +33,7 @@ use crate::shard::{Pass, Shard};
 use crate::stack::Weights;
 use crate::weights::{PackedNetwork, Passes, has_wide_decoder};
 use crate::{Batch, Error, Inputs, Network, Parameters, Result, Scalar};
-use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, Array3, ArrayBase, ArrayView1, ArrayView2, ArrayViewMut2, DataMut, Ix3};
 use rayon::prelude::*;
 use std::ops::Add;
 use std::sync::{Arc, Mutex};
@@ -122,8 +123,8 @@ pub struct Engine<T: Scalar> {
     norm: Option<f64>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
-    /// The `(N, T)` of [`Engine::forward`], if it was the last that ran.
-    alone: Option<(usize, usize)>,
+    /// What [`Engine::forward`] ran on, if it was the last that ran.
+    alone: Option<Alone>,
     pool: Arc<rayon::ThreadPool>,
     _one_thread: OneThread,
 }
@@ -411,7 +412,7 @@ impl<T: Scalar> Engine<T> {
             inputs,
             Some(state),
             |shard, pass| {
-                shard.advance(pass, |_, _| {});
+                shard.advance(pass, None, |_, _| {});
             },
         )
     }
@@ -503,6 +504,7 @@ impl<T: Scalar> Engine<T> {
                 inputs: inputs.reborrow(),
                 state: state_view,
                 segment,
+                head: passes != Passes::BackToInputs,
             };
             let shards = shards.par_iter_mut().with_max_len(1);
             shards.for_each(|shard| {
@@ -573,7 +575,7 @@ impl<T: Scalar> Engine<T> {
 struct RowsOut<'a, T>(Vec<Mutex<ArrayViewMut2<'a, T>>>);
 
 impl<'a, T: Scalar> RowsOut<'a, T> {
-    fn new(y: &'a mut Array3<T>) -> Self {
+    fn new(y: &'a mut ArrayBase<impl DataMut<Elem = T>, Ix3>) -> Self {
         RowsOut(y.outer_iter_mut().map(Mutex::new).collect())
     }
 
@@ -584,9 +586,8 @@ impl<'a, T: Scalar> RowsOut<'a, T> {
             let mut y = self.0[sequence].lock().expect("of this shard alone");
             let width = y.ncols();
             for (t, row) in steps.rows_of_sequence(i).enumerate() {
-                let to = y.row_mut(first + t).into_slice();
-                to.expect("standard layout")
-                    .copy_from_slice(&rows[row * width..][..width]);
+                let row = &rows[row * width..][..width];
+                y.row_mut(first + t).assign(&ArrayView1::from(row));
             }
         }
     }

@@ -45,6 +45,8 @@ pub struct About {
 /// let model = Model { network, about: About::default() };
 /// model.write(&path)?;
 /// assert_eq!(Model::<f32>::read(&path)?, model);
+/// let (name, shape, values) = &model.tensors()[0];
+/// assert_eq!((&name[..], &shape[..], values.len()), ("rnn.weight_ih_l0", &[8, 4][..], 32));
 /// # Ok::<(), bptt::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +81,14 @@ impl<T: Scalar> Model<T> {
     /// As [`Model::read`].
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
         from_file(&File::parse(path, bytes)?)
+    }
+
+    /// The tensors as the file has them: name, shape and values, row by row.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<T>)> {
+        let tensors = names::tensors(self.network.parameters()).into_iter();
+        tensors
+            .map(|tensor| (tensor.name, tensor.shape, tensor.values.into_owned()))
+            .collect()
     }
 
     /// What the file of another program does not say of the network, so that it was assumed: features, the tanh cell, classes

@@ -9,6 +9,9 @@ use ndarray::{Array2, Array3};
 /// were not made larger, a third would be missing.
 const MEAN: f64 = 0.04;
 
+/// Of a central difference: its error is about the square of this, or rounding divided by it.
+const STEP: f64 = 1e-5;
+
 fn problem(architecture: Architecture) -> Problem<f64> {
     Problem::random(Form::of(1), architecture, (7, 5), 11).tamed()
 }
@@ -224,5 +227,83 @@ fn each_layer_step_shard_and_update_has_its_own() {
         .collect();
     for (i, one) in all.iter().enumerate() {
         assert!(all[..i].iter().all(|other| other != one), "mask {i}");
+    }
+}
+
+/// With the layers alone: what the gradients of weights, inputs and first states say of a small step is what it comes to, and
+/// nothing is dropped of what leaves the highest layer.
+#[test]
+fn of_the_layers_alone_has_its_gradients() {
+    for architecture in architectures() {
+        let problem = problem(architecture);
+        let lengths = Some(&problem.lengths[..]);
+        let dropout = Dropout {
+            inputs: 0.3,
+            outputs: 0.5,
+            seed: 1,
+        };
+        let mut engine = engine(architecture, 2, 2);
+        let (n, t) = problem.inputs().sequences();
+        let mut hidden = Array3::zeros((n, t, architecture.outputs_of_layer()));
+        // Half the sum of the squares of all hidden and last states.
+        let mut half_squares = |engine: &mut bptt::Engine<f64>, problem: &Problem<f64>| {
+            let mut state = problem.state.clone();
+            let options = GradientOptions {
+                state: Some(&mut state),
+                dropout: Some((&dropout, 1)),
+            };
+            engine
+                .forward_into(
+                    &problem.network,
+                    problem.inputs(),
+                    lengths,
+                    options,
+                    hidden.view_mut(),
+                )
+                .unwrap();
+            let squares = hidden.iter().chain(&state).map(|h| h * h).sum::<f64>();
+            (squares / 2.0, hidden.clone(), state)
+        };
+        let (_, found, last) = half_squares(&mut engine, &problem);
+        if architecture.cell != bptt::Cell::Relu {
+            let alive = problem.lengths.iter().sum::<usize>() * architecture.outputs_of_layer();
+            assert_eq!(found.iter().filter(|&&h| h != 0.0).count(), alive);
+        }
+        let gradients = engine.backward(found.view(), Some(last.view())).unwrap();
+        let mut said = 0.0;
+        let mut moved = [problem.clone(), problem.clone()];
+        let wave = |i: usize| (0.7 * i as f64).sin();
+        let step = |problem: &mut Problem<f64>, sign: f64| {
+            let weights = problem.network.parameters_mut().as_mut_slice();
+            let state = problem.state.iter_mut();
+            for (i, x) in weights
+                .iter_mut()
+                .chain(state)
+                .chain(&mut problem.x)
+                .enumerate()
+            {
+                *x += sign * STEP * wave(i);
+            }
+        };
+        step(&mut moved[0], 1.0);
+        step(&mut moved[1], -1.0);
+        let d_x = gradients
+            .inputs
+            .unwrap_or_else(|| Array3::zeros(problem.x.dim()));
+        let all = engine
+            .gradients()
+            .as_slice()
+            .iter()
+            .chain(&gradients.state)
+            .chain(&d_x);
+        for (i, d) in all.enumerate() {
+            said += d * wave(i);
+        }
+        let [up, down] = moved.map(|problem| half_squares(&mut engine, &problem).0);
+        let came = (up - down) / (2.0 * STEP);
+        assert!(
+            (said - came).abs() < 1e-6 * came.abs().max(1.0),
+            "{architecture}: {said} {came}"
+        );
     }
 }

@@ -1,0 +1,577 @@
+"""Estimators in scikit-learn's way: `RNNClassifier`, `RNNRegressor`, `RNNLabeler`.
+
+`X` is `[N, T, n_x]`, or of sequences of different lengths a list of `[T_i, n_x]`. `y` has an answer for each sequence, or one for
+each step: then it is a list of arrays too where `X` is. They are scikit-learn's own estimators where that is installed: `clone`,
+`cross_val_score`, `GridSearchCV` and pipelines work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt import _arrays, _bptt
+from bptt.models import Model
+from bptt.runs import PathLike
+
+if TYPE_CHECKING:
+
+    class _Base:
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Any: ...
+
+    class _Classifier: ...
+
+    class _Regressor: ...
+
+    class _NotFitted(ValueError): ...
+
+else:
+    try:
+        from sklearn.base import BaseEstimator as _Base
+        from sklearn.base import ClassifierMixin as _Classifier
+        from sklearn.base import RegressorMixin as _Regressor
+        from sklearn.exceptions import NotFittedError as _NotFitted
+    except ImportError:
+        import inspect
+
+        class _Base:
+            """Parameters by the names of the constructor's arguments, as scikit-learn has them."""
+
+            def get_params(self, deep=True):
+                names = list(inspect.signature(type(self).__init__).parameters)[1:]
+                return {name: getattr(self, name) for name in names}
+
+            def set_params(self, **params):
+                known = self.get_params()
+                for name, value in params.items():
+                    if name not in known:
+                        raise ValueError(f"{name}: no parameter of {type(self).__name__}, expected one of {sorted(known)}")
+                    setattr(self, name, value)
+                return self
+
+            def __repr__(self):
+                default = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
+                params = self.get_params().items()
+                given = ", ".join(f"{name}={value!r}" for name, value in params if value != default[name])
+                return f"{type(self).__name__}({given})"
+
+        class _Classifier:
+            _estimator_type = "classifier"
+
+        class _Regressor:
+            _estimator_type = "regressor"
+
+        class _NotFitted(ValueError, AttributeError):
+            """Asked for answers before `fit`."""
+
+
+__all__ = ["RNNClassifier", "RNNLabeler", "RNNRegressor", "load"]
+
+_E = TypeVar("_E", bound="_Estimator")
+
+# Parts that a batch is cut into. A part of the result within rounding, so it does not follow the machine: threads do.
+_SHARDS = 4
+
+_CELLS = ("tanh", "relu", "gru", "lstm")
+_OPTIMIZERS = ("gd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+_SCHEDULES = ("constant", "cosine", "halve-on-plateau")
+_INITS = ("orthogonal", "glorot", "identity", "pytorch")
+
+_Rows = tuple[NDArray[Any], Optional[list[int]]]
+
+
+class _Estimator(_Base):
+    """What the three have in common.
+
+    Parameters: `cell` (`"lstm"`, `"gru"`, `"tanh"`, `"relu"`), `hidden` units of each of so many `layers`, `bidirectional`;
+    `epochs`, `batch_size`, `lr`, `optimizer`, `schedule`, `clip_norm`, `weight_decay`, `dropout` (of what leaves each layer);
+    `patience`: stop after so many epochs without a better validation loss, and `validation_fraction`: the part of the training data
+    that is kept for it where `fit` is given no other; `standardize`: bring every feature (and a regressor's targets) to mean 0 and
+    deviation 1, as they are in the training data; `at`: `"every"` step has an answer, only the `"last"`, or `"auto"`, as `y` looks;
+    `init`, `dtype` (`"f32"`, `"f64"`), `random_state`; `n_jobs`: threads, no part of the result, `None` for all cores; `verbose`:
+    a line for each epoch.
+
+    After `fit`: `model_`, `history_` (a list for each number that is reported once an epoch), `n_features_in_`, `stop_reason_`.
+    """
+
+    _loss: ClassVar[str]
+    # Numbers in an answer.
+    _k: int
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden: int = 64,
+        layers: int = 1,
+        bidirectional: bool = False,
+        epochs: int = 50,
+        batch_size: int = 32,
+        lr: float = 0.005,
+        optimizer: str = "adam",
+        schedule: str = "constant",
+        clip_norm: float | None = 1.0,
+        weight_decay: float = 0.0,
+        dropout: float = 0.0,
+        patience: int = 0,
+        validation_fraction: float = 0.0,
+        standardize: bool = False,
+        at: str = "auto",
+        init: str = "orthogonal",
+        dtype: str = "f32",
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.cell = cell
+        self.hidden = hidden
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.standardize = standardize
+        self.at = at
+        self.init = init
+        self.dtype = dtype
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def fit(self: _E, X: Any, y: Any, validation_data: tuple[Any, Any] | None = None) -> _E:
+        """Trains a new network; `validation_data` is a pair `(X, y)`. Keeps the best weights by validation, else the last."""
+        options = self._options()
+        x, lengths = self._sequences("X", X)
+        n_x = x.shape[2]
+        targets, per_step = self._targets("y", y, x, lengths, None)
+        valid: tuple[_Rows, NDArray[Any]] | None = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError("validation_data: expected a pair (X, y)")
+            rows = self._sequences("validation_data[0]", validation_data[0], n_x)
+            answers, _ = self._targets("validation_data[1]", validation_data[1], *rows, per_step)
+            valid = rows, answers
+        elif self.validation_fraction > 0:
+            (x, lengths), targets, valid = _split(x, lengths, targets, self.validation_fraction, options["seed"])
+        if valid is None and (self.patience or self.schedule == "halve-on-plateau"):
+            raise ValueError(
+                "patience, schedule='halve-on-plateau': the validation loss decides: give validation_data or validation_fraction"
+            )
+
+        self.n_features_in_ = n_x
+        self._per_step = per_step
+        self._outputs = self._n_outputs(targets)
+        self._x_scale = _scale(x, lengths) if self.standardize else None
+        # A regressor's targets of one answer a sequence have no steps that could lie beyond an end.
+        self._y_scale = _scale(targets, lengths if per_step else None) if self.standardize and self._loss == "mse" else None
+
+        def arrays(rows: _Rows, targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], list[int] | None, None]:
+            return _scaled(rows[0], self._x_scale), _scaled(targets, self._y_scale), rows[1], None
+
+        options["architecture"] = {
+            "input": {"features": n_x},
+            "cell": self.cell,
+            "hidden": self.hidden,
+            "layers": self.layers,
+            "bidirectional": bool(self.bidirectional),
+            "head": {"outputs": self._outputs, "loss": self._loss, "at": "every" if per_step else "last"},
+        }
+        options["config"] = {"estimator": self._state()}
+        core, reports, self.stop_reason_ = _bptt.fit(
+            arrays((x, lengths), targets),
+            None if valid is None else arrays(*valid),
+            self.dtype == "f64",
+            json.dumps(options),
+            self._show if self.verbose else None,
+        )
+        self.model_ = Model(core)
+        self.history_ = _columns(json.loads(reports))
+        return self
+
+    def _show(self, report: str) -> None:
+        seen = json.loads(report)
+        valid = "" if seen["valid_loss"] is None else f"  valid {seen['valid_loss']:.4f}"
+        print(f"epoch {round(seen['epoch'])}/{self.epochs}  train {seen['train_loss']:.4f}{valid}", file=sys.stderr, flush=True)
+
+    def _options(self) -> dict[str, Any]:
+        """How to train, checked."""
+        _arrays.one_of("cell", self.cell, _CELLS)
+        _arrays.one_of("at", self.at, ("auto", "every", "last"))
+        _arrays.one_of("dtype", self.dtype, ("f32", "f64"))
+        for name in ("hidden", "layers"):
+            _arrays.count(name, getattr(self, name), 1)
+        _arrays.fraction("validation_fraction", self.validation_fraction, 0, 1)
+        positive = float(np.nextafter(0, 1))
+        clip = None if self.clip_norm is None else _arrays.fraction("clip_norm", self.clip_norm, positive, np.inf)
+        return {
+            "epochs": _arrays.count("epochs", self.epochs, 1),
+            "batch_size": _arrays.count("batch_size", self.batch_size, 1),
+            "lr": _arrays.fraction("lr", self.lr, positive, np.inf),
+            "optimizer": _arrays.one_of("optimizer", self.optimizer, _OPTIMIZERS),
+            "schedule": _arrays.one_of("schedule", self.schedule, _SCHEDULES),
+            "clip_norm": clip,
+            "weight_decay": _arrays.fraction("weight_decay", self.weight_decay, 0, np.inf),
+            "dropout": _arrays.fraction("dropout", self.dropout, 0, 1),
+            "patience": min(_arrays.count("patience", self.patience, 0), 2**32 - 1),
+            "init": _arrays.one_of("init", self.init, _INITS),
+            "seed": _seed(self.random_state),
+            "threads": self._threads(),
+            "shards": _SHARDS,
+        }
+
+    def _threads(self) -> int:
+        return 0 if self.n_jobs is None or self.n_jobs == -1 else _arrays.count("n_jobs", self.n_jobs, 1)
+
+    def _sequences(self, name: str, X: Any, n_x: int | None = None) -> _Rows:
+        return _arrays.sequences(name, X, np.dtype("float64" if self.dtype == "f64" else "float32"), n_x)
+
+    def _targets(
+        self, name: str, y: Any, x: NDArray[Any], lengths: list[int] | None, per_step: bool | None
+    ) -> tuple[NDArray[Any], bool]:
+        """The targets `[N, T or 1, ...]`, and whether there is one for each step."""
+        n, t = x.shape[:2]
+        rows: list[NDArray[Any]] = []
+        if _arrays.is_ragged(y) and (lengths is not None or np.ndim(_first(y)) > 0 and self.at == "every"):
+            rows = [self._values(f"{name}[{i}]", row) for i, row in enumerate(y)]
+        is_every = self.at == "every"
+        if rows and all(row.ndim > 0 for row in rows) and self.at != "last" and per_step is not False:
+            ends = lengths or [t] * n
+            fits = len(rows) == n and all(len(row) == end for row, end in zip(rows, ends))
+            if fits:
+                rows = [row if row.ndim == self._axes + 1 else row[:, None] for row in rows]
+                if any(row.ndim != self._axes + 1 or row.shape[1:] != rows[0].shape[1:] for row in rows):
+                    raise ValueError(f"{name}: the answers have different sizes, expected as many numbers at every step")
+                return self._encoded(name, _arrays.padded(rows, t), per_step is None), True
+            if is_every or per_step or any(len(row) != len(rows[0]) for row in rows):
+                i = next((i for i, (row, end) in enumerate(zip(rows, ends)) if len(row) != end), min(len(rows), n))
+                found = f"{name}[{i}] has {len(rows[i])} steps" if i < len(rows) else f"{name} has {len(rows)} sequences"
+                raise ValueError(f"{found}, expected those of X: {ends[i] if i < n and i < len(rows) else n}")
+        array = self._values(name, y)
+        last = 1 + self._axes
+        every = array.ndim == last + 1 if self.at == "auto" and per_step is None else is_every or bool(per_step)
+        if self._axes:
+            # A number without an axis of its own is one.
+            if array.ndim == last - 1 or every and array.ndim == last:
+                array = array[..., None]
+        expected = [n, t] if every else [n]
+        if array.ndim != last + every or list(array.shape[: len(expected)]) != expected or 0 in array.shape:
+            shape = ", ".join(map(str, expected)) + (", k" if self._axes else "")
+            raise ValueError(f"{name}: the shape is {list(np.shape(array))}, expected [{shape}] as X, or the answers of one step each")
+        if every and lengths is not None:
+            raise ValueError(f"{name}: X is a list of sequences, expected a list of answers for each of them")
+        return self._encoded(name, array if every else array[:, None], per_step is None), every
+
+    # Axes of an answer: none of a class, one of labels or numbers.
+    _axes: ClassVar[int] = 1
+
+    def _values(self, name: str, y: Any) -> NDArray[Any]:
+        return _arrays.numbers(name, y, np.dtype("float64" if self.dtype == "f64" else "float32"))
+
+    def _encoded(self, name: str, y: NDArray[Any], is_training: bool) -> NDArray[Any]:
+        """Targets as the network has them."""
+        if not is_training and y.shape[2] != self._k:
+            raise ValueError(f"{name}: there are {y.shape[2]} numbers in an answer, expected {self._k} as in y")
+        self._k = y.shape[2]
+        return y
+
+    def _n_outputs(self, targets: NDArray[Any]) -> int:
+        return int(targets.shape[2])
+
+    def _answers(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """What the network says, `[N, n_y]` or `[N, T, n_y]`, of a list of sequences a list."""
+        self._check_fitted()
+        x, lengths = self._sequences("X", X, self.n_features_in_)
+        y = self.model_._core.predict(_scaled(x, self._x_scale), lengths, self._threads())
+        if self._y_scale is not None:
+            y = y * self._y_scale[1] + self._y_scale[0]
+        if not self._per_step:
+            return y[:, 0]
+        return y if lengths is None else [row[:length] for row, length in zip(y, lengths)]
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_"):
+            raise _NotFitted(f"this {type(self).__name__} has learnt nothing yet: call fit first")
+
+    def _flat(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Answers and targets of all sequences, and of all their steps, one under the other, as they are encoded."""
+        self._check_fitted()
+        x, lengths = self._sequences("X", X, self.n_features_in_)
+        targets, _ = self._targets("y", y, x, lengths, self._per_step)
+        if not self._per_step:
+            return np.asarray(self._answers(X)), targets[:, 0]
+        ends = lengths or [x.shape[1]] * len(x)
+        return np.concatenate(list(self._answers(X))), np.concatenate([row[:end] for row, end in zip(targets, ends)])
+
+    def save(self, path: PathLike) -> None:
+        """Writes the model file, with all that `load` needs: every program that reads models of bptt reads it too, and is to be given
+        inputs that are standardised already."""
+        self._check_fitted()
+        self.model_.save(path)
+
+    @classmethod
+    def load(cls: type[_E], path: PathLike) -> _E:
+        """The estimator that `save` wrote."""
+        found = load(path)
+        if not isinstance(found, cls):
+            raise ValueError(f"{os.fspath(path)}: it is a {type(found).__name__}, expected a {cls.__name__}")
+        return found
+
+    def _state(self) -> dict[str, Any]:
+        """What the model file says of the estimator, as JSON has it."""
+        params = dict(self.get_params())
+        if not isinstance(params["random_state"], (int, np.integer)):
+            params["random_state"] = None
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
+
+        def scale(given: tuple[NDArray[Any], NDArray[Any]] | None) -> dict[str, list[float]] | None:
+            return None if given is None else {"mean": given[0].tolist(), "deviation": given[1].tolist()}
+
+        return {
+            "class": type(self).__name__,
+            "params": plain,
+            "inputs": scale(self._x_scale),
+            "targets": scale(self._y_scale),
+        }
+
+    def _restore(self, model: Model, state: dict[str, Any]) -> None:
+        architecture = model.architecture
+        self.model_, self.history_, self.stop_reason_ = model, cast("dict[str, list[Any]]", {}), "loaded"
+        self.n_features_in_ = architecture["input"]["features"]
+        self._per_step = architecture["head"]["at"] == "every"
+        self._outputs = self._k = architecture["head"]["outputs"]
+
+        def scale(given: dict[str, list[float]] | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
+            return None if given is None else (np.array(given["mean"]), np.array(given["deviation"]))
+
+        self._x_scale, self._y_scale = scale(state["inputs"]), scale(state["targets"])
+
+
+class RNNClassifier(_Classifier, _Estimator):
+    """One of several classes for each sequence, or for each step.
+
+    `y`: any labels, `[N]`, or one a step, `[N, T]` or a list of `[T_i]`. `classes_` has them in order.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.normal(size=(length, 2)) for length in rng.integers(3, 9, 60)]  # sequences of different lengths
+    >>> y = np.where([x[-1, 0] > 0 for x in X], "up", "down")
+    >>> classifier = RNNClassifier(hidden=8, epochs=40, lr=0.02, random_state=0).fit(X, y)
+    >>> classifier.predict(X).shape, classifier.predict_proba(X).shape, classifier.score(X, y) > 0.9
+    ((60,), (60, 2), True)
+    >>> classifier.classes_.tolist(), len(classifier.history_["train_loss"])
+    (['down', 'up'], 40)
+    """
+
+    _loss = "cross-entropy"
+    _axes = 0
+
+    def _values(self, name: str, y: Any) -> NDArray[Any]:
+        array = _arrays._array(name, y)
+        if array.dtype.kind not in "biufU":
+            raise ValueError(f"{name}: it holds {array.dtype}, expected labels: numbers or strings")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name}: it holds values that are not finite, expected labels")
+        return array
+
+    def _encoded(self, name: str, y: NDArray[Any], is_training: bool) -> NDArray[Any]:
+        y = y[..., 0] if y.ndim > 2 else y
+        if is_training:
+            self.classes_ = np.unique(y)
+        if (y.dtype.kind == "U") != (self.classes_.dtype.kind == "U"):
+            raise ValueError(f"{name}: it holds {y.dtype}, and the classes are {self.classes_.dtype}")
+        ids = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        unknown = y[self.classes_[ids] != y]
+        if unknown.size:
+            raise ValueError(f"{name}: {unknown[0]!r} is not one of the {len(self.classes_)} classes of y")
+        return ids.astype(np.uint32)
+
+    def _n_outputs(self, targets: NDArray[Any]) -> int:
+        if len(self.classes_) < 2:
+            raise ValueError(f"y: there is one class only ({self.classes_[0]!r}), expected two or more")
+        return len(self.classes_)
+
+    def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """The likeliest classes, in the form of `y`."""
+        return _each(self._answers(X), lambda p: self.classes_[p.argmax(-1)])
+
+    def predict_proba(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """Probabilities in the order of `classes_`: `[N, C]`, or of each step `[N, T, C]`, a list of `[T_i, C]`."""
+        return self._answers(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """The part of the sequences, or of all their steps, whose class is right."""
+        answers, targets = self._flat(X, y)
+        return float((answers.argmax(-1) == targets).mean())
+
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | {"classes": self.classes_.tolist()}
+
+    def _restore(self, model: Model, state: dict[str, Any]) -> None:
+        super()._restore(model, state)
+        self.classes_ = np.array(state["classes"])
+
+
+class RNNRegressor(_Regressor, _Estimator):
+    """Numbers for each sequence, or for each step.
+
+    `y`: `[N]` or `[N, k]`; one a step, `[N, T, k]` or a list of `[T_i]` or `[T_i, k]` (with `at="every"` also `[N, T]`). Answers have
+    the form of `y`, with an axis for `k`. The loss is the mean squared error, of standardised targets where `standardize` is set.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(80, 12, 1))
+    >>> y = X.cumsum(1) / 3  # of each step, the sum so far
+    >>> regressor = RNNRegressor(hidden=16, epochs=60, standardize=True, random_state=0).fit(X, y)
+    >>> regressor.predict(X).shape, regressor.score(X, y) > 0.9
+    ((80, 12, 1), True)
+    """
+
+    _loss = "mse"
+
+    def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """The numbers, `[N, k]` (`[N]` of one), or `[N, T, k]`, a list of `[T_i, k]`."""
+        answers = self._answers(X)
+        if not self._per_step and self._outputs == 1:
+            return cast("NDArray[Any]", answers)[:, 0]
+        return answers
+
+    def score(self, X: Any, y: Any) -> float:
+        """The coefficient of determination R2, the mean of those of all numbers."""
+        answers, targets = self._flat(X, y)
+        targets = targets.astype(np.float64)
+        rest = ((targets - answers) ** 2).sum(0)
+        whole = ((targets - targets.mean(0)) ** 2).sum(0)
+        return float(np.mean(np.where(whole > 0, 1 - rest / np.where(whole > 0, whole, 1), np.where(rest > 0, 0.0, 1.0))))
+
+
+class RNNLabeler(_Estimator):
+    """Several labels at once, each there or not, for each sequence or each step: notes of a chord, faults of a machine.
+
+    `y`: zeros and ones, `[N, k]`; one row a step, `[N, T, k]` or a list of `[T_i, k]`.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(100, 6, 2))
+    >>> labeler = RNNLabeler(hidden=16, epochs=30, random_state=0).fit(X, X > 0)
+    >>> labeler.predict(X).shape, labeler.predict_proba(X[:3]).shape, labeler.score(X, X > 0) > 0.9
+    ((100, 6, 2), (3, 6, 2), True)
+    """
+
+    _loss = "binary"
+
+    def _values(self, name: str, y: Any) -> NDArray[Any]:
+        array = super()._values(name, y)
+        if not np.isin(array, (0, 1)).all():
+            raise ValueError(f"{name}: it holds other numbers than 0 and 1, expected labels that are there or not")
+        return array
+
+    def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """1 where a label is there as likely as not, else 0."""
+        return _each(self._answers(X), lambda p: (p >= 0.5).astype(np.int64))
+
+    def predict_proba(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """The probability of each label."""
+        return self._answers(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """The part of all labels that is right."""
+        answers, targets = self._flat(X, y)
+        return float(((answers >= 0.5) == (targets >= 0.5)).mean())
+
+
+_CLASSES = {kind.__name__: kind for kind in (RNNClassifier, RNNRegressor, RNNLabeler)}
+
+
+def load(path: PathLike) -> RNNClassifier | RNNRegressor | RNNLabeler:
+    """The estimator that its `save` wrote to this file.
+
+    >>> import numpy as np, os, tempfile
+    >>> X = np.random.default_rng(0).normal(size=(20, 5, 3))
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> fitted = RNNRegressor(hidden=4, epochs=2, standardize=True).fit(X, X[:, -1])
+    >>> fitted.save(path)
+    >>> bool((load(path).predict(X) == fitted.predict(X)).all())
+    True
+    """
+    model = Model.load(path)
+    state = model.config.get("estimator")
+    if not isinstance(state, dict) or state.get("class") not in _CLASSES:
+        raise ValueError(f"{os.fspath(path)}: it holds a model and no estimator: read it by bptt.Model.load")
+    estimator = _CLASSES[state["class"]](**state["params"])
+    estimator._restore(model, state)
+    return estimator
+
+
+def _first(given: Any) -> Any:
+    return next(iter(given))
+
+
+def _each(answers: NDArray[Any] | list[NDArray[Any]], what: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    if isinstance(answers, list):
+        return [what(row) for row in answers]
+    return cast("NDArray[Any]", what(answers))
+
+
+def _seed(random_state: Any) -> int:
+    """A seed, as scikit-learn takes one: a number, a generator to draw it from, or nothing for NumPy's own."""
+    if random_state is None:
+        return int(np.random.randint(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    return _arrays.count("random_state", random_state, 0)
+
+
+def _split(
+    x: NDArray[Any], lengths: list[int] | None, targets: NDArray[Any], part: float, seed: int
+) -> tuple[_Rows, NDArray[Any], tuple[_Rows, NDArray[Any]]]:
+    n = len(x)
+    if n < 2:
+        raise ValueError("X: there is one sequence, expected two at least to keep some for validation")
+    order = np.random.RandomState(seed % 2**32).permutation(n)
+    kept = min(max(round(part * n), 1), n - 1)
+
+    def some(rows: NDArray[Any]) -> tuple[_Rows, NDArray[Any]]:
+        return (x[rows], None if lengths is None else [lengths[i] for i in rows]), targets[rows]
+
+    valid, train = some(np.sort(order[:kept])), some(np.sort(order[kept:]))
+    return train[0], train[1], valid
+
+
+def _scale(rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and deviation of each number over all steps; of what never changes, the deviation is left at 1."""
+    if lengths is None:
+        flat = rows.reshape(-1, rows.shape[-1])
+    else:
+        flat = np.concatenate([row[:length] for row, length in zip(rows, lengths)])
+    flat = flat.astype(np.float64)
+    mean, deviation = flat.mean(0), flat.std(0)
+    # Rounding makes a number that never changes deviate a little from its mean.
+    constant = deviation <= 1e-12 * np.abs(mean)
+    return mean, np.where(constant, 1.0, deviation)
+
+
+def _scaled(rows: NDArray[Any], scale: tuple[NDArray[Any], NDArray[Any]] | None) -> NDArray[Any]:
+    if scale is None:
+        return rows
+    scaled: NDArray[Any] = ((rows - scale[0]) / scale[1]).astype(rows.dtype)
+    return scaled
+
+
+def _columns(reports: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """A list for each number of the reports; `nan` where one has none."""
+    names = dict.fromkeys(name for report in reports for name in report)
+    columns = {name: [report.get(name) for report in reports] for name in names}
+    return {name: [np.nan if x is None else x for x in column] for name, column in columns.items() if any(x is not None for x in column)}

@@ -1,0 +1,195 @@
+"""What a run or an estimator left in a file: `Model`."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import _arrays, _bptt
+from bptt.runs import PathLike, command, words_of
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Model", "from_torch"]
+
+
+class Model:
+    """A network with what there is to know about it, from a `.safetensors` file or the folder of a run.
+
+    >>> import bptt, numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(20, 5, 3))
+    >>> model = bptt.RNNRegressor(hidden=4, epochs=1).fit(X, X[:, -1, 0]).model_
+    >>> model.architecture["cell"], model.dtype
+    ('lstm', 'f32')
+    >>> model.predict(X).shape  # one answer a sequence, of one number
+    (20, 1)
+    """
+
+    def __init__(self, core: _bptt.Model, path: Path | None = None) -> None:
+        self._core, self.path = core, path
+
+    @classmethod
+    def load(cls, path: PathLike) -> Model:
+        """Reads a model file, or the best model of the run in a folder."""
+        path = Path(path)
+        if path.is_dir():
+            path = path / "model.safetensors"
+        return cls(_bptt.Model.read(os.fspath(path)), path)
+
+    def save(self, path: PathLike) -> None:
+        """Writes the file, all or not at all."""
+        self._core.write(os.fspath(path))
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What the network is: input, cell, hidden, layers, bidirectional, head."""
+        return cast(dict[str, Any], json.loads(self._core.architecture))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """How it was trained; empty where the file does not say."""
+        return json.loads(self._core.config) or {}
+
+    @property
+    def dtype(self) -> str:
+        """`"f32"` or `"f64"`."""
+        return self._core.dtype
+
+    @property
+    def tokens(self) -> str | None:
+        """What a token of its text is, `"char"`, `"byte"` or `"word"`; `None` for a model of numbers."""
+        found = self._core.tokens
+        return None if found is None else found[0]
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """The weights under PyTorch's names, of modules called `rnn`, `decoder` and perhaps `encoder`."""
+        return self._core.tensors()
+
+    def sample(self, prompt: str = "", length: int = 500, *, temperature: float = 1.0, top_k: int | None = None, seed: int = 0) -> str:
+        """The prompt and `length` more tokens of text, as `bptt sample` writes them."""
+        options = words_of(dict(prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed))
+        with self._as_file() as path:
+            return str(command("sample", [path, *options])["text"])
+
+    def eval(self, *data: PathLike, threads: int | None = None) -> dict[str, Any]:
+        """Loss and metrics on texts or one `.npz`, as `bptt eval` finds them."""
+        with self._as_file() as path:
+            found = command("eval", [path, *words_of(dict(threads=threads)), "--", *(os.fspath(path) for path in data)])
+        del found["event"]
+        return found
+
+    def logprobs(self, text: str | bytes) -> NDArray[np.float64]:
+        """The logarithm of the probability that the model gives to each token of a text after the first."""
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"text: expected str or bytes, got {type(text).__name__}")
+        return self._core.logprobs(text.encode() if isinstance(text, str) else text)
+
+    def predict(self, X: ArrayLike | Sequence[ArrayLike], *, threads: int = 0) -> NDArray[Any] | list[NDArray[Any]]:
+        """What the network answers to sequences: probabilities of classes or labels, or numbers.
+
+        `X` is `[N, T, n_x]`, of a model of tokens ids `[N, T]`, or a list of `[T_i, n_x]`. The answers are `[N, T, n_y]`, of a list
+        a list of `[T_i, n_y]`; of a network that answers once a sequence `[N, n_y]`. `threads`: 0 for all cores; no part of the
+        result.
+        """
+        architecture = self.architecture
+        (kind, size), at = next(iter(architecture["input"].items())), architecture["head"]["at"]
+        lengths: list[int] | None = None
+        if kind == "features":
+            inputs, lengths = _arrays.sequences("X", X, np.dtype(_NUMPY[self.dtype]), size)
+        else:
+            inputs = _arrays.integers("X", X, size if kind == "tokens" else size["tokens"], 2)
+        answers = self._core.predict(inputs, lengths, _arrays.count("threads", threads, 0))
+        if at == "last":
+            return answers[:, 0]
+        if isinstance(X, np.ndarray) or lengths is None:
+            return answers
+        return [row[:length] for row, length in zip(answers, lengths)]
+
+    def to_torch(self) -> torch.nn.Module:
+        """A `torch.nn.Module` with the same weights: `encoder` (of an embedding), `rnn` and `decoder`, from inputs `[N, T, n_x]` (of
+        tokens ids `[N, T]`) to scores `[N, T, n_y]`, before a softmax or sigmoid; at the last step alone `[N, n_y]`.
+
+        >>> import bptt, torch
+        >>> rnn = bptt.from_torch(torch.nn.GRU(3, 4, batch_first=True), torch.nn.Linear(4, 2))
+        >>> rnn.to_torch()(torch.zeros(5, 7, 3)).shape
+        torch.Size([5, 7, 2])
+        """
+        from bptt._to_torch import module
+
+        return module(self.architecture, self.state_dict())
+
+    def export(self, path: PathLike, to: str) -> None:
+        """Writes the model for other programs, as `bptt export --to` does."""
+        with self._as_file() as model:
+            command("export", [model, *words_of(dict(to=to, out=os.fspath(path)))])
+
+    @contextmanager
+    def _as_file(self) -> Iterator[str]:
+        """A file with this model, for the program."""
+        if self.path is not None:
+            yield os.fspath(self.path)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.safetensors")
+            self.save(path)
+            yield path
+
+    def __repr__(self) -> str:
+        return f"<bptt.Model: {self._core.summary}, {self._core.parameters:,} parameters in {self.dtype}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tensors = {name: np.asarray(values) for name, values in self.state_dict().items()}
+        if self.tokens is None:
+            return _rebuilt, (tensors, self._core.architecture, self._core.config)
+        # Of a vocabulary, only the file knows.
+        with self._as_file() as path:
+            return _read_bytes, (Path(path).read_bytes(),)
+
+
+_NUMPY = {"f32": "float32", "f64": "float64"}
+
+
+def _rebuilt(tensors: dict[str, NDArray[Any]], architecture: str, config: str) -> Model:
+    return Model(_bptt.Model.from_tensors(tensors, architecture, config))
+
+
+def _read_bytes(content: bytes) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.safetensors")
+        path.write_bytes(content)
+        return Model(_bptt.Model.read(os.fspath(path)))
+
+
+def from_torch(
+    rnn: torch.nn.Module,
+    decoder: torch.nn.Module,
+    encoder: torch.nn.Module | None = None,
+    *,
+    tokens: bool = False,
+    loss: str = "cross-entropy",
+    at: str = "every",
+) -> Model:
+    """The model of an `nn.RNN`, `nn.GRU` or `nn.LSTM`, an `nn.Linear` that answers from its outputs, and perhaps the `nn.Embedding`
+    that it reads. `tokens`: its inputs are one-hot rows of ids. `loss`: `"cross-entropy"`, `"binary"`, `"mse"`, `"huber"`; `at`:
+    `"every"` step or the `"last"`.
+
+    >>> import torch
+    >>> from_torch(torch.nn.LSTM(3, 8), torch.nn.Linear(8, 2))
+    <bptt.Model: 1 layer of 8 lstm units, 3 features, 2 classes, 402 parameters in f32>
+    """
+    from bptt._to_torch import parts
+
+    tensors, architecture = parts(rnn, decoder, encoder)
+    if encoder is None and tokens:
+        architecture["input"] = {"tokens": next(iter(architecture["input"].values()))}
+    architecture["head"] |= {"loss": loss, "at": at}
+    return _rebuilt(tensors, json.dumps(architecture), "null")

@@ -1,0 +1,209 @@
+//! A training run on arrays ([`fit`]), for the estimators.
+
+use crate::errors::{parse, raise};
+use crate::model::{Model, Number};
+use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
+use bptt::model::{About, Model as OfType};
+use bptt::optim::{Algorithm, Clip, OptimizerOptions};
+use bptt::train::{
+    Control, Observer, Report, Schedule, StepReport, StopReason, TrainOptions, Trainer,
+};
+use bptt::{
+    Architecture, Dropout, EngineOptions, Error, Init, Network, Parameters, Result, Scalar,
+};
+use numpy::{PyReadonlyArray2, PyReadonlyArray3};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use std::time::{Duration, Instant};
+
+/// From one look for Ctrl-C to the next.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How to train; what the fields mean is said by the estimators.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    architecture: Architecture,
+    epochs: u64,
+    batch_size: usize,
+    lr: f64,
+    optimizer: Algorithm,
+    schedule: Schedule,
+    clip_norm: Option<f64>,
+    weight_decay: f64,
+    dropout: f64,
+    patience: u32,
+    init: Init,
+    seed: u64,
+    threads: usize,
+    shards: usize,
+    config: serde_json::Value,
+}
+
+/// Inputs, targets, lengths and mask, as Python gives them.
+#[derive(FromPyObject)]
+pub struct Arrays<'py>(
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Option<Vec<usize>>,
+    Option<PyReadonlyArray2<'py, bool>>,
+);
+
+impl Arrays<'_> {
+    fn sequences<T: Number>(self, (n_x, n_y): (usize, usize)) -> PyResult<Sequences<T>> {
+        let Arrays(inputs, targets, lengths, mask) = self;
+        let x: PyReadonlyArray3<'_, T> = inputs.extract()?;
+        let inputs = OwnedInputs::Dense(x.as_array().to_owned());
+        let targets = match targets.extract::<PyReadonlyArray2<'_, u32>>() {
+            Ok(ids) => OwnedTargets::Classes(ids.as_array().to_owned()),
+            Err(_) => {
+                let y: PyReadonlyArray3<'_, T> = targets.extract()?;
+                OwnedTargets::Values(y.as_array().to_owned())
+            }
+        };
+        let mask = mask.map(|mask| mask.as_array().to_owned());
+        let set = Sequences::new(inputs, targets, Padding { lengths, mask }).map_err(raise)?;
+        set.with_dims(n_x, n_y).map_err(raise)
+    }
+}
+
+/// Looks for Ctrl-C, and tells Python of every report.
+struct Watch {
+    tell: Option<Py<PyAny>>,
+    looked: Instant,
+    raised: Option<PyErr>,
+}
+
+impl Watch {
+    fn ask(&mut self, what: impl FnOnce(Python<'_>) -> PyResult<()>) -> Control {
+        if self.raised.is_none() {
+            self.raised = Python::attach(what).err();
+        }
+        match self.raised {
+            None => Control::Continue,
+            Some(_) => Control::Stop,
+        }
+    }
+}
+
+impl<T: Scalar> Observer<T> for Watch {
+    fn step(&mut self, _: &Trainer<T>, _: &StepReport) -> Result<Control> {
+        if self.raised.is_none() && self.looked.elapsed() < LOOK {
+            return Ok(Control::Continue);
+        }
+        self.looked = Instant::now();
+        Ok(self.ask(|py| py.check_signals()))
+    }
+
+    fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
+        if let Some(tell) = self.tell.take() {
+            let json = serde_json::to_string(report).map_err(std::io::Error::from)?;
+            self.ask(|py| tell.call1(py, (json,)).map(drop));
+            self.tell = Some(tell);
+        }
+        Ok(())
+    }
+}
+
+/// Trains a new network on arrays, and returns the best by validation, or the last where there is none; the reports as JSON; and
+/// why it stopped.
+#[pyfunction]
+#[pyo3(signature = (train, valid, double, options, tell=None))]
+pub fn fit(
+    py: Python<'_>,
+    train: Arrays<'_>,
+    valid: Option<Arrays<'_>>,
+    double: bool,
+    options: &str,
+    tell: Option<Py<PyAny>>,
+) -> PyResult<(Model, String, String)> {
+    let options: Options = parse("options", options)?;
+    match double {
+        true => fit_as::<f64>(py, train, valid, options, tell),
+        false => fit_as::<f32>(py, train, valid, options, tell),
+    }
+}
+
+fn fit_as<T: Number>(
+    py: Python<'_>,
+    train: Arrays<'_>,
+    valid: Option<Arrays<'_>>,
+    options: Options,
+    tell: Option<Py<PyAny>>,
+) -> PyResult<(Model, String, String)> {
+    let a = options.architecture;
+    let sizes = (a.input.size(), a.head.outputs);
+    let train = train.sequences::<T>(sizes)?;
+    let valid = valid.map(|valid| valid.sequences::<T>(sizes)).transpose()?;
+    let mut watch = Watch {
+        tell,
+        looked: Instant::now(),
+        raised: None,
+    };
+    let run = || run(train, valid, &options, &mut watch);
+    let done = py.detach(run);
+    if let Some(raised) = watch.raised {
+        return Err(raised);
+    }
+    let (reason, weights, reports) = done.map_err(raise)?;
+    if reason == StopReason::Diverged {
+        return Err(PyRuntimeError::new_err(
+            "training diverged again and again and was given up: try a smaller lr or clip_norm, or standardize=True",
+        ));
+    }
+    let about = About {
+        config: options.config,
+        ..About::default()
+    };
+    let network = Network::from_parameters(weights);
+    let json = |value: serde_json::Value| value.to_string();
+    let reason = serde_json::json!(reason);
+    let reason = reason.as_str().unwrap_or_default().to_string();
+    let reports = json(serde_json::json!(reports));
+    Ok((T::wrap(OfType { network, about }), reports, reason))
+}
+
+fn run<T: Scalar>(
+    train: Sequences<T>,
+    valid: Option<Sequences<T>>,
+    options: &Options,
+    watch: &mut Watch,
+) -> Result<(StopReason, Parameters<T>, Vec<Report>), Error> {
+    let network = Network::new(options.architecture, options.init, options.seed)?;
+    let loader = Loader::sequences(train, options.batch_size, None, options.seed)?;
+    let epoch = loader.windows_per_epoch();
+    let options = TrainOptions {
+        steps: options.epochs.saturating_mul(epoch),
+        lr: options.lr,
+        schedule: options.schedule,
+        warmup: 0,
+        optimizer: OptimizerOptions {
+            algorithm: options.optimizer,
+            weight_decay: options.weight_decay,
+            clip: Clip {
+                norm: options.clip_norm,
+                value: None,
+            },
+            ..OptimizerOptions::default()
+        },
+        engine: EngineOptions {
+            threads: options.threads,
+            shards: options.shards,
+            memory: None,
+        },
+        dropout: Dropout {
+            inputs: 0.0,
+            outputs: options.dropout,
+            seed: options.seed,
+        },
+        report_every: epoch,
+        patience: options.patience,
+        reset_state: true,
+    };
+    let mut trainer = Trainer::new(network, loader, options)?;
+    if let Some(valid) = valid {
+        trainer = trainer.with_validation(Loader::evaluation_sequences(valid)?);
+    }
+    let reason = trainer.run(watch)?;
+    Ok((reason, trainer.best().clone(), trainer.history().to_vec()))
+}

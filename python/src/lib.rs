@@ -1,0 +1,40 @@
+//! The part of the Python package `bptt` that is written in Rust: `bptt._bptt`.
+//!
+//! | module | what Python finds there |
+//! |---|---|
+//! | `errors` | the library's errors as Python's exceptions |
+//! | `layers` | `Layers32`, `Layers64`: the layers alone, there and back, under `bptt.torch` |
+//! | `model` | `Model`: what is in a model file |
+//! | `fit` | `fit`: a training run on arrays, under the estimators |
+//! | `program` | `run`: the commands of the program |
+//!
+//! It moves arrays and words over the border; what users call is written in Python.
+
+#![deny(unsafe_code)]
+
+mod errors;
+mod fit;
+mod layers;
+mod model;
+mod program;
+
+use pyo3::prelude::*;
+
+/// The version, the OpenBLAS and the vector instructions that compute.
+#[pyfunction]
+fn machine() -> (&'static str, String, String) {
+    let machine = bptt::machine();
+    let simd = machine.simd.to_string();
+    (env!("CARGO_PKG_VERSION"), machine.blas, simd)
+}
+
+#[pymodule]
+fn _bptt(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<layers::Layers32>()?;
+    module.add_class::<layers::Layers64>()?;
+    module.add_class::<model::Model>()?;
+    module.add_function(wrap_pyfunction!(fit::fit, module)?)?;
+    module.add_function(wrap_pyfunction!(program::run, module)?)?;
+    module.add_function(wrap_pyfunction!(machine, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! The commands of the program, run inside of Python ([`run`]).
+//!
+//! What a command shows goes to a function of Python's, whose `sys.stderr` may be a notebook's; Ctrl-C is Python's to hear, and is
+//! looked for between two steps.
+
+use crate::errors::raise_failure;
+use bptt::cli::{self, Channel, Done, Host};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// From one look for Ctrl-C to the next: it takes the lock of the interpreter, which others may hold.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a command that runs on this thread has to do with Python.
+struct Running {
+    /// `show(is_result, text)`.
+    show: Py<PyAny>,
+    looked: Instant,
+    /// What Python raised meanwhile.
+    raised: Option<PyErr>,
+    /// Whether `show` did.
+    mute: bool,
+}
+
+thread_local! {
+    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+}
+
+/// Asks Python, and keeps what it raises: false then.
+fn ask(running: &mut Running, what: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<()>) -> bool {
+    let done = Python::attach(|py| what(py, &running.show));
+    let well = done.is_ok();
+    // What was raised first says most.
+    running.raised = running.raised.take().or(done.err());
+    well
+}
+
+/// Does something with what runs on this thread. It is taken away meanwhile, for Python may run another command here.
+fn with_running<R>(what: impl FnOnce(&mut Running) -> R) -> Option<R> {
+    let mut running = RUNNING.take()?;
+    let found = what(&mut running);
+    RUNNING.set(Some(running));
+    Some(found)
+}
+
+struct Interpreter;
+
+impl Host for Interpreter {
+    fn show(&self, channel: Channel, text: &[u8]) -> io::Result<()> {
+        let shown = with_running(|running| {
+            let is_result = channel == Channel::Results;
+            let show = |py: Python<'_>, show: &Py<PyAny>| {
+                let text = PyBytes::new(py, text);
+                show.call1(py, (is_result, text)).map(drop)
+            };
+            running.mute = running.mute || !ask(running, show);
+            !running.mute
+        });
+        match shown {
+            Some(false) => Err(io::Error::other(
+                "what shows the output raised an exception",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn draws(&self) -> bool {
+        let is_terminal = |py: Python<'_>| -> PyResult<bool> {
+            let stderr = py.import("sys")?.getattr("stderr")?;
+            let is_terminal: bool = stderr.call_method0("isatty")?.extract()?;
+            Ok(is_terminal && stderr.call_method0("fileno")?.extract::<i32>()? == 2)
+        };
+        // Whatever stands in its place and cannot say is no terminal.
+        Python::attach(|py| is_terminal(py).unwrap_or(false))
+    }
+
+    fn is_interrupted(&self) -> bool {
+        let interrupted = with_running(|running| {
+            if running.raised.is_none() && running.looked.elapsed() >= LOOK {
+                running.looked = Instant::now();
+                ask(running, |py, _| py.check_signals());
+            }
+            running.raised.is_some()
+        });
+        interrupted == Some(true)
+    }
+}
+
+/// Runs a command line of the program (`words`, without the name of the program). `show(is_result, bytes)` is called with all that
+/// it has to say. Returns whether it did its work; false for a training run that diverged and was given up.
+#[pyfunction]
+pub fn run(py: Python<'_>, words: Vec<OsString>, show: Py<PyAny>) -> PyResult<bool> {
+    let running = Running {
+        show,
+        looked: Instant::now(),
+        raised: None,
+        mute: false,
+    };
+    let before = RUNNING.replace(Some(running));
+    let words = [OsString::from("bptt")].into_iter().chain(words);
+    let done = py.detach(|| cli::run(words, &Interpreter));
+    let running = RUNNING.replace(before);
+    if let Some(raised) = running.and_then(|running| running.raised) {
+        return Err(raised);
+    }
+    Ok(done.map_err(raise_failure)? != Done::Failed)
+}

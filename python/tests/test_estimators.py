@@ -1,0 +1,299 @@
+"""The estimators: what they learn, take, refuse and remember."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bptt
+
+FAST: dict[str, Any] = dict(hidden=8, lr=0.02, random_state=0)
+RNG = np.random.default_rng(3)
+
+# Of each sequence whether its last step is positive, of each step its sign.
+DENSE = RNG.normal(size=(60, 6, 2))
+RAGGED = [row[: 2 + i % 5] for i, row in enumerate(DENSE)]
+
+
+def signs(rows: Any) -> Any:
+    return [np.where(row[:, 0] > 0, "up", "down") for row in rows]
+
+
+@pytest.mark.parametrize("X", [DENSE, RAGGED])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
+def test_classes_of_sequences(X: Any, cell: str) -> None:
+    y = np.array([row[-1] for row in signs(X)])
+    model = bptt.RNNClassifier(cell=cell, epochs=60, **FAST).fit(X, y)
+    assert model.score(X, y) > 0.95
+    proba = model.predict_proba(X)
+    assert proba.shape == (60, 2) and np.allclose(proba.sum(1), 1, atol=1e-5)
+    assert (model.classes_[proba.argmax(1)] == model.predict(X)).all()
+    assert model.predict(X[:7]).tolist() == model.predict(X)[:7].tolist()
+
+
+def test_classes_of_steps() -> None:
+    for X in (DENSE, RAGGED):
+        y = signs(X)
+        y = np.array(y) if X is DENSE else y
+        model = bptt.RNNClassifier(epochs=40, bidirectional=True, **FAST).fit(X, y)
+        assert model.score(X, y) > 0.95
+        found = model.predict(X)
+        assert [len(row) for row in found] == [len(row) for row in X]
+        assert model.model_.architecture["head"]["at"] == "every"
+        assert [p.shape for p in model.predict_proba(X)] == [(len(row), 2) for row in X]
+
+
+def test_numbers_of_sequences_and_steps() -> None:
+    for X in (DENSE, RAGGED):
+        last = np.array([row[-1, 0] * 300 + 1000 for row in X])
+        model = bptt.RNNRegressor(epochs=60, standardize=True, **FAST).fit(X, last)
+        assert model.score(X, last) > 0.9
+        assert model.predict(X).shape == (60,)
+        two = np.stack([last, -last], 1)
+        assert bptt.RNNRegressor(epochs=2, **FAST).fit(X, two).predict(X).shape == (60, 2)
+        steps = [row.cumsum(0) for row in X]
+        steps = np.array(steps) if X is DENSE else steps
+        model = bptt.RNNRegressor(epochs=80, **FAST).fit(X, steps)
+        assert model.score(X, steps) > 0.85
+        assert [row.shape for row in model.predict(X)] == [row.shape for row in X]
+    flat = DENSE[:, :, 0]
+    assert bptt.RNNRegressor(epochs=1, at="every", **FAST).fit(DENSE, flat).predict(DENSE).shape == (60, 6, 1)
+    assert bptt.RNNRegressor(epochs=1, **FAST).fit(DENSE, flat).predict(DENSE).shape == (60, 6)
+    one = [row[:, 0] for row in RAGGED]
+    assert bptt.RNNRegressor(epochs=1, **FAST).fit(RAGGED, one).predict(RAGGED)[3].shape == (5, 1)
+
+
+def test_labels() -> None:
+    for X in (DENSE, RAGGED):
+        steps = [row > 0 for row in X]
+        model = bptt.RNNLabeler(epochs=40, **FAST).fit(X, np.array(steps) if X is DENSE else steps)
+        assert model.score(X, steps if X is RAGGED else np.array(steps)) > 0.9
+        last = np.array([row[-1] for row in steps])
+        model = bptt.RNNLabeler(epochs=50, **FAST).fit(X, last)
+        assert model.score(X, last) > 0.9 and model.predict(X).shape == (60, 2)
+
+
+def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads() -> None:
+    y = DENSE[:, -1, 0]
+    fits = [bptt.RNNRegressor(epochs=3, n_jobs=n, dropout=0.2, **FAST).fit(DENSE, y) for n in (1, 2, None, -1)]
+    weights = [fit.model_.state_dict() for fit in fits]
+    for other in weights[1:]:
+        assert all((other[name] == weights[0][name]).all() for name in other)
+    other = bptt.RNNRegressor(**{**FAST, "random_state": 1}, epochs=3, dropout=0.2).fit(DENSE, y)
+    assert (other.model_.state_dict()["decoder.weight"] != weights[0]["decoder.weight"]).any()
+
+
+def test_validation_and_patience() -> None:
+    y, noise = DENSE[:, -1, 0], RNG.normal(size=60)
+    model = bptt.RNNRegressor(epochs=200, patience=3, **FAST).fit(DENSE, noise, validation_data=(DENSE[::-1], noise))
+    assert model.stop_reason_ == "no-improvement"
+    assert len(model.history_["valid_loss"]) < 200
+    # What is kept is the best, not the last.
+    found = ((model.predict(DENSE[::-1]) - noise) ** 2).mean()
+    losses = model.history_["valid_loss"]
+    assert abs(found / min(losses) - 1) < 1e-3 or abs(found / 2 / min(losses) - 1) < 1e-3
+    model = bptt.RNNRegressor(epochs=4, validation_fraction=0.25, **FAST).fit(RAGGED, y)
+    assert len(model.history_["valid_loss"]) == 4
+    with pytest.raises(ValueError, match="patience.*validation"):
+        bptt.RNNRegressor(patience=3).fit(DENSE, y)
+
+
+def test_standardizing_does_not_see_padding(tmp_path: Any) -> None:
+    shifted = [row * [50.0, 0.0] + [1e4, 7.0] for row in RAGGED]
+    y = np.array([row[-1, 0] > 1e4 for row in shifted])
+    model = bptt.RNNClassifier(epochs=60, standardize=True, **FAST).fit(shifted, y)
+    assert model.score(shifted, y) > 0.9
+    flat = np.concatenate(shifted)
+    state = model.model_.config["estimator"]
+    assert np.allclose(state["inputs"]["mean"], flat.mean(0), rtol=1e-6)
+    assert np.allclose(state["inputs"]["deviation"], [flat[:, 0].std(), 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [bptt.RNNClassifier, bptt.RNNRegressor, bptt.RNNLabeler])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_files_and_pickles_answer_as_what_was_saved(kind: Any, dtype: str, tmp_path: Any) -> None:
+    y = (DENSE[:, -1] > 0).astype(int)
+    y = y if kind is bptt.RNNLabeler else y[:, 0] + 5
+    fitted = kind(epochs=2, standardize=True, dtype=dtype, **FAST).fit(RAGGED, y)
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    for again in (kind.load(path), bptt.load(path), pickle.loads(pickle.dumps(fitted))):
+        assert type(again) is kind
+        assert (again.predict(RAGGED) == fitted.predict(RAGGED)).all()
+        assert again.get_params() == fitted.get_params()
+        assert again.score(RAGGED, y) == fitted.score(RAGGED, y)
+    other = bptt.RNNLabeler if kind is not bptt.RNNLabeler else bptt.RNNRegressor
+    with pytest.raises(ValueError, match="expected a"):
+        other.load(path)
+    assert bptt.Model.load(path).dtype == dtype
+    assert json.loads(json.dumps(bptt.Model.load(path).config))["estimator"]["class"] == kind.__name__
+
+
+def test_scikit_learn_knows_them() -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.base import clone, is_classifier, is_regressor
+    from sklearn.exceptions import NotFittedError
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+
+    y = DENSE[:, -1, 0] > 0
+    classifier = bptt.RNNClassifier(epochs=15, **FAST)
+    assert is_classifier(classifier) and is_regressor(bptt.RNNRegressor())
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert cross_val_score(classifier, DENSE, y, cv=3).mean() > 0.7
+    assert cross_val_score(classifier, RAGGED, y, cv=3).shape == (3,)
+    assert cross_val_score(classifier, DENSE, y, cv=3, scoring="roc_auc").mean() > 0.7
+    search = GridSearchCV(classifier, {"cell": ["gru", "tanh"], "hidden": [2, 8]}, cv=2).fit(DENSE, y)
+    assert search.best_params_["hidden"] in (2, 8)
+    assert cross_val_score(bptt.RNNRegressor(epochs=5, **FAST), DENSE, DENSE[:, -1, 0], cv=3).shape == (3,)
+    assert cross_val_score(bptt.RNNLabeler(epochs=5, **FAST), DENSE, DENSE > 0, cv=3).shape == (3,)
+    with pytest.raises(NotFittedError, match="fit"):
+        classifier.predict(DENSE)
+    assert "epochs=15" in repr(classifier)
+
+
+def test_without_scikit_learn() -> None:
+    code = """
+import sys
+sys.modules["sklearn"] = None
+import numpy as np, bptt
+model = bptt.RNNRegressor(hidden=4, epochs=1)
+assert model.get_params()["hidden"] == 4 and repr(model) == "RNNRegressor(hidden=4, epochs=1)", model
+assert model.set_params(hidden=5).hidden == 5
+try: model.set_params(hiden=5)
+except ValueError as error: assert "hiden" in str(error)
+try: model.predict(np.zeros((1, 1, 1)))
+except ValueError as error: assert "fit" in str(error)
+X = np.ones((9, 2, 1)); X[0] = 0
+model.fit(X, X[:, 0, 0]).predict(X)
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def wrong() -> Any:
+    """X, y and what the error says."""
+    y = DENSE[:, 0, 0]
+    nan, ends = DENSE.copy(), DENSE.copy()
+    nan[3, 2, 1], ends[0, 0, 0] = np.nan, np.inf
+    gap = [row.copy() for row in RAGGED]
+    gap[4][1, 0] = np.nan
+    steps = [row[:, 0] for row in RAGGED]
+    yield nan, y, r"X: it holds nan at \[3, 2, 1\]"
+    yield ends, y, r"X: it holds inf at \[0, 0, 0\]"
+    yield gap, y, r"X\[4\]: it holds nan at \[1, 0\]"
+    yield DENSE[0], y, r"X: the shape is \[6, 2\]"
+    yield DENSE[:, :0], y, r"X: the shape is \[60, 0, 2\]"
+    yield [*RAGGED[:5], np.zeros((4, 3))], y[:6], r"X\[5\]: the shape is \[4, 3\], expected \[T, 2\]"
+    yield [*RAGGED[:5], np.zeros((0, 2))], y[:6], r"X\[5\]: the shape is \[0, 2\]"
+    yield [*RAGGED[:5], np.zeros(2)], y[:6], r"X\[5\]: the shape is \[2\]"
+    yield DENSE.astype(complex), y, "X: it holds complex128"
+    yield DENSE.astype(str), y, "X: it holds <U"
+    yield "text", y, "X: it holds"
+    yield None, y, "X"
+    yield [], [], "X: the shape is"
+    yield DENSE, y[:5], r"y: the shape is \[5\], expected \[60"
+    yield DENSE, np.where(y > 1, np.nan, y), "y: it holds nan"
+    yield DENSE, None, "y"
+    yield RAGGED, steps[:-1], r"y has 59 sequences"
+    yield RAGGED, [*steps[:-1], steps[0]], r"y\[59\] has 2 steps, expected those of X: 6"
+    yield RAGGED, DENSE, "y: X is a list"
+    yield DENSE, [*steps], "y"
+    yield DENSE, object(), "y"
+
+
+@pytest.mark.parametrize("X,y,words", wrong())
+def test_what_is_wrong_is_named(X: Any, y: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        bptt.RNNRegressor(epochs=1, **FAST).fit(X, y)
+
+
+def test_wrong_classes_labels_and_validation_data() -> None:
+    y = np.arange(60) % 3
+    classifier = bptt.RNNClassifier(epochs=1, **FAST)
+    with pytest.raises(ValueError, match="one class only"):
+        classifier.fit(DENSE, y * 0)
+    with pytest.raises(ValueError, match=r"validation_data\[1\]: .*5.* is not one of the 3 classes"):
+        classifier.fit(DENSE, y, (DENSE, y + 3))
+    with pytest.raises(ValueError, match="validation_data: expected a pair"):
+        classifier.fit(DENSE, y, DENSE)
+    with pytest.raises(ValueError, match=r"validation_data\[0\]: the shape is \[60, 6, 1\], expected \[N, T, 2\]"):
+        classifier.fit(DENSE, y, (DENSE[:, :, :1], y))
+    with pytest.raises(ValueError, match="U"):
+        classifier.fit(DENSE, y).score(DENSE, y.astype(str))
+    with pytest.raises(ValueError, match="0 and 1"):
+        bptt.RNNLabeler(epochs=1).fit(DENSE, DENSE)
+    with pytest.raises(ValueError, match=r"X: the shape is \[60, 6, 1\], expected \[N, T, 2\]"):
+        classifier.predict(DENSE[:, :, :1])
+
+
+BAD: dict[str, Any] = dict(
+    cell="lsmt",
+    hidden=0,
+    layers=1.5,
+    epochs=-1,
+    batch_size=0,
+    lr=float("nan"),
+    optimizer="sgd",
+    schedule=None,
+    clip_norm=0,
+    weight_decay=-1,
+    dropout=1.0,
+    patience=-1,
+    validation_fraction=1.0,
+    at="first",
+    init="zeros",
+    dtype="f16",
+    random_state=-3,
+    n_jobs=0,
+)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_parameters_out_of_range_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}"):
+        bptt.RNNRegressor(**{**FAST, name: BAD[name]}).fit(DENSE, DENSE[:, 0, 0])
+    with pytest.raises(ValueError, match="hidden"):
+        bptt.RNNRegressor(hidden=1 << 25).fit(DENSE, DENSE[:, 0, 0])
+
+
+def test_arrays_of_any_kind_give_the_same_model() -> None:
+    x = (DENSE * 8).round().astype(np.float32) / 8
+    y = x[:, 0, 0]
+
+    def weights(X: Any, y: Any) -> Any:
+        return bptt.RNNRegressor(epochs=2, **FAST).fit(X, y).model_.state_dict()["rnn.weight_ih_l0"]
+
+    expected = weights(x, y)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    doubled = np.zeros((60, 12, 4), np.float32)
+    doubled[:, ::2, 1::2] = x
+    forms = [
+        frozen,
+        np.asfortranarray(x),
+        x[:, ::-1][:, ::-1],
+        doubled[:, ::2, 1::2],
+        x.astype(np.float16),
+        x.astype(np.float64),
+        x.astype(">f4"),
+        x.astype(">f8"),
+        x.astype(object),
+        x.tolist(),
+        [row.tolist() for row in x],
+        list(x),
+    ]
+    for form in forms:
+        assert (weights(form, y) == expected).all(), type(form)
+        assert (weights(x, np.asarray(form)[:, 0, 0]) == expected).all()
+
+
+def test_progress_goes_to_stderr(capsys: Any) -> None:
+    bptt.RNNRegressor(epochs=2, verbose=True, **FAST).fit(DENSE, DENSE[:, 0, 0])
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.splitlines()[1].startswith("epoch 2/2  train ")
