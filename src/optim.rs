@@ -171,11 +171,8 @@ impl<T: Scalar> Optimizer<T> {
         let expected = options.algorithm.moments();
         if moments.len() != expected {
             let expected = format!("{expected} for {:?}", options.algorithm);
-            return Err(Error::shape(
-                "optimizer moments",
-                &[moments.len()],
-                expected,
-            ));
+            let found = [moments.len()];
+            return Err(Error::shape("optimizer moments", &found, expected));
         }
         Ok(Optimizer {
             options,

@@ -46,9 +46,8 @@ impl Corpus {
     /// hidden ones skipped silently.
     ///
     /// # Errors
-    /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file
-    /// that is empty or, unless tokens are bytes, not UTF-8, and for a folder without text;
-    /// [`Error::Invalid`] without any path.
+    /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is empty or,
+    /// unless tokens are bytes, not UTF-8, and for a folder without text; [`Error::Invalid`] without any path.
     pub fn read(paths: &[PathBuf], kind: TokenKind) -> Result<(Self, Reading)> {
         Self::read_part(paths, kind, WordLimits::default(), None)
     }

@@ -1,5 +1,4 @@
-//! A text read once: ids in the order of first appearance, then the vocabulary and the map to its
-//! ids.
+//! A text read once: ids in the order of first appearance, then the vocabulary and the map to its ids.
 //!
 //! ```text
 //! "banana"  ->  b=0 a=1 n=2, ids 0 1 2 1 2 1  ->  a b n, map 0->1 1->0 2->2

@@ -13,9 +13,8 @@
 //! A window of sequences says how many of its steps are run for each of them: up to the last that counts
 //! ([`Sequences::run_lengths`]), or to its end ([`Loader::suit`]).
 //!
-//! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run
-//! can be resumed. Knows nothing of networks: the caller carries the states
-//! ([`train::CarriedState`](crate::train::CarriedState)).
+//! What comes next depends on the data, the options, the seed and the [`Position`] alone, so a run can be resumed.
+//! Knows nothing of networks: the caller carries the states ([`train::CarriedState`](crate::train::CarriedState)).
 
 use super::collate::Collator;
 use super::corpus::Corpus;
@@ -81,8 +80,7 @@ impl<T: Scalar> Loader<T> {
     /// before them in their document, so the first of each document is not.
     ///
     /// # Errors
-    /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len`
-    /// predictions.
+    /// [`Error::Option`] for a zero; [`Error::Invalid`] if there are fewer than `seq_len` predictions.
     pub fn text(corpus: Corpus, batch: usize, seq_len: usize) -> Result<Self> {
         check_positive("batch", batch)?;
         check_positive("seq_len", seq_len)?;
@@ -91,9 +89,8 @@ impl<T: Scalar> Loader<T> {
         Ok(Self::new(Source::Text { corpus, cut }))
     }
 
-    /// Sequences for training, shuffled in each epoch by `(seed, epoch)`, `batch` at a time, the
-    /// last batch of an epoch with what is left; whole, or in windows of `seq_len` steps, the last
-    /// of a batch with what is left.
+    /// Sequences for training, shuffled in each epoch by `(seed, epoch)`, `batch` at a time, the last batch of an epoch
+    /// with what is left; whole, or in windows of `seq_len` steps, the last of a batch with what is left.
     ///
     /// # Errors
     /// [`Error::Option`] for a zero, and for a `seq_len` that would cut sequences of one answer; [`Error::NothingCounts`] if no
@@ -292,8 +289,7 @@ impl<T: Scalar> Loader<T> {
         self.position
     }
 
-    /// Goes on from a position of an equal loader. Where its window is not fresh, the state belongs
-    /// to it too.
+    /// Goes on from a position of an equal loader. Where its window is not fresh, the state belongs to it too.
     ///
     /// # Errors
     /// [`Error::Invalid`] if an epoch has no such window.
@@ -308,8 +304,7 @@ impl<T: Scalar> Loader<T> {
         Ok(())
     }
 
-    /// The next window; after the last of an epoch the first of the next. Never ends, unlike an
-    /// iterator.
+    /// The next window; after the last of an epoch the first of the next. Never ends, unlike an iterator.
     ///
     /// Its arrays live in buffers that are used again: nothing is allocated once the first window
     /// has been made, where the data is in memory.

@@ -51,9 +51,8 @@ impl<T: Scalar> Sequences<T> {
     /// The sequences of an `.npz` file with `inputs` and `targets`, checked.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is not there; [`Error::NotFinite`] for a number that is used and is not
-    /// finite; [`Error::File`] for everything else: no archive, an array that is missing, damaged,
-    /// or not of the forms above.
+    /// [`Error::Io`] if it is not there; [`Error::NotFinite`] for a number that is used and is not finite;
+    /// [`Error::File`] for everything else: no archive, an array that is missing, damaged, or not of the forms above.
     pub fn read_npz(path: &Path) -> Result<Self> {
         Self::from_archive(Archive::open(path, &ARRAYS, true)?)
     }

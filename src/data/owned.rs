@@ -8,8 +8,7 @@ use ndarray::{Array, Array2, Array3, Dimension};
 use num_traits::Zero;
 use std::fmt;
 
-/// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not
-/// a wrong array.
+/// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not a wrong array.
 const SUM_TOLERANCE: f64 = 1e-3;
 
 /// The inputs of a set, `Inputs` that own their arrays.

@@ -31,11 +31,8 @@ impl Padding {
     ) -> Result<()> {
         let lengths = self.lengths.as_deref().unwrap_or_default();
         if self.lengths.is_some() && lengths.len() != n {
-            return Err(Error::shape(
-                "lengths",
-                &[lengths.len()],
-                format!("[{n}], the steps of each sequence of the inputs"),
-            ));
+            let expected = format!("[{n}], the steps of each sequence of the inputs");
+            return Err(Error::shape("lengths", &[lengths.len()], expected));
         }
         let (least, mut rows) = (usize::from(answers != t), lengths.iter().zip(first_row..));
         if let Some((length, row)) = rows.find(|(length, _)| !(least..=t).contains(*length)) {
@@ -45,11 +42,10 @@ impl Padding {
             return Err(Error::invalid("lengths", problem));
         }
         match &self.mask {
-            Some(mask) if mask.dim() != (n, answers) => Err(Error::shape(
-                "mask",
-                mask.shape(),
-                format!("[{n}, {answers}] as the targets"),
-            )),
+            Some(mask) if mask.dim() != (n, answers) => {
+                let expected = format!("[{n}, {answers}] as the targets");
+                Err(Error::shape("mask", mask.shape(), expected))
+            }
             _ => Ok(()),
         }
     }

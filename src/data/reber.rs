@@ -58,8 +58,7 @@ pub fn reber(strings: usize, seed: u64) -> String {
     text
 }
 
-/// The mean loss, in nats a character, of the best predictor there can be: one that knows the
-/// grammar.
+/// The mean loss, in nats a character, of the best predictor there can be: one that knows the grammar.
 ///
 /// The mean is over all characters but the first, which nothing predicts. `None` if the text leaves
 /// the grammar or has fewer than two characters; it may end within a string but not begin there.

@@ -87,11 +87,8 @@ impl<T: Scalar> Sequences<T> {
         let ((n, t), shape) = (inputs.sequences(), targets.shape());
         let answers = shape[1];
         if shape[0] != n || ![1, t].contains(&answers) || shape[2..].contains(&0) {
-            return Err(Error::shape(
-                "targets",
-                shape,
-                format!("{n} sequences of {t} steps as the inputs, or of one answer"),
-            ));
+            let expected = format!("{n} sequences of {t} steps as the inputs, or of one answer");
+            return Err(Error::shape("targets", shape, expected));
         }
         padding.check((n, t), answers, first_row)?;
         let inputs = match inputs.checked(&padding, first_row)? {
@@ -345,8 +342,7 @@ impl<T: Scalar> Sequences<T> {
     /// `(train, valid)`: a `valid_fraction` of the sequences, drawn by `seed`, for validation; at least one on each side.
     ///
     /// # Errors
-    /// [`Error::Option`] for a fraction that is not between 0 and 1; [`Error::Invalid`] for fewer
-    /// than two sequences.
+    /// [`Error::Option`] for a fraction that is not between 0 and 1; [`Error::Invalid`] for fewer than two sequences.
     pub fn split(&self, valid_fraction: f64, seed: u64) -> Result<(Self, Self)> {
         if !(valid_fraction > 0.0 && valid_fraction < 1.0) {
             let expected = "above 0 and below 1";

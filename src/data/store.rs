@@ -94,11 +94,10 @@ impl<T: Scalar> SetArray<T> {
     /// [`Error::Shape`] or [`Error::Id`] for what does not fit, of ids that stay in their file [`Error::Invalid`].
     pub fn check(&self, what: &'static str, size: usize, (n, t): (usize, usize)) -> Result<()> {
         match self {
-            SetArray::Floats { width, .. } if *width != size => Err(Error::shape(
-                what,
-                &[n, t, *width],
-                format!("[N, T, {size}]"),
-            )),
+            SetArray::Floats { width, .. } if *width != size => {
+                let expected = format!("[N, T, {size}]");
+                Err(Error::shape(what, &[n, t, *width], expected))
+            }
             SetArray::Ids { limit, kept } if *limit > size => Err(match kept {
                 Kept::Memory(ids) => {
                     let i = ids.iter().position(|&id| id as usize >= size);

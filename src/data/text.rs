@@ -45,8 +45,7 @@ const PIECE: usize = 1 << 20;
 /// What some editors begin a file of UTF-8 with: no part of the text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A part of a text: whole characters or, where tokens are words, whole words, and no line feed apart
-/// from its line.
+/// A part of a text: whole characters or, where tokens are words, whole words, and no line feed apart from its line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece<'a> {
     /// The number of its file among those that are read.

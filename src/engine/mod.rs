@@ -275,11 +275,8 @@ impl<T: Scalar> Engine<T> {
         };
         let mut least = usize::MAX;
         // With both directions, no step can be taken before the last one was read: there is one segment.
-        let most = if self.architecture.bidirectional {
-            1
-        } else {
-            t.max(1)
-        };
+        let both = self.architecture.bidirectional;
+        let most = if both { 1 } else { t.max(1) };
         for segments in 1..=most {
             let segment = t.div_ceil(segments);
             let bytes = self.bytes_in(partition, segment);
@@ -610,11 +607,10 @@ pub(crate) fn check_state<T>(
     width: usize,
 ) -> Result<()> {
     match state.filter(|state| state.dim() != (n, width)) {
-        Some(state) => Err(Error::shape(
-            "state",
-            state.shape(),
-            format!("[{n}, {width}]"),
-        )),
+        Some(state) => {
+            let expected = format!("[{n}, {width}]");
+            Err(Error::shape("state", state.shape(), expected))
+        }
         None => Ok(()),
     }
 }

@@ -164,11 +164,8 @@ pub fn gather_values<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
 
 /// The bytes that rank `from` gives, on every rank; what other ranks give is ignored.
 pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
-    let mut bytes = if ranks.rank() == from {
-        own.to_vec()
-    } else {
-        Vec::new()
-    };
+    let own = if ranks.rank() == from { own } else { &[] };
+    let mut bytes = own.to_vec();
     let mut length = (bytes.len() as u64).to_le_bytes();
     ranks.broadcast(&mut length, from);
     bytes.resize(u64::from_le_bytes(length) as usize, 0);
