@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: OpenBLAS with its headers, pkg-config, a C compiler.
+# With --python, also what the Python package is built and tested with: Python with venv and pip.
 # With --mpi, also what the feature `mpi` needs: Open MPI with its headers, and libclang, which reads them.
 # Says nothing when all is there. Run it again whenever you like.
 set -euo pipefail
 
-mpi=
-case "$*" in
-'') ;;
---mpi) mpi=yes ;;
-*)
-    echo "usage: setup.sh [--mpi]" >&2
-    exit 2
-    ;;
-esac
+mpi= python=
+for option in "$@"; do
+    case "$option" in
+    --mpi) mpi=yes ;;
+    --python) python=yes ;;
+    *)
+        echo "usage: setup.sh [--mpi] [--python]" >&2
+        exit 2
+        ;;
+    esac
+done
 
 stop() {
     printf 'setup.sh: %s\n' "$@" >&2
@@ -84,6 +87,26 @@ if [ -n "$mpi" ] && ! { has_mpi && has_libclang; }; then
         stop "found none of apt-get, dnf, pacman and brew: install Open MPI or MPICH with headers, and libclang"
     fi
     has_mpi || stop "mpicc and mpirun are still not in PATH: on some systems, run first" "    module load mpi"
+fi
+
+# A venv needs `ensurepip`, which Debian packages by itself.
+has_python() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+if [ -n "$python" ] && ! has_python; then
+    echo "setup.sh: installing Python" >&2
+    if have apt-get; then
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends python3 python3-venv python3-pip >/dev/null
+    elif have dnf; then
+        as_root dnf install -y -q python3 python3-pip
+    elif have pacman; then
+        as_root pacman -S --noconfirm --needed --quiet python python-pip
+    elif have brew; then
+        brew install --quiet python
+    else
+        stop "found none of apt-get, dnf, pacman and brew: install Python 3.10 or later with venv and pip"
+    fi
+    has_python || stop "python3 still has no venv"
 fi
 
 have cargo || stop "Rust is missing: install it as https://rustup.rs says, open a new shell, and run this again"

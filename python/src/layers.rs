@@ -22,6 +22,8 @@ struct Layers<T: Scalar> {
     engine: Engine<T>,
     network: Network<T>,
     biases: bool,
+    /// Whether the engine holds what the way back needs.
+    is_fresh: bool,
 }
 
 /// Dropout between layers: its probability and the seed of its masks.
@@ -63,6 +65,7 @@ impl<T: Scalar + Element> Layers<T> {
             engine,
             network,
             biases,
+            is_fresh: false,
         })
     }
 
@@ -140,9 +143,11 @@ impl<T: Scalar + Element> Layers<T> {
             state: Some(&mut states),
             dropout: dropout.as_ref().map(|dropout| (dropout, 0)),
         };
+        self.is_fresh = false;
         self.engine
             .forward_into(&self.network, Inputs::Dense(x), lengths, options, hidden)?;
         state.assign(&states);
+        self.is_fresh = true;
         Ok(())
     }
 }
@@ -218,6 +223,11 @@ macro_rules! layers {
                 d_state: PyReadonlyArray2<'py, $number>,
             ) -> PyResult<Gradients<'py, $number>> {
                 let (d_hidden, d_state) = (d_hidden.as_array(), d_state.as_array());
+                if !std::mem::take(&mut self.0.is_fresh) {
+                    let problem =
+                        "backward: it goes back over what forward computed: call that first";
+                    return Err(PyValueError::new_err(problem));
+                }
                 let engine = &mut self.0.engine;
                 let found = py
                     .detach(|| engine.backward(d_hidden, Some(d_state)))

@@ -5,6 +5,7 @@
 
 use crate::errors::raise_failure;
 use bptt::cli::{self, Channel, Done, Host};
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::RefCell;
@@ -30,10 +31,13 @@ thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
 }
 
-/// Asks Python, and keeps what it raises: false then.
+/// Asks Python, and keeps what it raises: false then, unless it was Ctrl-C.
 fn ask(running: &mut Running, what: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<()>) -> bool {
     let done = Python::attach(|py| what(py, &running.show));
-    let well = done.is_ok();
+    // Python may hear of Ctrl-C while it shows a line: that is not the line's fault.
+    let is_ctrl_c =
+        |error: &PyErr| Python::attach(|py| error.is_instance_of::<PyKeyboardInterrupt>(py));
+    let well = done.as_ref().err().is_none_or(is_ctrl_c);
     // What was raised first says most.
     running.raised = running.raised.take().or(done.err());
     well

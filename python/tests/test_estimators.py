@@ -218,7 +218,7 @@ def test_wrong_classes_labels_and_validation_data() -> None:
     classifier = bptt.RNNClassifier(epochs=1, **FAST)
     with pytest.raises(ValueError, match="one class only"):
         classifier.fit(DENSE, y * 0)
-    with pytest.raises(ValueError, match=r"validation_data\[1\]: .*5.* is not one of the 3 classes"):
+    with pytest.raises(ValueError, match=r"validation_data\[1\]: 3 is not one of the 3 classes"):
         classifier.fit(DENSE, y, (DENSE, y + 3))
     with pytest.raises(ValueError, match="validation_data: expected a pair"):
         classifier.fit(DENSE, y, DENSE)

@@ -43,6 +43,11 @@ def sequences(name: str, given: Any, dtype: np.dtype[Any], n_x: int | None = Non
     return array, lengths
 
 
+def ends(array: NDArray[Any], lengths: list[int] | None) -> list[int] | None:
+    """Where sequences end, if not all at the last step."""
+    return None if lengths is None or all(length == array.shape[1] for length in lengths) else lengths
+
+
 def is_ragged(given: Any) -> bool:
     """Whether it is a list of arrays, each a sequence, and not nested lists of numbers."""
     if isinstance(given, np.ndarray):

@@ -78,6 +78,7 @@ _E = TypeVar("_E", bound="_Estimator")
 # Parts that a batch is cut into. A part of the result within rounding, so it does not follow the machine: threads do.
 _SHARDS = 4
 
+_NUMPY = {"f32": "float32", "f64": "float64"}
 _CELLS = ("tanh", "relu", "gru", "lstm")
 _OPTIMIZERS = ("gd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 _SCHEDULES = ("constant", "cosine", "halve-on-plateau")
@@ -178,8 +179,10 @@ class _Estimator(_Base):
         # A regressor's targets of one answer a sequence have no steps that could lie beyond an end.
         self._y_scale = _scale(targets, lengths if per_step else None) if self.standardize and self._loss == "mse" else None
 
+        kind = np.dtype(_NUMPY[self.dtype])
+
         def arrays(rows: _Rows, targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], list[int] | None, None]:
-            return _scaled(rows[0], self._x_scale), _scaled(targets, self._y_scale), rows[1], None
+            return _scaled(rows[0], self._x_scale, kind), _scaled(targets, self._y_scale, kind), _arrays.ends(*rows), None
 
         options["architecture"] = {
             "input": {"features": n_x},
@@ -235,8 +238,12 @@ class _Estimator(_Base):
     def _threads(self) -> int:
         return 0 if self.n_jobs is None or self.n_jobs == -1 else _arrays.count("n_jobs", self.n_jobs, 1)
 
+    def _read_as(self) -> np.dtype[Any]:
+        """In which precision numbers are read: before they are standardised, a large mean would leave little of them in single."""
+        return np.dtype("float64" if self.standardize else _NUMPY[self.dtype])
+
     def _sequences(self, name: str, X: Any, n_x: int | None = None) -> _Rows:
-        return _arrays.sequences(name, X, np.dtype("float64" if self.dtype == "f64" else "float32"), n_x)
+        return _arrays.sequences(name, X, self._read_as(), n_x)
 
     def _targets(
         self, name: str, y: Any, x: NDArray[Any], lengths: list[int] | None, per_step: bool | None
@@ -254,12 +261,14 @@ class _Estimator(_Base):
                 rows = [row if row.ndim == self._axes + 1 else row[:, None] for row in rows]
                 if any(row.ndim != self._axes + 1 or row.shape[1:] != rows[0].shape[1:] for row in rows):
                     raise ValueError(f"{name}: the answers have different sizes, expected as many numbers at every step")
-                return self._encoded(name, _arrays.padded(rows, t), per_step is None), True
+                flat = self._encoded(name, np.concatenate(rows)[None], per_step is None)[0]
+                return _arrays.padded(np.split(flat, np.cumsum(ends)[:-1]), t), True
             if is_every or per_step or any(len(row) != len(rows[0]) for row in rows):
                 i = next((i for i, (row, end) in enumerate(zip(rows, ends)) if len(row) != end), min(len(rows), n))
-                found = f"{name}[{i}] has {len(rows[i])} steps" if i < len(rows) else f"{name} has {len(rows)} sequences"
-                raise ValueError(f"{found}, expected those of X: {ends[i] if i < n and i < len(rows) else n}")
+                what = f"{name}[{i}] has {len(rows[i])} steps" if i < len(rows) else f"{name} has {len(rows)} sequences"
+                raise ValueError(f"{what}, expected those of X: {ends[i] if i < n and i < len(rows) else n}")
         array = self._values(name, y)
+        found = list(array.shape)
         last = 1 + self._axes
         every = array.ndim == last + 1 if self.at == "auto" and per_step is None else is_every or bool(per_step)
         if self._axes:
@@ -269,7 +278,7 @@ class _Estimator(_Base):
         expected = [n, t] if every else [n]
         if array.ndim != last + every or list(array.shape[: len(expected)]) != expected or 0 in array.shape:
             shape = ", ".join(map(str, expected)) + (", k" if self._axes else "")
-            raise ValueError(f"{name}: the shape is {list(np.shape(array))}, expected [{shape}] as X, or the answers of one step each")
+            raise ValueError(f"{name}: the shape is {found}, expected [{shape}] as X")
         if every and lengths is not None:
             raise ValueError(f"{name}: X is a list of sequences, expected a list of answers for each of them")
         return self._encoded(name, array if every else array[:, None], per_step is None), every
@@ -278,7 +287,7 @@ class _Estimator(_Base):
     _axes: ClassVar[int] = 1
 
     def _values(self, name: str, y: Any) -> NDArray[Any]:
-        return _arrays.numbers(name, y, np.dtype("float64" if self.dtype == "f64" else "float32"))
+        return _arrays.numbers(name, y, self._read_as())
 
     def _encoded(self, name: str, y: NDArray[Any], is_training: bool) -> NDArray[Any]:
         """Targets as the network has them."""
@@ -294,7 +303,7 @@ class _Estimator(_Base):
         """What the network says, `[N, n_y]` or `[N, T, n_y]`, of a list of sequences a list."""
         self._check_fitted()
         x, lengths = self._sequences("X", X, self.n_features_in_)
-        y = self.model_._core.predict(_scaled(x, self._x_scale), lengths, self._threads())
+        y = self.model_._core.predict(_scaled(x, self._x_scale, np.dtype(_NUMPY[self.dtype])), _arrays.ends(x, lengths), self._threads())
         if self._y_scale is not None:
             y = y * self._y_scale[1] + self._y_scale[0]
         if not self._per_step:
@@ -395,7 +404,7 @@ class RNNClassifier(_Classifier, _Estimator):
         ids = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         unknown = y[self.classes_[ids] != y]
         if unknown.size:
-            raise ValueError(f"{name}: {unknown[0]!r} is not one of the {len(self.classes_)} classes of y")
+            raise ValueError(f"{name}: {unknown[0].item()!r} is not one of the {len(self.classes_)} classes of y")
         return ids.astype(np.uint32)
 
     def _n_outputs(self, targets: NDArray[Any]) -> int:
@@ -563,11 +572,11 @@ def _scale(rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any],
     return mean, np.where(constant, 1.0, deviation)
 
 
-def _scaled(rows: NDArray[Any], scale: tuple[NDArray[Any], NDArray[Any]] | None) -> NDArray[Any]:
-    if scale is None:
-        return rows
-    scaled: NDArray[Any] = ((rows - scale[0]) / scale[1]).astype(rows.dtype)
-    return scaled
+def _scaled(rows: NDArray[Any], scale: tuple[NDArray[Any], NDArray[Any]] | None, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Standardised numbers in the precision of the network; ids of classes as they are."""
+    if scale is not None:
+        rows = (rows - scale[0]) / scale[1]
+    return rows if rows.dtype.kind == "u" else rows.astype(kind, copy=False)
 
 
 def _columns(reports: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -107,7 +107,7 @@ class Model:
             inputs, lengths = _arrays.sequences("X", X, np.dtype(_NUMPY[self.dtype]), size)
         else:
             inputs = _arrays.integers("X", X, size if kind == "tokens" else size["tokens"], 2)
-        answers = self._core.predict(inputs, lengths, _arrays.count("threads", threads, 0))
+        answers = self._core.predict(inputs, _arrays.ends(inputs, lengths), _arrays.count("threads", threads, 0))
         if at == "last":
             return answers[:, 0]
         if isinstance(X, np.ndarray) or lengths is None:
