@@ -199,6 +199,7 @@ fn run<T: Scalar>(
         report_every: epoch,
         patience: options.patience,
         reset_state: true,
+        ..TrainOptions::default()
     };
     let mut trainer = Trainer::new(network, loader, options)?;
     if let Some(valid) = valid {
