@@ -686,7 +686,11 @@ fn what_is_wrong_is_said_with_its_place() {
         .refused("no time step counts");
     good()
         .with("lengths", &array![0i64])
-        .refused("4 at [0], expected a number from 0 to 2");
+        .refused("no time step counts");
+    ids()
+        .with("targets", &array![1i64])
+        .with("lengths", &array![0i64])
+        .refused("0 at [0], expected a number from 1 to 2");
     good()
         .with("lengths", &array![3i64])
         .refused("3 at [0], expected a number from 0 to 2");
@@ -934,7 +938,7 @@ fn what_does_not_fit_is_refused() {
         ends(&[3]),
         "lengths: 3 at [0], expected a number from 0 to 2",
     );
-    refused(tokens(), two(), ends(&[0]), "lengths: 0 at [0]");
+    refused(tokens(), two(), ends(&[0]), "no time step counts");
     refused(
         tokens(),
         two(),

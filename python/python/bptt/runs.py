@@ -63,14 +63,14 @@ def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
 
 
 def resume(folder: PathLike, **flags: Any) -> Run:
-    """Goes on with the run in a folder; `steps` and `epochs` may be raised.
+    """Goes on with the run in a folder; `steps` and `epochs` may be raised, and `lr`, `schedule` and others be other ones.
 
     >>> import tempfile
     >>> run = train(out=tempfile.mkdtemp(), hidden=8, steps=5, threads=1, quiet=True)
     >>> resume(run.folder, steps=9, quiet=True).result["steps"]
     9
     """
-    return _train([], dict(resume=folder, **flags))
+    return _train([], dict(resume=os.fspath(folder), **flags))
 
 
 def _train(data: list[str], flags: Mapping[str, Any]) -> Run:
