@@ -70,7 +70,7 @@ def resume(folder: PathLike, **flags: Any) -> Run:
     >>> resume(run.folder, steps=9, quiet=True).result["steps"]
     9
     """
-    return _train([], dict(resume=folder, **flags))
+    return _train([], dict(resume=os.fspath(folder), **flags))
 
 
 def _train(data: list[str], flags: Mapping[str, Any]) -> Run:
