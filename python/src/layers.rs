@@ -172,6 +172,28 @@ fn copy<T: Scalar + Element>(
     Ok(())
 }
 
+/// Refuses to write to an array that is empty, or of which two elements may be one in memory; strides are in bytes.
+fn check_distinct<T>(name: &str, shape: &[usize], strides: &[isize]) -> PyResult<()> {
+    let mut axes: Vec<_> = shape
+        .iter()
+        .zip(strides)
+        .filter(|(n, _)| **n != 1)
+        .collect();
+    axes.sort_by_key(|(_, stride)| stride.unsigned_abs());
+    // Each step along an axis must lead past all elements of the axes before it.
+    let mut past = size_of::<T>();
+    for (&n, stride) in axes {
+        let stride = stride.unsigned_abs();
+        if n == 0 || stride < past {
+            return Err(PyValueError::new_err(format!(
+                "{name}: the shape is {shape:?} with strides {strides:?}, expected distinct elements to write to"
+            )));
+        }
+        past = past.saturating_add(stride.saturating_mul(n - 1));
+    }
+    Ok(())
+}
+
 macro_rules! layers {
     ($name:ident, $number:ty) => {
         /// The layers of an `nn.RNN`, `nn.GRU` or `nn.LSTM` in this precision.
@@ -208,6 +230,8 @@ macro_rules! layers {
                 let (x, input) = (x.as_array(), self.0.network.architecture().input);
                 // Before anything is written to: arrays without elements have no room for it.
                 Inputs::Dense(x).check(input).map_err(raise)?;
+                check_distinct::<$number>("hidden", hidden.shape(), hidden.strides())?;
+                check_distinct::<$number>("state", state.shape(), state.strides())?;
                 let hidden = hidden.as_array_mut();
                 let state = state.as_array_mut();
                 let layers = &mut self.0;
