@@ -9,7 +9,7 @@ use bptt::{
     Architecture, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Input, Inputs,
     Network, Parameters, Scalar,
 };
-use ndarray::{ArrayView3, ArrayViewMut2, ArrayViewMut3};
+use ndarray::{ArrayView, ArrayView3, ArrayViewMut2, ArrayViewMut3, Dimension};
 use numpy::{
     Element, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArrayDyn,
     PyReadwriteArray2, PyReadwriteArray3, ToPyArray,
@@ -172,6 +172,29 @@ fn copy<T: Scalar + Element>(
     Ok(())
 }
 
+/// Refuses to write to an array that is empty, or of which two elements may be one in memory.
+fn check_distinct<T, D: Dimension>(name: &str, array: &ArrayView<'_, T, D>) -> PyResult<()> {
+    let (shape, strides) = (array.shape(), array.strides());
+    let mut axes: Vec<_> = shape
+        .iter()
+        .zip(strides)
+        .filter(|(n, _)| **n != 1)
+        .collect();
+    axes.sort_by_key(|(_, stride)| stride.unsigned_abs());
+    // Each step along an axis must lead past all elements of the axes before it.
+    let mut past = 1;
+    for (&n, stride) in axes {
+        let stride = stride.unsigned_abs();
+        if n == 0 || stride < past {
+            return Err(PyValueError::new_err(format!(
+                "{name}: the shape is {shape:?} with strides {strides:?}, expected distinct elements to write to"
+            )));
+        }
+        past = past.saturating_add(stride.saturating_mul(n - 1));
+    }
+    Ok(())
+}
+
 macro_rules! layers {
     ($name:ident, $number:ty) => {
         /// The layers of an `nn.RNN`, `nn.GRU` or `nn.LSTM` in this precision.
@@ -208,6 +231,8 @@ macro_rules! layers {
                 let (x, input) = (x.as_array(), self.0.network.architecture().input);
                 // Before anything is written to: arrays without elements have no room for it.
                 Inputs::Dense(x).check(input).map_err(raise)?;
+                check_distinct("hidden", &hidden.as_array())?;
+                check_distinct("state", &state.as_array())?;
                 let hidden = hidden.as_array_mut();
                 let state = state.as_array_mut();
                 let layers = &mut self.0;

@@ -187,7 +187,6 @@ impl Model {
     #[pyo3(signature = (inputs, lengths, threads))]
     fn predict<'py>(
         &self,
-        _py: Python<'py>,
         inputs: &Bound<'py, PyAny>,
         lengths: Option<Vec<usize>>,
         threads: usize,

@@ -147,7 +147,8 @@ def test_the_rust_below(model: bptt.Model) -> None:
         survives(lambda: core.predict(*random_.choices(THINGS, k=3)))
     for thing in THINGS:
         for one in itertools.product(("lstm", thing), ((2, 3, 1), thing), ((True, True), thing), (1, thing)):
-            if thing is not True and thing != 2**70:
+            # A thread each would be a lot of them.
+            if not (isinstance(thing, int) and thing > 8):
                 survives(lambda: _bptt.Layers64(*one))
         survives(lambda: layers.forward(*good[:4], thing))
         survives(lambda: layers.forward(*good[:5], thing))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt._bptt import machine as _machine
 
 TEXT = "so it goes. and then it went on, as it always does.\n" * 40
 SMALL: dict[str, Any] = dict(hidden=12, batch=4, seq_len=10, steps=30, threads=2, shards=2, report_every=10)
@@ -45,7 +46,10 @@ def program() -> str:
 
 
 def said(program: str, *words: Any) -> Any:
-    done = subprocess.run([program, *map(str, words), "--log", "json"], capture_output=True, text=True)
+    # The program may begin again with better kernels than OpenBLAS chose; here they are those of this process.
+    kernels = _machine()[1].rsplit(" kernels")[0].split()[-1]
+    env = {**os.environ, "OPENBLAS_CORETYPE": kernels}
+    done = subprocess.run([program, *map(str, words), "--log", "json"], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -14,6 +14,9 @@
 //! It stands in the library so that another program can run its commands ([`run`] for a [`Host`]), and is no part of what the
 //! library promises.
 
+// Comments of flags are the text of `--help`.
+#![allow(rustdoc::invalid_html_tags)]
+
 mod args;
 mod bench;
 mod dataset;
