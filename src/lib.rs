@@ -65,7 +65,6 @@ mod atomic;
 mod batch;
 mod cells;
 #[doc(hidden)]
-#[allow(rustdoc::invalid_html_tags)] // Its comments are texts of `--help`.
 pub mod cli;
 pub mod data;
 pub mod dropout;
