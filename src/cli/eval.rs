@@ -63,6 +63,10 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     } else {
         said += &format!(", {}", judged.title());
     }
+    if let Some(guessing) = model.network.architecture().head.guessing() {
+        fields["guessing_loss"] = guessing.into();
+        said += &format!("\nof guessing     {guessing:.6}");
+    }
     for (name, value) in metrics.named(judged) {
         fields[name] = value.into();
         let (name, value) = metric(name, value);

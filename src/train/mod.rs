@@ -253,7 +253,7 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far, a few hundred bytes each.
+    /// All reports so far, a few hundred bytes each; on ranks other than 0, the last one.
     pub fn history(&self) -> &[Report] {
         &self.history
     }
@@ -391,7 +391,8 @@ impl<T: Scalar> Trainer<T> {
         progress.position = ends;
         progress.tokens += metrics.counted;
         progress.lr = lr;
-        progress.pending.add(&metrics, norm);
+        let loss_of_head = self.network.architecture().head.loss;
+        progress.pending.add(&metrics, loss_of_head, norm);
         self.clock += begin.elapsed();
         self.counted_since += metrics.counted;
         Ok(Ok(StepReport {
@@ -492,6 +493,7 @@ impl<T: Scalar> Trainer<T> {
             epoch: self.epoch(),
             tokens: self.progress.tokens,
             train_loss: pending.mean_loss(),
+            train_accuracy: pending.accuracy(),
             valid_loss,
             valid_metrics: valid_metrics.collect(),
             lr: self.progress.lr,
@@ -505,6 +507,10 @@ impl<T: Scalar> Trainer<T> {
             },
             communication_seconds: waited.map(|waited| waited.as_secs_f64()),
         };
+        // Rank 0 has them all; the others would keep them for nobody.
+        if self.engine.rank() != 0 {
+            self.history.clear();
+        }
         self.history.push(report.clone());
         Ok((report, best))
     }
