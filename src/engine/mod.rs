@@ -38,6 +38,10 @@ use rayon::prelude::*;
 use std::ops::Add;
 use std::sync::{Arc, Mutex};
 
+/// The most bytes of outputs, of all steps and sequences together, for which time is not taken in segments where no other limit
+/// is given: of a million words, those of 64 steps would be most of what a training step needs.
+const LOGITS: usize = 1 << 30;
+
 /// How an engine divides its work. Zero means: as the machine has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -46,7 +50,7 @@ pub struct EngineOptions {
     /// Shards, of all ranks together; 0 for one a thread. Results depend on it, within rounding.
     pub shards: usize,
     /// The most bytes that a process's scratch, packed weights and gradients may take ([`Engine::bytes`]); `None` for as many as they
-    /// like. With less than that, time is taken in segments and their states are computed twice: the same gradients within
+    /// like, but a gigabyte of outputs at a time. With less than that, time is taken in segments and their states are computed twice: the same gradients within
     /// rounding, for at most a third more time. Results depend on it, within rounding.
     pub memory: Option<usize>,
 }
@@ -270,13 +274,20 @@ impl<T: Scalar> Engine<T> {
     /// The time steps of a segment: as many as the memory has room for.
     fn segment(&self, partition: &Partition) -> Result<usize> {
         let t = partition.longest();
+        let Architecture {
+            head,
+            bidirectional,
+            ..
+        } = self.architecture;
         let Some(budget) = self.memory else {
-            return Ok(t);
+            let whole = bidirectional || head.at == At::Last;
+            let of_step = partition.n * head.outputs * size_of::<T>();
+            let segments = (t * of_step).div_ceil(LOGITS).clamp(1, t.max(1));
+            return Ok(if whole { t } else { t.div_ceil(segments) });
         };
         let mut least = usize::MAX;
         // With both directions, no step can be taken before the last one was read: there is one segment.
-        let both = self.architecture.bidirectional;
-        let most = if both { 1 } else { t.max(1) };
+        let most = if bidirectional { 1 } else { t.max(1) };
         for segments in 1..=most {
             let segment = t.div_ceil(segments);
             let bytes = self.bytes_in(partition, segment);
