@@ -111,6 +111,13 @@ fn long_texts_are_read_as_in_one_piece() {
             "{kind:?}"
         );
     }
+    // A character of four bytes at every place around the end of a piece.
+    for before in PIECE - 8..PIECE + 1 {
+        let text = "x".repeat(before) + "\u{1f600}\u{1f600}y";
+        fs::write(&paths[0], &text).unwrap();
+        let (found, _) = read(&paths, TokenKind::Char).unwrap();
+        assert!(found == text.as_bytes(), "{before}");
+    }
     text.push('?');
     fs::write(&paths[0], &text).unwrap();
     let known = Vocabulary::of_chars("é \n");
