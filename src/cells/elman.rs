@@ -8,7 +8,7 @@
 use super::{Backward, CellMath, Form, Forward, Sum};
 use crate::kernels::exp::tanh_slice;
 use crate::kernels::number::Number;
-use crate::kernels::simd::{load, store};
+use crate::kernels::simd::{load, load_all, store};
 use fearless_simd::{Level, Select, Simd, SimdBase, dispatch};
 
 pub(super) static FORM: Form = Form {
@@ -81,7 +81,7 @@ fn back<T: Number, S: Simd>(
 ) {
     let lanes = T::Vector::<S>::LEN;
     for (dh, h) in rows.dh.chunks_mut(lanes).zip(rows.after.h.chunks(lanes)) {
-        let [value, h] = [&*dh, h].map(|x| load::<T, S>(simd, x, T::zero()));
+        let [value, h] = load_all::<T, S, 2>(simd, [dh, h], &(0..h.len()));
         store::<T, S>(f(value, h), dh);
     }
 }

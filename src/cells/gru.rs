@@ -16,7 +16,7 @@
 use super::{Backward, CellMath, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
-use crate::kernels::simd::{load, store};
+use crate::kernels::simd::{load_all, store};
 use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
 
 pub(super) static FORM: Form = Form {
@@ -69,11 +69,12 @@ fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
         let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
-            let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
-            let [vr, vz] = [&r[j.clone()], &z[j.clone()]].map(|x| sigmoid::<T, S>(simd, at(x)));
-            let vn = tanh::<T, S>(simd, vr.mul_add(at(&q[j.clone()]), at(&n[j.clone()])));
+            let all = [&*r, &*z, &*n, &*q, h0];
+            let [ar, az, an, vq, v0] = load_all::<T, S, 5>(simd, all, &j);
+            let (vr, vz) = (sigmoid::<T, S>(simd, ar), sigmoid::<T, S>(simd, az));
+            let vn = tanh::<T, S>(simd, vr.mul_add(vq, an));
             // n + z (h - n)
-            let vh = vz.mul_add(at(&h0[j.clone()]) - vn, vn);
+            let vh = vz.mul_add(v0 - vn, vn);
             for (to, value) in [(&mut *r, vr), (&mut *z, vz), (&mut *n, vn)] {
                 store::<T, S>(value, &mut to[j.clone()]);
             }
@@ -95,12 +96,11 @@ fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
         let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
-            let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
-            let [vr, vz, vn, vq] =
-                [&r[j.clone()], &z[j.clone()], &n[j.clone()], &q[j.clone()]].map(at);
-            let vh = at(&dh[j.clone()]) + at(&carry[j.clone()]);
+            let all = [&*r, &*z, &*n, &*q, h0, dh, &*carry];
+            let [vr, vz, vn, vq, v0, above, carried] = load_all::<T, S, 7>(simd, all, &j);
+            let vh = above + carried;
             let dn = vh * (one - vz) * (one - vn * vn);
-            let dz = vh * (at(&h0[j.clone()]) - vn) * (vz * (one - vz));
+            let dz = vh * (v0 - vn) * (vz * (one - vz));
             let dr = dn * vq * (vr * (one - vr));
             for (to, value) in [
                 (&mut *r, dr),
