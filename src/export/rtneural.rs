@@ -4,6 +4,7 @@
 use super::tensors;
 use crate::architecture::Which;
 use crate::model::Model;
+use crate::model::names::second_bias;
 use crate::{At, Cell, Error, Input, Loss, Result, Scalar};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,9 +51,7 @@ pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
     for layer in 0..network.layers {
         let n_in = if layer == 0 { n_x } else { n_h };
         let first = get(Which::Bias(layer));
-        let second = &tensors[&network
-            .name(Which::Bias(layer))
-            .replace("bias_ih", "bias_hh")];
+        let second = &tensors[&second_bias(&network.name(Which::Bias(layer)))];
         let [first, second] = [first, second].map(|bias| turned(bias, 1).remove(0));
         let bias = match network.cell {
             Cell::Gru => json!([first, second]),

@@ -44,6 +44,10 @@ pub struct Forward<T> {
     pub state: Array2<T>,
 }
 
+fn sigmoid<T: Scalar>(a: T) -> T {
+    T::one() / (T::one() + (-a).exp())
+}
+
 /// One recurrence's weights as rows of gates, looked up once.
 struct Layer<'a, T> {
     architecture: Architecture,
