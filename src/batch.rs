@@ -239,10 +239,8 @@ pub(crate) fn check_lengths(
     match lengths.iter().position(|&length| length == 0) {
         Some(row) if at == At::Last => {
             let why = "the network answers at a sequence's last step: leave such sequences out";
-            Err(Error::invalid(
-                "lengths",
-                format!("[{row}] is 0, and {why}"),
-            ))
+            let problem = format!("[{row}] is 0, and {why}");
+            Err(Error::invalid("lengths", problem))
         }
         _ => Ok(()),
     }

@@ -151,10 +151,8 @@ fn buffers<T>(a: Architecture, extent: Extent) -> impl Iterator<Item = Row<T>> {
         (Elsewhere, turning, 0, |s, _| &mut s.turning),
     ];
     let of_recurrences = (0..a.recurrences()).flat_map(of_recurrence);
-    (0..directions)
-        .map(of_direction)
-        .chain(of_recurrences)
-        .chain(others)
+    let of_directions = (0..directions).map(of_direction);
+    of_directions.chain(of_recurrences).chain(others)
 }
 
 /// The length of `ids` of a direction.

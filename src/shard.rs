@@ -116,12 +116,8 @@ impl<T: Scalar> Shard<T> {
     ) {
         self.judge(pass, answers, (scale, false));
         self.scratch.make_room(Filled::Back);
-        stack::head_back(
-            pass.weights,
-            &mut self.scratch,
-            &mut self.gradients,
-            accumulate,
-        );
+        let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
+        stack::head_back(pass.weights, scratch, gradients, accumulate);
     }
 
     /// Logits, which become their gradients; `how` is their scale, and whether ranks are counted.

@@ -158,11 +158,8 @@ fn leave<T: Scalar>(s: &mut Scratch<T>, index: usize) {
 /// What leaves the highest layer at every step.
 pub(crate) fn hidden<T>(s: &Scratch<T>) -> Rows<'_, T> {
     let a = &s.architecture;
-    outputs(
-        a,
-        &s.recurrences[(a.layers - 1) * a.directions()],
-        s.steps.n(),
-    )
+    let top = &s.recurrences[(a.layers - 1) * a.directions()];
+    outputs(a, top, s.steps.n())
 }
 
 /// Rows of all steps in the other order.
@@ -294,13 +291,9 @@ pub(crate) fn head_back<T: Scalar>(
     }
 }
 
-fn multiply<T: Scalar>(
-    start: Start<'_, T>,
-    rows: Rows<'_, T>,
-    weights: &Packed<T>,
-    out: Out<'_, T>,
-) {
-    T::multiply(simd::level(), start, &[Source { rows, weights }], out);
+fn multiply<T: Scalar>(start: Start<'_, T>, rows: Rows<'_, T>, by: &Packed<T>, out: Out<'_, T>) {
+    let source = Source { rows, weights: by };
+    T::multiply(simd::level(), start, &[source], out);
 }
 
 /// Of both directions, the gradient of a layer's outputs, as far as they were not dropped. (Of one, the layer does that.)

@@ -7,7 +7,7 @@
 
 use super::{Backward, Form, Sum};
 use crate::kernels::number::Number;
-use crate::kernels::simd::{load, map, store};
+use crate::kernels::simd::{load_all, map, store};
 use fearless_simd::{Select, Simd, SimdBase};
 
 pub(super) static FORM: Form = Form {
@@ -52,7 +52,7 @@ fn back<T: Number, S: Simd>(
 ) {
     let lanes = T::Vector::<S>::LEN;
     for (dh, h) in rows.dh.chunks_mut(lanes).zip(rows.after.h.chunks(lanes)) {
-        let [value, h] = [&*dh, h].map(|x| load::<T, S>(simd, x, T::zero()));
+        let [value, h] = load_all::<T, S, 2>(simd, [dh, h], &(0..h.len()));
         store::<T, S>(f(value, h), dh);
     }
 }

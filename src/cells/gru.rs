@@ -16,7 +16,7 @@
 use super::{Backward, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
-use crate::kernels::simd::{load, store};
+use crate::kernels::simd::{load_all, store};
 use fearless_simd::{Simd, SimdBase, SimdFloat};
 
 pub(super) static FORM: Form = Form {
@@ -35,20 +35,18 @@ pub(super) static FORM: Form = Form {
 #[inline(always)]
 pub(super) fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
-    let states = rows
-        .before
-        .h
-        .chunks_exact(n_h)
-        .zip(rows.after.h.chunks_exact_mut(n_h));
+    let (before, after) = (rows.before.h, rows.after.h);
+    let states = before.chunks_exact(n_h).zip(after.chunks_exact_mut(n_h));
     for (a, (h0, h)) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
         let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
-            let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
-            let [vr, vz] = [&r[j.clone()], &z[j.clone()]].map(|x| sigmoid::<T, S>(simd, at(x)));
-            let vn = tanh::<T, S>(simd, vr.mul_add(at(&q[j.clone()]), at(&n[j.clone()])));
+            let all = [&*r, &*z, &*n, &*q, h0];
+            let [ar, az, an, vq, v0] = load_all::<T, S, 5>(simd, all, &j);
+            let (vr, vz) = (sigmoid::<T, S>(simd, ar), sigmoid::<T, S>(simd, az));
+            let vn = tanh::<T, S>(simd, vr.mul_add(vq, an));
             // n + z (h - n)
-            let vh = vz.mul_add(at(&h0[j.clone()]) - vn, vn);
+            let vh = vz.mul_add(v0 - vn, vn);
             for (to, value) in [(&mut *r, vr), (&mut *z, vz), (&mut *n, vn)] {
                 store::<T, S>(value, &mut to[j.clone()]);
             }
@@ -61,21 +59,18 @@ pub(super) fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_,
 pub(super) fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
     let one = T::Vector::<S>::splat(simd, T::one());
-    let gradients = rows
-        .dh
-        .chunks_exact(n_h)
-        .zip(rows.carry.h.chunks_exact_mut(n_h));
+    let carry = rows.carry.h.chunks_exact_mut(n_h);
+    let gradients = rows.dh.chunks_exact(n_h).zip(carry);
     let states = rows.before.h.chunks_exact(n_h).zip(gradients);
     for (a, (h0, (dh, carry))) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
         let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
-            let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
-            let [vr, vz, vn, vq] =
-                [&r[j.clone()], &z[j.clone()], &n[j.clone()], &q[j.clone()]].map(at);
-            let vh = at(&dh[j.clone()]) + at(&carry[j.clone()]);
+            let all = [&*r, &*z, &*n, &*q, h0, dh, &*carry];
+            let [vr, vz, vn, vq, v0, above, carried] = load_all::<T, S, 7>(simd, all, &j);
+            let vh = above + carried;
             let dn = vh * (one - vz) * (one - vn * vn);
-            let dz = vh * (at(&h0[j.clone()]) - vn) * (vz * (one - vz));
+            let dz = vh * (v0 - vn) * (vz * (one - vz));
             let dr = dn * vq * (vr * (one - vr));
             for (to, value) in [
                 (&mut *r, dr),

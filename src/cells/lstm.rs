@@ -15,7 +15,7 @@
 use super::{Backward, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
-use crate::kernels::simd::{load, store};
+use crate::kernels::simd::{load_all, store};
 use fearless_simd::{Simd, SimdBase, SimdFloat};
 
 pub(super) static FORM: Form = Form {
@@ -30,20 +30,18 @@ pub(super) static FORM: Form = Form {
 #[inline(always)]
 pub(super) fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
-    let (c0, c, h) = (rows.before.c, rows.after.c, rows.after.h);
-    let states = c0
-        .chunks_exact(n_h)
-        .zip(c.chunks_exact_mut(n_h))
-        .zip(h.chunks_exact_mut(n_h));
-    for (a, ((c0, c), h)) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
+    let (c, h) = (rows.after.c, rows.after.h);
+    let after = c.chunks_exact_mut(n_h).zip(h.chunks_exact_mut(n_h));
+    let states = rows.before.c.chunks_exact(n_h).zip(after);
+    for (a, (c0, (c, h))) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
         let [i, f, g, o] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
-            let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
-            let [vi, vf, vo] =
-                [&i[j.clone()], &f[j.clone()], &o[j.clone()]].map(|x| sigmoid::<T, S>(simd, at(x)));
-            let vg = tanh::<T, S>(simd, at(&g[j.clone()]));
-            let vc = vf.mul_add(at(&c0[j.clone()]), vi * vg);
+            let all = [&*i, &*f, &*g, &*o, c0];
+            let [ai, af, ag, ao, v0] = load_all::<T, S, 5>(simd, all, &j);
+            let (vi, vf) = (sigmoid::<T, S>(simd, ai), sigmoid::<T, S>(simd, af));
+            let (vg, vo) = (tanh::<T, S>(simd, ag), sigmoid::<T, S>(simd, ao));
+            let vc = vf.mul_add(v0, vi * vg);
             let vh = vo * tanh::<T, S>(simd, vc);
             for (to, value) in [(&mut *i, vi), (&mut *f, vf), (&mut *g, vg), (&mut *o, vo)] {
                 store::<T, S>(value, &mut to[j.clone()]);
@@ -58,31 +56,20 @@ pub(super) fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_,
 pub(super) fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
     let one = T::Vector::<S>::splat(simd, T::one());
-    let states = rows
-        .before
-        .c
-        .chunks_exact(n_h)
-        .zip(rows.after.c.chunks_exact(n_h));
-    let gradients = rows
-        .dh
-        .chunks_exact(n_h)
-        .zip(rows.carry.c.chunks_exact_mut(n_h));
-    let rows = rows
-        .sums
-        .chunks_exact_mut(4 * n_h)
-        .zip(states.zip(gradients));
-    for (a, ((c0, c), (dh, dc))) in rows {
+    let (before, after) = (rows.before.c, rows.after.c);
+    let states = before.chunks_exact(n_h).zip(after.chunks_exact(n_h));
+    let carry = rows.carry.c.chunks_exact_mut(n_h);
+    let rest = states.zip(rows.dh.chunks_exact(n_h).zip(carry));
+    for (a, ((c0, c), (dh, dc))) in rows.sums.chunks_exact_mut(4 * n_h).zip(rest) {
         let [i, f, g, o] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
-            let at = |x: &[T]| load::<T, S>(simd, x, T::zero());
-            let [vi, vf, vg, vo] =
-                [&i[j.clone()], &f[j.clone()], &g[j.clone()], &o[j.clone()]].map(at);
-            let s = tanh::<T, S>(simd, at(&c[j.clone()]));
-            let vh = at(&dh[j.clone()]);
-            let vc = (vh * vo).mul_add(one - s * s, at(&dc[j.clone()]));
+            let all = [&*i, &*f, &*g, &*o, c0, c, dh, &*dc];
+            let [vi, vf, vg, vo, v0, now, vh, carried] = load_all::<T, S, 8>(simd, all, &j);
+            let s = tanh::<T, S>(simd, now);
+            let vc = (vh * vo).mul_add(one - s * s, carried);
             let di = vc * vg * (vi * (one - vi));
-            let df = vc * at(&c0[j.clone()]) * (vf * (one - vf));
+            let df = vc * v0 * (vf * (one - vf));
             let dg = vc * vi * (one - vg * vg);
             let d_o = vh * s * (vo * (one - vo));
             for (to, value) in [(&mut *i, di), (&mut *f, df), (&mut *g, dg), (&mut *o, d_o)] {

@@ -155,7 +155,10 @@ pub struct SampleArgs {
     pub model: PathBuf,
     /// Text to go on from; it is printed first
     #[arg(long, default_value = "", hide_default_value = true)]
-    pub prompt: String,
+    pub prompt: OsString,
+    /// A file whose content is the text to go on from (- for standard input)
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(file), conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
     /// Tokens to generate
     #[arg(long, default_value_t = 500, value_name = "TOKENS")]
     pub length: usize,

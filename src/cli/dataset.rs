@@ -86,13 +86,22 @@ pub fn read_set<T: Scalar>(
     Ok(set)
 }
 
-/// Says how many files were passed over.
+/// Says how many files were passed over, and how many hold no text.
 pub fn say_skipped(reading: &Reading, output: Output) {
-    if reading.skipped > 0 {
-        let files = reading.skipped;
+    if reading.other_formats > 0 {
         output.remark(format_args!(
-            "{files} files or folders are not UTF-8 text, or hold runs, and were skipped"
+            "read as bytes though they are archives, compressed or no text: {}; of compressed bytes nothing can be learnt, unpack \
+             such files first",
+            plural(reading.other_formats, "file")
         ));
+    }
+    for (count, why) in [
+        (reading.skipped, "not UTF-8 text, or the folders of runs"),
+        (reading.ignored, "named by .gitignore or .ignore"),
+    ] {
+        if count > 0 {
+            output.remark(format_args!("skipped in folders: {count} that are {why}"));
+        }
     }
 }
 

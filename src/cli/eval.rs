@@ -48,6 +48,16 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     let seen = |tokens| bar.inc(tokens);
     let metrics = train::evaluate(&mut engine, &model.network, &mut data, seen)?;
     bar.finish_and_clear();
+    let mut known = None;
+    if unknown.is_some_and(|unknown| unknown > 0) {
+        data.leave_out_unknown();
+        known = Some(train::evaluate(
+            &mut engine,
+            &model.network,
+            &mut data,
+            |_| (),
+        )?);
+    }
     let judged = model.network.architecture().head.loss;
     let loss = metrics.mean_loss();
     let mut fields =
@@ -63,10 +73,18 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     } else {
         said += &format!(", {}", judged.title());
     }
+    if let Some(guessing) = model.network.architecture().head.guessing() {
+        fields["guessing_loss"] = guessing.into();
+        said += &format!("\nguessing loss   {guessing:.6}");
+    }
     for (name, value) in metrics.named(judged) {
         fields[name] = value.into();
         let (name, value) = metric(name, value);
         said += &format!("\n{name:<16}{value}");
+    }
+    if let Some(known) = known.filter(|known| known.counted > 0) {
+        fields["known_words_loss"] = known.mean_loss().into();
+        said += &format!("\nloss, known     {:.6} nats per token", known.mean_loss());
     }
     if let Some(unknown) = unknown {
         fields["unknown_words"] = unknown.into();

@@ -21,9 +21,13 @@ pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
     output.event("start", &json!({ "folder": folder, "config": config }))?;
     output.remark(&run.summary);
     output.remark(format_args!(
-        "{network}: {} parameters, judged by {}, {} on {} of {}{} threads, {}, {}",
+        "{network}: {} parameters, judged by {}{}, {} on {} of {}{} threads, {}, {}",
         HumanCount(network.len() as u64),
         network.head.loss.title(),
+        match network.head.guessing() {
+            Some(loss) => format!(" (guessing: {loss:.4})"),
+            None => String::new(),
+        },
         T::NAME,
         plural(engine.shards(), "shard"),
         match engine.ranks() {
@@ -87,6 +91,7 @@ pub fn finish<T: Scalar>(
             "valid_loss": progress.best_loss,
             "best_step": progress.best_step,
             "best_possible_loss": run.best_loss,
+            "guessing_loss": trainer.network().architecture().head.guessing(),
             "divergences": progress.divergences,
             "tokens_per_second": tokens_per_second,
             "seconds": seconds,

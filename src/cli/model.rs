@@ -1,5 +1,6 @@
 //! MODEL on the command line: a model file, or a run folder with one in it.
 
+use super::processes::cores;
 use super::{memory, run_folder};
 use anyhow::{Result, bail};
 use bptt::internal::atomic;
@@ -68,7 +69,7 @@ pub(super) use with_model;
 /// An engine for going forward. The result depends on the data alone: shards here are no more than a way to use the cores.
 pub fn engine<T: Scalar>(network: &Network<T>, threads: Option<usize>) -> bptt::Result<Engine<T>> {
     let options = EngineOptions {
-        threads: threads.unwrap_or(0),
+        threads: threads.unwrap_or_else(cores),
         shards: 0,
         ..EngineOptions::default()
     };

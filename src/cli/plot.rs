@@ -1,9 +1,10 @@
-//! The loss curves of a run as a picture: an SVG with axes, a legend and real text.
+//! The curves of a run as a picture, loss and accuracy: an SVG with axes, a legend and real text.
 
 use super::run_folder::{PLOT, RunFolder};
 use bptt::internal::atomic;
 use bptt::train::Report;
 use bptt::{Error, Loss, Result};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// A named line through points `(x, y)`, from left to right.
@@ -12,30 +13,74 @@ type Curve = (&'static str, Vec<(f64, f64)>);
 /// Points that a curve is drawn with: the picture has some 780 columns.
 const MOST_POINTS: usize = 512;
 
-/// Replaces the picture in the folder of a run by one of these reports, if there is anything to draw.
-pub fn draw(folder: &RunFolder, history: &[Report], loss: Loss) -> Result<()> {
-    let curve = |loss: fn(&Report) -> Option<f64>| {
-        let points = history
-            .iter()
-            .filter_map(|report| Some((report.step as f64, loss(report)?)));
-        thin(points.filter(|point| point.1.is_finite()).collect())
-    };
-    let mut curves = vec![
-        ("training", curve(|report| Some(report.train_loss))),
-        ("validation", curve(|report| report.valid_loss)),
-    ];
-    curves.retain(|(_, points)| !points.is_empty());
-    if curves.is_empty() {
-        return Ok(());
+/// Curves in one frame.
+struct Panel {
+    /// What the vertical axis shows.
+    axis: String,
+    curves: Vec<Curve>,
+}
+
+impl Panel {
+    /// A curve of each kind that the reports have numbers of.
+    fn new<const N: usize>(
+        axis: String,
+        history: &[Report],
+        kinds: [(&'static str, &dyn Fn(&Report) -> Option<f64>); N],
+    ) -> Self {
+        let curve = |value: &dyn Fn(&Report) -> Option<f64>| {
+            let points = history
+                .iter()
+                .filter_map(|report| Some((report.step as f64, value(report)?)));
+            thin(points.filter(|point| point.1.is_finite()).collect())
+        };
+        let curves = kinds.map(|(name, value)| (name, curve(value))).into_iter();
+        let curves = curves.filter(|(_, points)| !points.is_empty()).collect();
+        Panel { axis, curves }
     }
-    let title = folder.path.file_name().unwrap_or_default();
+}
+
+/// Replaces the picture in the folder of a run by one of these reports, if there is anything to draw: their losses, and if
+/// `accuracy` is wanted and there, below them how many answers were right.
+pub fn draw(folder: &RunFolder, history: &[Report], loss: Loss, accuracy: bool) -> Result<()> {
     let unit = match loss {
         Loss::CrossEntropy => " (nats per token)",
         Loss::Binary => " (nats per label)",
         Loss::Mse | Loss::Huber => "",
     };
-    let losses = format!("{}{unit}", loss.title());
-    let svg = render(&title.to_string_lossy(), &losses, &curves)?;
+    let losses = Panel::new(
+        format!("{}{unit}", loss.title()),
+        history,
+        [
+            ("training", &|report| Some(report.train_loss)),
+            ("validation", &|report| report.valid_loss),
+        ],
+    );
+    let percent = |part: Option<f64>| part.map(|part| 100.0 * part);
+    let valid = |report: &Report| {
+        let mut metrics = report.valid_metrics.iter();
+        percent(metrics.find_map(|(name, &value)| name.ends_with("_accuracy").then_some(value)))
+    };
+    let right = Panel::new(
+        "accuracy (%)".into(),
+        history,
+        [
+            ("training", &|report| percent(report.train_accuracy)),
+            ("validation", &valid),
+        ],
+    );
+    let mut panels = vec![losses, right];
+    panels.truncate(1 + usize::from(accuracy));
+    panels.retain(|panel| !panel.curves.is_empty());
+    if panels.is_empty() {
+        return Ok(());
+    }
+    let title = folder
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let svg = render(&title, &panels)
+        .map_err(|error| Error::Io(std::io::Error::other(format!("drawing {title:?}: {error}"))))?;
     folder.check_ours()?;
     atomic::write_atomically(&folder.path.join(PLOT), svg.as_bytes())
 }
@@ -68,8 +113,29 @@ const LOG_SCALE_FROM: f64 = 20.0;
 const TITLE: (&str, i32) = ("sans-serif", 22);
 const TEXT: (&str, i32) = ("sans-serif", 16);
 
-/// The picture as SVG text; there must be a point.
-fn render(title: &str, losses: &str, curves: &[Curve]) -> Result<String> {
+/// Width and height of a panel in pixels.
+const PANEL: (u32, u32) = (900, 560);
+
+type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// The picture as SVG text.
+fn render(title: &str, panels: &[Panel]) -> Drawn<String> {
+    // What most pictures take, in one piece.
+    let mut svg = String::with_capacity(32 << 10);
+    let size = (PANEL.0, PANEL.1 * panels.len() as u32);
+    let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+    area.fill(&WHITE)?;
+    for (panel, area) in panels.iter().zip(area.split_evenly((panels.len(), 1))) {
+        draw_panel(&area, title, panel)?;
+    }
+    area.present()?;
+    drop(area);
+    Ok(svg)
+}
+
+/// Draws a panel, which must have a point.
+fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel) -> Drawn<()> {
+    let Panel { axis, curves } = panel;
     let points = || curves.iter().flat_map(|(_, points)| points.iter().copied());
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
@@ -82,71 +148,60 @@ fn render(title: &str, losses: &str, curves: &[Curve]) -> Result<String> {
     let height = |y: f64| if logarithmic { y.log10() } else { y };
     let (bottom, top) = (height(bottom), height(top));
     let margin = ((top - bottom) * 0.05).max(1e-6 * top.abs()).max(1e-12);
-
-    // What most pictures take, in one piece.
-    let mut svg = String::with_capacity(32 << 10);
-    let drawn = (|| -> Result<(), Box<dyn std::error::Error>> {
-        let area = SVGBackend::with_string(&mut svg, (900, 560)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .caption(title, TITLE)
-            .margin(14)
-            // Half of the last label on the axis of updates.
-            .margin_right(36)
-            .x_label_area_size(48)
-            .y_label_area_size(72)
-            .build_cartesian_2d(left..right.max(left + 1e-9), bottom - margin..top + margin)?;
-        let tick = |y: &f64| {
-            let y = if logarithmic { 10f64.powf(*y) } else { *y };
-            if y != 0.0 && y.abs() < 0.01 {
-                format!("{y:.1e}")
-            } else {
-                format!("{y:.2}")
-            }
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, TITLE)
+        .margin(14)
+        // Half of the last label on the axis of updates.
+        .margin_right(36)
+        .x_label_area_size(48)
+        .y_label_area_size(72)
+        .build_cartesian_2d(left..right.max(left + 1e-9), bottom - margin..top + margin)?;
+    let tick = |y: &f64| {
+        let y = if logarithmic { 10f64.powf(*y) } else { *y };
+        if y != 0.0 && y.abs() < 0.01 {
+            format!("{y:.1e}")
+        } else {
+            format!("{y:.2}")
+        }
+    };
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(BLACK.mix(0.12))
+        .x_desc("updates")
+        .y_desc(axis)
+        .y_label_formatter(&tick)
+        .x_label_formatter(&|x| format!("{x}"))
+        .label_style(TEXT)
+        .axis_desc_style(TEXT)
+        .draw()?;
+    for ((name, points), colour) in curves.iter().zip(COLOURS) {
+        let line = points.iter().map(|&(x, y)| (x, height(y)));
+        let style = colour.stroke_width(2);
+        if points.len() == 1 {
+            chart.draw_series(line.map(|p| Circle::new(p, 3, colour.filled())))?
+        } else {
+            chart.draw_series(LineSeries::new(line, style))?
+        }
+        .label(*name)
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+    }
+    if curves.len() > 1 {
+        let position = match axis.starts_with("accuracy") {
+            true => SeriesLabelPosition::LowerRight,
+            false => SeriesLabelPosition::UpperRight,
         };
         chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(BLACK.mix(0.12))
-            .x_desc("updates")
-            .y_desc(losses)
-            .y_label_formatter(&tick)
-            .x_label_formatter(&|x| format!("{x}"))
-            .label_style(TEXT)
-            .axis_desc_style(TEXT)
+            .configure_series_labels()
+            .position(position)
+            .margin(12)
+            .legend_area_size(32)
+            .background_style(WHITE.mix(0.85))
+            .border_style(BLACK.mix(0.3))
+            .label_font(TEXT)
             .draw()?;
-        for ((name, points), colour) in curves.iter().zip(COLOURS) {
-            let line = points.iter().map(|&(x, y)| (x, height(y)));
-            let style = colour.stroke_width(2);
-            if points.len() == 1 {
-                chart.draw_series(line.map(|p| Circle::new(p, 3, colour.filled())))?
-            } else {
-                chart.draw_series(LineSeries::new(line, style))?
-            }
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
-        }
-        if curves.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
-                .margin(12)
-                .legend_area_size(32)
-                .background_style(WHITE.mix(0.85))
-                .border_style(BLACK.mix(0.3))
-                .label_font(TEXT)
-                .draw()?;
-        }
-        area.present()?;
-        Ok(())
-    })();
-    drawn.map_err(|error| {
-        Error::Io(std::io::Error::other(format!(
-            "drawing {:?}: {error}",
-            title
-        )))
-    })?;
-    Ok(svg)
+    }
+    Ok(())
 }
 
 /// Blue and orange: apart for most kinds of colour vision (Okabe and Ito 2008).

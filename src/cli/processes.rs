@@ -22,7 +22,7 @@ impl Processes {
     pub fn alone() -> Self {
         Processes {
             ranks: None,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             #[cfg(feature = "mpi")]
             mpi: None,
         }
@@ -38,7 +38,7 @@ impl Processes {
             let ranks = processes.mpi.as_ref().map(|mpi| mpi.ranks());
             processes.ranks = ranks.filter(|ranks| ranks.size() > 1);
             if let Some(ranks) = &processes.ranks {
-                processes.cores = binding::cores(&**ranks, processes.cores);
+                processes.cores = binding::cores(&**ranks, processes.cores).min(most_threads());
             }
         }
         Ok(processes)
@@ -130,6 +130,30 @@ impl Processes {
             ));
         }
     }
+}
+
+/// The cores that are this process's to use: those that the system leaves it, and no more than the environment says.
+pub fn cores() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(most_threads())
+}
+
+/// What `OMP_NUM_THREADS` says of the threads of every program, and SLURM of the cores that a job has asked for.
+fn most_threads() -> usize {
+    let number = |name| {
+        // Of `4,2` the second number is that of threads inside threads.
+        let value = std::env::var(name).ok()?;
+        let first = value.split(',').next()?;
+        first
+            .trim()
+            .parse()
+            .ok()
+            .filter(|&threads: &usize| threads > 0)
+    };
+    let limits = ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"]
+        .into_iter()
+        .filter_map(number);
+    limits.min().unwrap_or(usize::MAX)
 }
 
 /// Which cores a process may use among the ranks of its machine.

@@ -12,7 +12,12 @@ use bptt::{Network, Scalar, Stream};
 use indicatif::HumanCount;
 use ndarray::Array2;
 use serde_json::json;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The longest prompt that is read from a file, in bytes.
+const MOST_PROMPT: u64 = 1 << 24;
 
 pub fn run(args: &SampleArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| sample(args, &model, output))
@@ -30,14 +35,20 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         top_k: args.top_k,
         seed: args.seed,
     };
+    let (flag, prompt) = match &args.prompt_file {
+        None => ("--prompt".into(), args.prompt.as_bytes().to_vec()),
+        Some(path) => (
+            format!("--prompt-file {}", path.display()),
+            read_prompt(path)?,
+        ),
+    };
     // Nothing is written before all of the prompt has been understood.
-    vocabulary
-        .encode(args.prompt.as_bytes())
-        .context("--prompt")?;
-    let unknown = vocabulary.unknown_words(&args.prompt);
+    vocabulary.encode(&prompt).context(flag.clone())?;
+    let mut text = String::from_utf8_lossy(&prompt).into_owned();
+    let unknown = vocabulary.unknown_words(&text);
     if !unknown.is_empty() {
         output.remark(format_args!(
-            "--prompt: not among the {} words of the model, read as <unk>: {}",
+            "{flag}: not among the {} words of the model, read as <unk>: {}",
             HumanCount(vocabulary.len() as u64),
             unknown.join(" ")
         ));
@@ -45,14 +56,16 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     // Whoever reads a pipe wants the bytes of a model of bytes; eyes and JSON want text.
     let raw =
         vocabulary.kind() == TokenKind::Byte && output.is_human() && !io::stdout().is_terminal();
-    let mut text = args.prompt.clone();
-    let mut decoder = Decoder::after(vocabulary, &args.prompt);
+    let mut decoder = Decoder::after(vocabulary, &text);
     if output.is_human() {
-        output.piece(visible(&text).as_bytes())?;
+        match raw {
+            true => output.piece(&prompt)?,
+            false => output.piece(visible(&text).as_bytes())?,
+        }
         text.clear();
     }
-    let (prompt, length) = (args.prompt.as_bytes(), args.length);
-    generate(&model.network, vocabulary, prompt, length, options, |id| {
+    let length = args.length;
+    generate(&model.network, vocabulary, &prompt, length, options, |id| {
         if raw {
             let mut byte = Vec::new();
             vocabulary.push_decoded(id, &mut byte);
@@ -75,6 +88,20 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     Ok(Done::Finished)
 }
 
+/// The content of a file, or of a pipe, as a prompt.
+fn read_prompt(path: &Path) -> Result<Vec<u8>> {
+    let mut prompt = Vec::new();
+    let read = fs_err::File::open(path)
+        .and_then(|file| file.take(MOST_PROMPT + 1).read_to_end(&mut prompt));
+    if read.context("--prompt-file")? as u64 > MOST_PROMPT {
+        bail!(
+            "--prompt-file {}: more than {MOST_PROMPT} bytes, give the end of the text",
+            path.display()
+        );
+    }
+    Ok(prompt)
+}
+
 /// Hands `length` tokens that go on from the prompt to `write`, as they come.
 pub fn generate<T: Scalar>(
     network: &Network<T>,
@@ -85,7 +112,7 @@ pub fn generate<T: Scalar>(
     mut write: impl FnMut(u32) -> io::Result<()>,
 ) -> Result<()> {
     let mut sampler = Sampler::new(options)?;
-    let mut next = vocabulary.encode(prompt).context("--prompt")?;
+    let mut next = vocabulary.encode(prompt)?;
     if next.is_empty() {
         // As at the beginning of a line.
         let line_feed = vocabulary.encode(b"\n").unwrap_or_default();

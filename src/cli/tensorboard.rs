@@ -80,6 +80,7 @@ impl EventFile {
         let values = [
             ("loss/train", Some(report.train_loss)),
             ("loss/validation", report.valid_loss),
+            ("train/accuracy", report.train_accuracy),
             ("optimisation/learning_rate", Some(report.lr)),
             ("optimisation/gradient_norm", Some(report.grad_norm)),
             ("tokens_per_second", Some(report.tokens_per_second)),

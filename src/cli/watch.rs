@@ -109,7 +109,15 @@ impl Watch {
         self.drawn = Some(Instant::now());
         let loss = run.network().architecture().head.loss;
         let folder = self.folder.as_ref();
-        folder.map_or(Ok(()), |folder| plot::draw(folder, run.history(), loss))
+        let right = self.judges_sequences();
+        folder.map_or(Ok(()), |folder| {
+            plot::draw(folder, run.history(), loss, right)
+        })
+    }
+
+    /// Whether a sequence has its own answers, of which it counts how many are right; of a text, only the loss tells much.
+    fn judges_sequences(&self) -> bool {
+        self.checkpoints.about.vocabulary.is_none()
     }
 
     fn show(&self, report: &Report) -> Result<()> {
@@ -123,16 +131,25 @@ impl Watch {
                 valid += &format!("  {name} {value}");
             }
             self.output.remark(format_args!(
-                "step {:>7}  epoch {:.2}  train {}{valid}  lr {:.2e}  {} tokens/s",
+                "step {:>7}  epoch {:.2}  train {}{}{valid}  lr {:.2e}  {} tokens/s",
                 HumanCount(report.step).to_string(),
                 report.epoch,
                 loss_text(report.train_loss),
+                accuracy("  ", report.train_accuracy),
                 report.lr,
                 HumanCount(report.tokens_per_second as u64)
             ));
         }
         Ok(())
     }
+}
+
+/// ` accuracy 51.20 %`, where there is one.
+fn accuracy(space: &str, right: Option<f64>) -> String {
+    let right = right.map(|right| metric("accuracy", right));
+    right.map_or(String::new(), |(name, value)| {
+        format!("{space}{name} {value}")
+    })
 }
 
 impl<T: Scalar> Observer<T> for Watch {
@@ -146,13 +163,18 @@ impl<T: Scalar> Observer<T> for Watch {
         if since >= LOOK {
             let valid = run.history().last().and_then(|report| report.valid_loss);
             let valid = valid.map_or(String::new(), |loss| format!(" valid {}", loss_text(loss)));
+            let right = run
+                .progress()
+                .accuracy()
+                .filter(|_| self.judges_sequences());
             let speed = HumanCount((self.tokens as f64 / since.as_secs_f64()) as u64);
             self.bar.set_position(step.step);
             self.bar.set_message(format!(
-                "epoch {:.1} {} {}{valid} {speed} tokens/s",
+                "epoch {:.1} {} {}{}{valid} {speed} tokens/s",
                 step.epoch,
                 run.network().architecture().head.loss.title(),
-                loss_text(run.progress().mean_loss().unwrap_or(step.loss))
+                loss_text(run.progress().mean_loss().unwrap_or(step.loss)),
+                accuracy(" ", right)
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }

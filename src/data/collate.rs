@@ -25,6 +25,8 @@ pub(super) struct Collator<T> {
     steps: usize,
     /// Sequences are run to their ends, whichever of their steps count.
     pub whole: bool,
+    /// Steps that predict this token of a text do not count.
+    pub left_out: Option<u32>,
     /// With several ranks, which rank has which row. A rank fills in only its own rows; inputs and targets of the other
     /// rows may be anything.
     pub share: Option<Share>,
@@ -70,11 +72,16 @@ impl<T: Scalar> Collator<T> {
                 row[length..].fill(0);
             }
         }
+        self.mask.clear();
+        if let Some(token) = self.left_out {
+            self.mask
+                .extend(self.targets.ids.iter().map(|&id| id != token));
+        }
         let batch = Batch {
             inputs: Inputs::Tokens(view((n, steps), &self.inputs.ids)),
             answers: Answers {
                 targets: Targets::Classes(view((n, steps), &self.targets.ids)),
-                mask: None,
+                mask: (!self.mask.is_empty()).then(|| view((n, steps), &self.mask)),
             },
             lengths: lengths_of(&self.lengths),
         };

@@ -7,11 +7,11 @@ use super::ids::Ids;
 use super::interner::Interner;
 use super::sharded_ids::ShardedIds;
 use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, UNKNOWN_ID, WordLimits};
-use super::text::{Piece, Reading, TokenKind, for_each_piece, located};
+use super::text::{Piece, Reading, TokenKind, for_each_piece, located, unpacked};
 use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, Values, sum_of_values};
 use crate::{Error, Result, atomic};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl Corpus {
     /// Text files, and folders read recursively, joined in the order given, each file a document; the
     /// vocabulary is the text's own.
     ///
-    /// Folders are sorted by path; their files that are empty or not UTF-8 are skipped and counted,
-    /// hidden ones skipped silently.
+    /// A file that is compressed by gzip is unpacked. Folders are sorted by path; their files that are empty or not UTF-8 are
+    /// skipped and counted, as is what `.gitignore` and `.ignore` files in them name; hidden ones are skipped silently.
     ///
     /// # Errors
     /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is empty or,
@@ -117,10 +117,12 @@ impl Corpus {
             append(vocabulary, piece, ids).map_err(|(at, problem)| {
                 // Of a pipe, what is before has gone by.
                 let offset = piece.offset + at as u64;
-                let problem = match atomic::open_ordinary(piece.path) {
-                    Ok((mut file, _)) => {
-                        located((&mut file).take(offset), &problem)
-                            + &vocabulary.unknown_characters(file)
+                let again = atomic::open_ordinary(piece.path)
+                    .and_then(|(file, _)| unpacked(BufReader::new(file)));
+                let problem = match again {
+                    Ok(mut text) => {
+                        located((&mut text).take(offset), &problem)
+                            + &vocabulary.unknown_characters(text)
                     }
                     Err(_) => format!("offset {offset}: {problem}"),
                 };

@@ -6,10 +6,12 @@
 use crate::partition::even_share;
 use crate::ranks::{Ranks, Values};
 use crate::{Error, Result, atomic};
+use ignore::gitignore::Gitignore;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The files that are to be read, one after another.
 #[derive(Default)]
@@ -31,6 +33,8 @@ struct Folder {
     path: PathBuf,
     /// How many entries are no text, hidden ones not counted.
     skipped: usize,
+    /// How many entries its `.gitignore` and `.ignore` files name.
+    ignored: usize,
 }
 
 impl File {
@@ -50,13 +54,13 @@ impl Listing {
             }
             let path = path.clone();
             if meta.is_dir() {
-                let (files, skipped) = files_of(&path)?;
-                let folder = Some(listing.folders.len());
-                listing.folders.push(Folder { path, skipped });
+                let (files, folder) = Folder::read(path)?;
+                let number = Some(listing.folders.len());
+                listing.folders.push(folder);
                 let file = |(path, bytes)| File {
                     path,
                     bytes,
-                    folder,
+                    folder: number,
                 };
                 listing.files.extend(files.into_iter().map(file));
             } else {
@@ -95,6 +99,12 @@ impl Listing {
         if let Some(ranks) = ranks {
             ranks.sum(Values::F64(&mut no_text));
         }
+        let is_npz = |file: &File| file.path.extension().is_some_and(|ending| ending == "npz");
+        let sets: Vec<_> = self
+            .files
+            .iter()
+            .map(|file| file.folder.filter(|_| is_npz(file)))
+            .collect();
         let mut texts = vec![0; self.folders.len()];
         let mut no_text = no_text.into_iter().map(|ranks| ranks > 0.0);
         self.files.retain(|file| {
@@ -108,15 +118,27 @@ impl Listing {
         let Some(empty) = texts.iter().position(|&texts| texts == 0) else {
             return Ok(());
         };
-        let Folder { path, skipped } = &self.folders[empty];
+        let Folder {
+            path,
+            skipped,
+            ignored,
+        } = &self.folders[empty];
         let why = "no text in this folder: it has no files that are UTF-8 and not empty";
-        let problem = format!("{why} ({skipped} others, hidden ones not counted)");
-        Err(Error::file(path, problem))
+        let others = format!("{skipped} others, {ignored} that its .gitignore or .ignore names");
+        let hint = match sets.contains(&Some(empty)) {
+            true => "; of sets, give one .npz by its name",
+            false => "",
+        };
+        Err(Error::file(
+            path,
+            format!("{why} ({others}, hidden ones not counted){hint}"),
+        ))
     }
 
-    /// How many entries of folders are no text, hidden ones not counted.
-    pub fn skipped(&self) -> usize {
-        self.folders.iter().map(|folder| folder.skipped).sum()
+    /// How many entries of folders are no text, and how many more `.gitignore` and `.ignore` name; hidden ones not counted.
+    pub fn skipped(&self) -> (usize, usize) {
+        let sum = |of: fn(&Folder) -> usize| self.folders.iter().map(of).sum();
+        (sum(|folder| folder.skipped), sum(|folder| folder.ignored))
     }
 
     /// The bytes of all files together.
@@ -156,34 +178,72 @@ fn is_run(folder: &Path) -> bool {
     ["config.json", "history.jsonl"].map(|file| folder.join(file).is_file()) == [true; 2]
 }
 
-/// The ordinary files below a folder with their sizes, sorted by path, hidden ones and folders of runs left out; and how many
-/// entries are neither files nor folders of files.
-///
-/// Links are followed. Each folder is entered once, so that a loop of links ends.
-fn files_of(folder: &Path) -> Result<(Vec<(PathBuf, u64)>, usize)> {
-    let (mut files, mut others) = (Vec::new(), 0);
-    let mut entered = HashSet::new();
-    let mut waiting = vec![folder.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        if !entered.insert(fs_err::canonicalize(&folder)?) {
-            continue;
-        }
-        for entry in fs_err::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+impl Folder {
+    /// The ordinary files below a folder with their sizes, sorted by path. Left out are hidden ones, folders of runs, and what
+    /// `.gitignore` and `.ignore` files in the folder or below it name.
+    ///
+    /// Links are followed. Each folder is entered once, so that a loop of links ends.
+    fn read(path: PathBuf) -> Result<(Vec<(PathBuf, u64)>, Self)> {
+        let (mut files, mut skipped, mut ignored) = (Vec::new(), 0, 0);
+        let mut entered = HashSet::new();
+        let mut waiting = vec![(path.clone(), Vec::new())];
+        while let Some((folder, mut rules)) = waiting.pop() {
+            if !entered.insert(fs_err::canonicalize(&folder)?) {
                 continue;
             }
-            let path = entry.path();
-            match std::fs::metadata(&path) {
-                // What the program wrote is no text to learn from; it may lie beside the data.
-                Ok(meta) if meta.is_dir() && is_run(&path) => others += 1,
-                Ok(meta) if meta.is_dir() => waiting.push(path),
-                Ok(meta) if meta.is_file() => files.push((path, meta.len())),
-                // A broken link, a socket, a pipe.
-                _ => others += 1,
+            rules.extend(ignore_rules(&folder)?);
+            for entry in fs_err::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    continue;
+                }
+                let path = entry.path();
+                let meta = std::fs::metadata(&path).ok();
+                let is_folder = meta.as_ref().is_some_and(|meta| meta.is_dir());
+                // The last word is that of the file nearest to the entry.
+                let mut rules_of_it = rules
+                    .iter()
+                    .rev()
+                    .map(|rules| rules.matched(&path, is_folder));
+                match meta {
+                    _ if rules_of_it
+                        .find(|rule| !rule.is_none())
+                        .is_some_and(|rule| rule.is_ignore()) =>
+                    {
+                        ignored += 1
+                    }
+                    // What the program wrote is no text to learn from; it may lie beside the data.
+                    Some(_) if is_folder && is_run(&path) => skipped += 1,
+                    Some(_) if is_folder => waiting.push((path, rules.clone())),
+                    Some(meta) if meta.is_file() => files.push((path, meta.len())),
+                    // A broken link, a socket, a pipe.
+                    _ => skipped += 1,
+                }
             }
         }
+        files.sort_unstable();
+        Ok((
+            files,
+            Folder {
+                path,
+                skipped,
+                ignored,
+            },
+        ))
     }
-    files.sort_unstable();
-    Ok((files, others))
+}
+
+/// The rules of a folder's `.gitignore` and, above them, of its `.ignore`.
+fn ignore_rules(folder: &Path) -> Result<Vec<Rc<Gitignore>>> {
+    let mut rules = Vec::new();
+    for path in [".gitignore", ".ignore"].map(|name| folder.join(name)) {
+        if path.is_file() {
+            let (own, problem) = Gitignore::new(&path);
+            if let Some(problem) = problem {
+                return Err(Error::file(&path, format!("cannot be followed: {problem}")));
+            }
+            rules.push(Rc::new(own));
+        }
+    }
+    Ok(rules)
 }

@@ -21,6 +21,7 @@ use super::corpus::Corpus;
 use super::cut::{Cut, ROWS, Rows, STEPS};
 use super::sequences::Sequences;
 use super::sharded_ids::Requests;
+use super::symbols::UNKNOWN_ID;
 use super::window::{Position, Window};
 use crate::partition::Share;
 use crate::ranks::Ranks;
@@ -121,6 +122,12 @@ impl<T: Scalar> Loader<T> {
         check_length(&corpus, 1)?;
         let cut = Cut::pieces(&corpus.documents);
         Ok(Self::new(Source::Text { corpus, cut }))
+    }
+
+    /// From now on, of a text of words no step counts that predicts `<unk>`: the loss is that of known words. (One token for many
+    /// words flatters a loss, and one that was never learnt ruins it.) Not for a text of which this process has only a part.
+    pub fn leave_out_unknown(&mut self) {
+        self.collator.left_out = Some(UNKNOWN_ID);
     }
 
     /// Sequences for evaluation: in their order, 64 at a time, in windows of 128 steps where they are longer and have an answer
@@ -328,6 +335,7 @@ impl<T: Scalar> Loader<T> {
                 self.collator.lay_out(cut, &corpus.documents, window);
                 let (batch, laid_out) = self.collator.text(&corpus.tokens);
                 Ok(Window {
+                    run_in: laid_out.run_in,
                     counted: if laid_out.run_in { 0 } else { batch.counted() },
                     batch,
                     fresh: laid_out.fresh,
@@ -346,6 +354,7 @@ impl<T: Scalar> Loader<T> {
                 let steps = part * all.seq_len..t.min((part + 1) * all.seq_len);
                 let batch = self.collator.sequences(&all.set, rows, steps)?;
                 Ok(Window {
+                    run_in: false,
                     counted: batch.counted(),
                     batch,
                     fresh: part == 0,

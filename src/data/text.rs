@@ -1,4 +1,4 @@
-//! Files and folders as texts, one after another, cut into pieces: never much more than a mebibyte is in memory.
+//! Files and folders as texts, one after another, unpacked and cut into pieces: never much more than a mebibyte is in memory.
 //!
 //! Knows nothing of tokens but where a text may be cut. Of several ranks, each reads its part of the text, from one place
 //! where it may be cut to another; of the parts of the other ranks, no more than it takes to find these two places.
@@ -7,8 +7,9 @@ use super::fingerprint;
 use super::listing::{File, Listing};
 use crate::ranks::Ranks;
 use crate::{Error, Result};
+use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
@@ -32,8 +33,12 @@ pub struct Reading {
     pub files: usize,
     /// Files of folders that were left out: empty, not UTF-8, or no ordinary files.
     pub skipped: usize,
+    /// Files and folders that were left out because a `.gitignore` or `.ignore` file in the folder names them.
+    pub ignored: usize,
     /// Bytes read.
     pub bytes: u64,
+    /// Files that were read as bytes although they are no text but archives, compressed, or in another format that is known.
+    pub other_formats: usize,
 }
 
 /// Bytes read at a time to find a place where a text may be cut.
@@ -83,7 +88,11 @@ pub(super) fn for_each_piece(
     {
         return Err(empty.empty());
     }
-    let mut bytes = 0;
+    let (mut bytes, mut other_formats) = (0, 0);
+    let mut act = |piece: Piece<'_>| {
+        other_formats += usize::from(piece.offset == 0 && other_format(piece.text).is_some());
+        act(piece)
+    };
     for (number, part) in listing.parts(ranks) {
         let file = &listing.files[number];
         let own = pieces_of(number, file, part, kind, &mut act)?;
@@ -92,10 +101,13 @@ pub(super) fn for_each_piece(
         }
         bytes += own;
     }
+    let (skipped, ignored) = listing.skipped();
     Ok(Reading {
         files: listing.files.len(),
-        skipped: listing.skipped(),
+        skipped,
+        ignored,
         bytes: ranks.map_or(bytes, |_| listing.bytes()),
+        other_formats,
     })
 }
 
@@ -109,19 +121,26 @@ fn pieces_of(
     act: &mut impl FnMut(Piece<'_>) -> Result<()>,
 ) -> Result<u64> {
     let path = &file.path;
-    let mut reader = fs_err::File::open(path)?;
-    let begin = cut_from(&mut reader, file.bytes, part.start, kind)?;
-    let end = cut_from(&mut reader, file.bytes, part.end, kind)?;
-    if begin > 0 || end < u64::MAX {
-        reader.seek(SeekFrom::Start(begin))?;
+    let mut file_itself = BufReader::new(fs_err::File::open(path)?);
+    let (mut begin, mut end) = (part.start, part.end);
+    if part != (0..u64::MAX) {
+        if is_gzip(&mut file_itself)? {
+            let problem =
+                "is compressed by gzip, of which no process can read a part alone: unpack it first";
+            return Err(Error::file(path, problem));
+        }
+        begin = cut_from(file_itself.get_mut(), file.bytes, begin, kind)?;
+        end = cut_from(file_itself.get_mut(), file.bytes, end, kind)?;
+        file_itself.seek(SeekFrom::Start(begin))?;
     }
-    let mut reader = reader.take(end.saturating_sub(begin));
+    let mut reader = unpacked(file_itself)?.take(end.saturating_sub(begin));
     let mut text = Vec::with_capacity(PIECE);
     let mut offset = begin;
     loop {
         // If there is no place to cut, in a word longer than a piece, as much again is read.
         let wanted = PIECE.max(2 * text.len()) - text.len();
-        let ends = (&mut reader).take(wanted as u64).read_to_end(&mut text)? < wanted;
+        let read = (&mut reader).take(wanted as u64).read_to_end(&mut text);
+        let ends = read.map_err(|e| unreadable(path, e))? < wanted;
         let cut = if ends { text.len() } else { cut(&text, kind) };
         let mut whole = &text[..cut];
         if kind != TokenKind::Byte && offset == 0 {
@@ -148,6 +167,28 @@ fn pieces_of(
             return Ok(offset - begin);
         }
         text.drain(..cut);
+    }
+}
+
+/// What a file holds: the text in it, if it is compressed by gzip.
+pub(super) fn unpacked(mut file: BufReader<fs_err::File>) -> Result<Box<dyn Read>> {
+    Ok(match is_gzip(&mut file)? {
+        true => Box::new(MultiGzDecoder::new(file)),
+        false => Box::new(file),
+    })
+}
+
+fn is_gzip(file: &mut BufReader<fs_err::File>) -> Result<bool> {
+    Ok(file.fill_buf()?.starts_with(b"\x1f\x8b"))
+}
+
+/// An error of reading a file; where the file is to blame and not the disk, gzip found it damaged.
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
+            Error::file(path, format!("is compressed by gzip and damaged: {error}"))
+        }
+        _ => error.into(),
     }
 }
 
@@ -212,8 +253,18 @@ fn cut(text: &[u8], kind: TokenKind) -> usize {
 /// What a file is that begins with these bytes and is no UTF-8 text, and the way from there to a text or a set.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     let utf_16 = "is text in UTF-16: convert it by `iconv -f utf-16 -t utf-8`";
-    let formats: [(&[u8], _); 5] = [
-        (b"\x1f\x8b", "is compressed by gzip: unpack it first"),
+    let formats: [(&[u8], _); 9] = [
+        (b"\xfd7zXZ", "is compressed by xz: unpack it first"),
+        (
+            b"\x28\xb5\x2f\xfd",
+            "is compressed by zstd: unpack it first",
+        ),
+        (b"BZh", "is compressed by bzip2: unpack it first"),
+        (b"%PDF", "is a PDF: take the text out first, by `pdftotext`"),
+        (
+            b"\x89HDF",
+            "is HDF5: write its arrays by `numpy.savez(..., inputs=..., targets=...)`",
+        ),
         (
             b"\x93NUMPY",
             "is one array: put it into an .npz by `numpy.savez(..., inputs=..., targets=...)`",

@@ -25,6 +25,8 @@ pub struct Window<'a, T> {
     /// Of the last window of pieces of documents that are evaluated side by side: whether each row goes on where the row
     /// before it ends. Empty in all other windows.
     pub follows: &'a [bool],
+    /// Pieces of documents run in: what comes of it is the state that they start from.
+    pub run_in: bool,
     /// How many steps count in the loss: none of a run-in. Where none does, the state must flow on all the same.
     pub counted: u64,
     /// Where this window stands.

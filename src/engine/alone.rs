@@ -120,9 +120,8 @@ impl<T: Scalar> Engine<T> {
         d_hidden: ArrayView3<'_, T>,
         d_state: Option<ArrayView2<'_, T>>,
     ) -> Result<LayerGradients<T>> {
-        let [n, t] = self
-            .alone
-            .expect("`backward` goes back over what `forward` computed: call it first");
+        let missing = "`backward` goes back over what `forward` computed: call it first";
+        let [n, t] = self.alone.expect(missing);
         let a = self.architecture;
         check_state(d_state, n, a.state())?;
         let width = a.outputs_of_layer();

@@ -37,6 +37,10 @@ use rayon::prelude::*;
 use std::ops::Add;
 use std::sync::{Arc, Mutex};
 
+/// The most bytes of outputs, of all steps and sequences together, for which time is not taken in segments where no other limit
+/// is given: of a million words, those of 64 steps would be most of what a training step needs.
+const LOGITS: usize = 1 << 30;
+
 /// How an engine divides its work. Zero means: as the machine has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -45,7 +49,7 @@ pub struct EngineOptions {
     /// Shards, of all ranks together; 0 for one a thread. Results depend on it, within rounding.
     pub shards: usize,
     /// The most bytes that a process's scratch, packed weights and gradients may take ([`Engine::bytes`]); `None` for as many as they
-    /// like. With less than that, time is taken in segments and their states are computed twice: the same gradients within
+    /// like, but a gigabyte of outputs at a time. With less than that, time is taken in segments and their states are computed twice: the same gradients within
     /// rounding, for at most a third more time. Results depend on it, within rounding.
     pub memory: Option<usize>,
 }
@@ -164,13 +168,12 @@ impl<T: Scalar> Engine<T> {
             return Err(Error::option("shards", shards, "at most 65536"));
         }
         let threads = threads.min(blas::library().max_workers).min(shards);
+        let new_shards = (0..shards).map(|index| Shard::new(architecture, index));
         Ok(Engine {
             architecture,
             memory: options.memory,
             partition: Partition::new(shards),
-            shards: (0..shards)
-                .map(|index| Shard::new(architecture, index))
-                .collect(),
+            shards: new_shards.collect(),
             packed: PackedNetwork::default(),
             comm: None,
             gradients: Parameters::zeros(architecture),
@@ -262,13 +265,16 @@ impl<T: Scalar> Engine<T> {
 
     /// The time steps of a segment: as many as the memory has room for, or if time is to be taken as a `whole`, all.
     fn segment(&self, partition: &Partition, whole: bool) -> Result<usize> {
-        let t = partition.longest();
+        let (t, a) = (partition.longest(), self.architecture);
+        // With both directions, no step can be taken before the last one was read: there is one segment.
+        let whole = whole || a.bidirectional;
         let Some(budget) = self.memory else {
-            return Ok(t);
+            let few = whole || a.head.at == At::Last;
+            let of_step = if few { 0 } else { partition.n * a.head.outputs };
+            let segments = (t * of_step * size_of::<T>()).div_ceil(LOGITS);
+            return Ok(t.div_ceil(segments.clamp(1, t.max(1))));
         };
         let mut least = usize::MAX;
-        // With both directions, no step can be taken before the last one was read: there is one segment.
-        let whole = whole || self.architecture.bidirectional;
         let most = if whole { 1 } else { t.max(1) };
         for segments in 1..=most {
             let segment = t.div_ceil(segments);
@@ -349,10 +355,8 @@ impl<T: Scalar> Engine<T> {
     /// # Panics
     /// If no gradient was found yet, or network or optimiser are of another architecture.
     pub fn update(&self, network: &mut Network<T>, optimizer: &mut Optimizer<T>, lr: f64) {
-        let norm = self
-            .norm
-            .expect("an update needs a gradient: call `gradient` first");
-        let weights = network.parameters_mut();
+        let (norm, weights) = (self.norm, network.parameters_mut());
+        let norm = norm.expect("an update needs a gradient: call `gradient` first");
         self.install(|| optimizer.step(weights, &self.gradients, norm, lr));
     }
 
@@ -372,10 +376,16 @@ impl<T: Scalar> Engine<T> {
         state: Option<&mut Array2<T>>,
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
-        let (inputs, from) = ((&batch.inputs, batch.lengths), state.into());
-        self.run(network, Passes::Forward, inputs, from, |shard, pass| {
-            shard.evaluate(pass, &batch.answers);
-        })?;
+        let inputs = (&batch.inputs, batch.lengths);
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            state.into(),
+            |shard, pass| {
+                shard.evaluate(pass, &batch.answers);
+            },
+        )?;
         Ok(self.metrics())
     }
 
@@ -390,13 +400,16 @@ impl<T: Scalar> Engine<T> {
         if batch.lengths.is_some_and(ended) {
             return Ok(());
         }
-        let (inputs, from) = (
-            (&batch.inputs, batch.lengths),
-            GradientOptions::from(Some(state)),
-        );
-        self.run(network, Passes::Forward, inputs, from, |shard, pass| {
-            shard.advance(pass, |_| {});
-        })
+        let (inputs, state) = ((&batch.inputs, batch.lengths), Some(state));
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            state.into(),
+            |shard, pass| {
+                shard.advance(pass, |_| {});
+            },
+        )
     }
 
     /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or
@@ -429,14 +442,16 @@ impl<T: Scalar> Engine<T> {
         let (n, t) = inputs.sequences();
         check_lengths(lengths, (n, t), head.at)?;
         let mut y = Array3::zeros((n, head.at.answers(t), head.outputs));
-        let (rows, inputs, from) = (
-            RowsOut::new(&mut y),
-            (&inputs, lengths),
-            GradientOptions::from(state),
-        );
-        self.run(network, Passes::Forward, inputs, from, |shard, pass| {
-            shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
-        })?;
+        let (rows, inputs) = (RowsOut::new(&mut y), (&inputs, lengths));
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            state.into(),
+            |shard, pass| {
+                shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
+            },
+        )?;
         drop(rows);
         Ok(y)
     }
@@ -453,15 +468,11 @@ impl<T: Scalar> Engine<T> {
         let GradientOptions { mut state, dropout } = options;
         dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let (n, t) = inputs.sequences();
-        let (p, own) = (network.parameters(), self.architecture);
-        assert_eq!(
-            p.architecture(),
-            own,
-            "an engine works for networks of one architecture"
-        );
-        inputs.check(self.architecture.input)?;
+        let (p, a) = (network.parameters(), self.architecture);
+        let (own, width) = (p.architecture() == a, a.state());
+        assert!(own, "an engine of {a} works for no {}", p.architecture());
+        inputs.check(a.input)?;
         self.alone = None;
-        let width = self.architecture.state();
         check_state(state.as_deref().map(|state| state.view()), n, width)?;
         // With lengths, sequences may be another rank's than before.
         let moves = lengths.is_some();

@@ -48,18 +48,12 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
         if network.head.tied && tensor.name == network.name(Which::Decoder) {
             continue;
         }
-        let values = tensor
-            .values
-            .iter()
-            .map(|x| format!("{:?}f", x.as_f64() as f32));
-        let values: Vec<_> = values.collect();
+        let values = tensor.values.iter().map(|x| x.as_f64() as f32);
+        let values: Vec<_> = values.map(|x| format!("{x:?}f")).collect();
         let lines: Vec<_> = values.chunks(8).map(|line| line.join(", ")).collect();
         let array = of(&tensor.name);
-        text += &format!(
-            "static const float {array}[{}] = {{\n{}\n}};\n\n",
-            values.len(),
-            lines.join(",\n")
-        );
+        let (n, lines) = (values.len(), lines.join(",\n"));
+        text += &format!("static const float {array}[{n}] = {{\n{lines}\n}};\n\n");
     }
     let (lstm, gates) = (network.cell == Cell::Lstm, network.cell.gates());
     let cells = if lstm {

@@ -14,7 +14,7 @@ use super::tensors;
 use super::wire::{bytes, number};
 use crate::architecture::Which;
 use crate::model::Model;
-use crate::model::names::second_bias;
+use crate::model::names::{second_bias, transposed};
 use crate::{Architecture, At, Cell, Input, Loss, Scalar};
 use std::collections::BTreeMap;
 
@@ -78,9 +78,7 @@ impl Graph {
     fn build(&mut self, lengths: bool) {
         let network = self.network;
         let (n_h, directions) = (network.hidden, network.directions());
-        let states = ["h", "c"]
-            .into_iter()
-            .take(if network.cell == Cell::Lstm { 2 } else { 1 });
+        let states = ["h", "c"].into_iter().take(network.cell.states());
         let all_states = (directions * network.layers).to_string();
         let width = n_h.to_string();
 
@@ -156,10 +154,7 @@ impl Graph {
             false => Which::Decoder,
         });
         let (rows, columns) = (shape[0], shape[1]);
-        let turned: Vec<f32> = (0..columns)
-            .flat_map(|j| decoder.iter().skip(j).step_by(columns).copied())
-            .collect();
-        self.floats("decoder", &[columns, rows], &turned);
+        self.floats("decoder", &[columns, rows], &transposed(&decoder, columns));
         let (shape, bias) = self.weight(Which::DecoderBias);
         self.floats("decoder_bias", &shape, &bias);
         self.node("MatMul", &[&x, "decoder"], &["products"], &[]);
@@ -213,11 +208,8 @@ impl Graph {
             let (shape, ih) = self.weight(Which::WeightIh(i));
             n_in = shape[1];
             w.extend(reordered(&ih, order, n_h * n_in));
-            r.extend(reordered(
-                &self.weight(Which::WeightHh(i)).1,
-                order,
-                n_h * n_h,
-            ));
+            let (_, hh) = self.weight(Which::WeightHh(i));
+            r.extend(reordered(&hh, order, n_h * n_h));
             let first = network.name(Which::Bias(i));
             let second = second_bias(&first);
             for name in [first, second] {
@@ -228,20 +220,16 @@ impl Graph {
         self.floats(&w_name, &[directions, gates, n_in], &w);
         self.floats(&r_name, &[directions, gates, n_h], &r);
         self.floats(&b_name, &[directions, 2 * gates], &b);
+        let direction = ["forward", "bidirectional"][directions - 1];
         let mut attributes = vec![
             ints("hidden_size", INT, &[n_h as i64]),
-            texts(
-                "direction",
-                STRING,
-                &[["forward", "bidirectional"][directions - 1]],
-            ),
+            texts("direction", STRING, &[direction]),
         ];
         match network.cell {
-            Cell::Relu => attributes.push(texts(
-                "activations",
-                STRINGS,
-                &["Relu", "Relu"][..directions],
-            )),
+            Cell::Relu => {
+                let names = &["Relu"; 2][..directions];
+                attributes.push(texts("activations", STRINGS, names));
+            }
             Cell::Gru => attributes.push(ints("linear_before_reset", INT, &[1])),
             Cell::Tanh | Cell::Lstm => {}
         }
@@ -323,9 +311,7 @@ fn ints(name: &str, (kind, field): (u64, u64), values: &[i64]) -> Vec<u8> {
 
 /// An attribute of texts.
 fn texts(name: &str, (kind, field): (u64, u64), values: &[&str]) -> Vec<u8> {
-    let values = values
-        .iter()
-        .flat_map(|value| bytes(field, value.as_bytes()));
+    let values = values.iter().flat_map(|text| bytes(field, text.as_bytes()));
     attribute(name, kind, values.collect())
 }
 

@@ -51,8 +51,8 @@ impl Metrics {
 
     /// The share of labels that were said rightly to be there or not, at a probability of one half.
     pub fn label_accuracy(&self) -> f64 {
-        let wrong = self.false_positives + self.false_negatives;
-        (self.outputs - wrong) as f64 / self.outputs as f64
+        let (right, of) = self.right(Loss::Binary);
+        right as f64 / of as f64
     }
 
     /// Of labels, `2 TP / (2 TP + FP + FN)` over all steps and labels together (micro-averaged); NaN where no label is there nor was
@@ -60,6 +60,18 @@ impl Metrics {
     pub fn f1(&self) -> f64 {
         let hits = 2 * self.true_positives;
         hits as f64 / (hits + self.false_positives + self.false_negatives) as f64
+    }
+
+    /// Of classes and labels, how many answers were right, and of how many; nothing of numbers, for them there is no right.
+    pub(crate) fn right(&self, loss: Loss) -> (u64, u64) {
+        match loss {
+            Loss::CrossEntropy => (self.correct, self.counted),
+            Loss::Binary => {
+                let wrong = self.false_positives + self.false_negatives;
+                (self.outputs - wrong, self.outputs)
+            }
+            Loss::Mse | Loss::Huber => (0, 0),
+        }
     }
 
     /// The root of the mean squared error of a number.

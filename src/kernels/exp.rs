@@ -56,7 +56,8 @@ pub(crate) fn exp<T: Number, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector<S> 
 /// than a normal number, it is 0.
 #[inline(always)]
 pub(crate) fn sigmoid<T: Number, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector<S> {
-    let [zero, one] = [T::zero(), T::one()].map(|value| T::Vector::<S>::splat(simd, value));
+    let splat = |v: T| T::Vector::<S>::splat(simd, v);
+    let (zero, one) = (splat(T::zero()), splat(T::one()));
     let e = exp::<T, S>(simd, -x.abs());
     // Below zero, and for NaN, the smaller of the two parts of one.
     x.simd_ge(zero).select(one, e) / (one + e)

@@ -160,9 +160,8 @@ impl<T: Number> Start<'_, T> {
             Start::Token(token) => {
                 to.copy_from_slice(&token.bias[columns.clone()]);
                 if let Some(from) = token.row(row, columns.end) {
-                    to.iter_mut()
-                        .zip(&from[columns])
-                        .for_each(|(to, &w)| *to = w * token.scale + *to);
+                    let pairs = to.iter_mut().zip(&from[columns]);
+                    pairs.for_each(|(to, &w)| *to = w * token.scale + *to);
                 }
             }
         }
@@ -384,22 +383,29 @@ impl<T: Number> Job<'_, T> {
         for source in self.sources {
             let k = source.weights.k;
             // What of this source lies in this part of the depth.
-            let [begin, end] = [part.begin, part.end].map(|d| d.saturating_sub(before).min(k));
+            let begin = part.begin.saturating_sub(before).min(k);
+            let end = part.end.saturating_sub(before).min(k);
             before += k;
             let stride = source.rows.stride;
             let rows = source.rows.data[row * stride..][..(MR - 1) * stride + k].as_ptr();
-            // SAFETY: row `r` begins within the slice just taken.
-            let rows: [*const T; MR] = std::array::from_fn(|r| unsafe { rows.add(r * stride) });
+            let mut begins = [rows; MR];
+            for r in 1..MR {
+                // SAFETY: row `r` begins within the slice just taken.
+                begins[r] = unsafe { rows.add(r * stride) };
+            }
             let panel = source.weights.panel(first, NV * lanes).as_ptr();
             for i in begin..end {
                 // SAFETY: `i < k`, and the slices just taken hold `(MR - 1) * stride + k` and `k * NV * lanes` elements.
                 // Checked here, the loop would take a third longer.
-                let b: [T::Vector<S>; NV] = std::array::from_fn(|v| unsafe {
-                    let b = std::slice::from_raw_parts(panel.add((i * NV + v) * lanes), lanes);
-                    T::Vector::<S>::from_slice(simd, b)
-                });
+                let mut b = [T::Vector::<S>::splat(simd, T::zero()); NV];
+                for v in 0..NV {
+                    let from = unsafe {
+                        std::slice::from_raw_parts(panel.add((i * NV + v) * lanes), lanes)
+                    };
+                    b[v] = T::Vector::<S>::from_slice(simd, from);
+                }
                 for r in 0..MR {
-                    let a = T::Vector::<S>::splat(simd, unsafe { *rows[r].add(i) });
+                    let a = T::Vector::<S>::splat(simd, unsafe { *begins[r].add(i) });
                     for v in 0..NV {
                         sum[r][v] = a.mul_add(b[v], sum[r][v]);
                     }

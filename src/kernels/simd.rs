@@ -6,6 +6,7 @@
 use super::number::Number;
 use crate::{Error, Result};
 use fearless_simd::{Level, Simd, SimdBase};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Names the instructions to use: `sse2`, `sse4.2`, `avx2` (with FMA), `avx512` (as of Ice Lake and Zen 4), `neon`, `scalar`.
@@ -77,6 +78,21 @@ pub(crate) fn load<T: Number, S: Simd>(simd: S, slice: &[T], fill: T) -> T::Vect
     let mut padded = [fill; MAX_LANES];
     padded[..slice.len()].copy_from_slice(slice);
     T::Vector::<S>::from_slice(simd, &padded[..lanes])
+}
+
+/// A vector of the same part of each of some slices, filled up with zeros. (The standard library's `map` of arrays may be compiled as
+/// a function of its own: without these vector instructions, and several times slower.)
+#[inline(always)]
+pub(crate) fn load_all<T: Number, S: Simd, const N: usize>(
+    simd: S,
+    slices: [&[T]; N],
+    part: &Range<usize>,
+) -> [T::Vector<S>; N] {
+    let mut vectors = [T::Vector::<S>::splat(simd, T::zero()); N];
+    for (vector, slice) in vectors.iter_mut().zip(slices) {
+        *vector = load::<T, S>(simd, &slice[part.clone()], T::zero());
+    }
+    vectors
 }
 
 /// The first lanes of `vector` into `slice`.

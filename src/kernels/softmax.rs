@@ -19,9 +19,8 @@ pub(crate) fn max_row<T: Number, S: Simd>(simd: S, row: &[T]) -> T {
         let v = load::<T, S>(simd, chunk, T::neg_infinity());
         max = v.simd_gt(max).select(v, max);
     }
-    max.as_slice()
-        .iter()
-        .fold(T::neg_infinity(), |a, &b| if b > a { b } else { a })
+    let lanes = max.as_slice().iter();
+    lanes.fold(T::neg_infinity(), |a, &b| if b > a { b } else { a })
 }
 
 /// Replaces a row of logits by `exp(u - max)` and returns the sum of these.

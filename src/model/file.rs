@@ -257,9 +257,8 @@ fn rename(missing: &str, names: &[String]) -> String {
     let Some((module, tensor)) = missing.split_once('.') else {
         return String::new();
     };
-    let others = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(tensor)?.strip_suffix('.'));
+    let names = names.iter();
+    let others = names.filter_map(|name| name.strip_suffix(tensor)?.strip_suffix('.'));
     let known = ["rnn", "encoder", "decoder"];
     let mut others = others.filter(|other| !known.contains(other));
     match (others.next(), others.next()) {

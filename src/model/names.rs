@@ -65,7 +65,7 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
 }
 
 /// A matrix with so many columns, column by column.
-pub(super) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]> {
+pub(crate) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]> {
     let column = |j| values.iter().skip(j).step_by(columns).copied();
     (0..columns).flat_map(column).collect()
 }

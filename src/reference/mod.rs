@@ -174,10 +174,8 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
                 }
             }
         }
-        let last = run
-            .states
-            .iter()
-            .flat_map(|states| &states[problem.lengths[i]]);
+        let states = run.states.iter();
+        let last = states.flat_map(|states| &states[problem.lengths[i]]);
         for (k, &last) in last.enumerate() {
             f.state[[i, k]] = last;
         }

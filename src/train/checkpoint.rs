@@ -2,7 +2,7 @@
 //! the metadata.
 
 use crate::data::Position;
-use crate::heads::Metrics;
+use crate::heads::{Loss, Metrics};
 use crate::model::file::{self, File, Tensor};
 use crate::model::{self, About, TRAINING};
 use crate::{Error, Parameters, Result, Scalar};
@@ -83,12 +83,9 @@ impl<T: Scalar> Checkpoint<T> {
         };
         progress.check().map_err(|problem| file.wrong(problem))?;
         let [best, state_name] = ["best", "state"].map(|name| format!("{TRAINING}{name}"));
-        let found = file.precision(&best)?;
-        if found != T::NAME {
-            let problem = format!(
-                "is a checkpoint in {found}, the run computes in {}",
-                T::NAME
-            );
+        let (found, own) = (file.precision(&best)?, T::NAME);
+        if found != own {
+            let problem = format!("is a checkpoint in {found}, the run computes in {own}");
             return Err(file.wrong(problem));
         }
         let model = model::from_file::<T>(&file)?;
@@ -160,7 +157,13 @@ const MOST: u64 = 1 << 53;
 impl Progress {
     /// What no run can have counted, in a file that somebody wrote.
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
-        let Pending { steps, counted, .. } = self.pending;
+        let Pending {
+            steps,
+            counted,
+            right,
+            answers,
+            ..
+        } = self.pending;
         let counters = [
             ("step", self.step, MOST),
             ("optimizer_steps", self.optimizer_steps, self.step),
@@ -183,7 +186,7 @@ impl Progress {
             }
         }
         let pending = self.pending;
-        match counted < steps || (steps == 0 && pending != Pending::default()) {
+        match counted < steps || right > answers || (steps == 0 && pending != Pending::default()) {
             true => Err(format!(
                 "`progress.pending` is {pending:?}, which no steps come to"
             )),
@@ -194,6 +197,11 @@ impl Progress {
     /// What halving has made of the learning rate, as a factor.
     pub fn lr_factor(&self) -> f64 {
         0.5f64.powi(self.halvings as i32)
+    }
+
+    /// The part of the answers since the last report that was right, where they are classes or labels.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.pending.accuracy()
     }
 
     /// The mean loss of the steps since the last report, if there were any.
@@ -214,10 +222,17 @@ pub struct Pending {
     loss: f64,
     counted: u64,
     norm: f64,
+    #[serde(default)]
+    right: u64,
+    #[serde(default)]
+    answers: u64,
 }
 
 impl Pending {
-    pub(crate) fn add(&mut self, metrics: &Metrics, norm: f64) {
+    pub(crate) fn add(&mut self, metrics: &Metrics, loss: Loss, norm: f64) {
+        let (right, answers) = metrics.right(loss);
+        self.right += right;
+        self.answers += answers;
         self.steps += 1;
         self.loss += metrics.loss;
         self.counted += metrics.counted;
@@ -226,6 +241,10 @@ impl Pending {
 
     pub(crate) fn mean_loss(&self) -> f64 {
         self.loss / self.counted as f64
+    }
+
+    pub(crate) fn accuracy(&self) -> Option<f64> {
+        (self.answers > 0).then(|| self.right as f64 / self.answers as f64)
     }
 
     pub(crate) fn mean_norm(&self) -> f64 {

@@ -53,21 +53,22 @@ pub(super) fn evaluate_until<T: Scalar>(
     // Of the rows that run side by side: what they came to, whether they run again, and where they started.
     let (mut metrics, mut again) = (Metrics::default(), false);
     let (mut first, mut starts) = (Position::default(), Array2::zeros((0, 0)));
+    let mut begun = false;
     loop {
         let window = data.next()?;
         let state = carried.enter(engine, &window);
-        if window.counted == 0 {
-            engine.advance(network, &window.batch, state)?;
-        } else {
-            if metrics.counted == 0 {
-                first = window.position;
-                starts.clone_from(state);
-            }
-            metrics += engine.evaluate(network, &window.batch, Some(state))?;
+        if !window.run_in && !begun {
+            (begun, first) = (true, window.position);
+            starts.clone_from(state);
+        }
+        match window.counted {
+            0 => engine.advance(network, &window.batch, state)?,
+            _ => metrics += engine.evaluate(network, &window.batch, Some(state))?,
         }
         carried.leave(engine, &window);
         let (last, ends) = (!window.follows.is_empty(), window.ends_epoch);
         let stop = !again && seen(window.counted) == Control::Stop;
+        begun &= !last;
         again = last && carried.follow(engine, window.follows, &mut starts, APART);
         if engine.comm().map_or(stop, |comm| comm.any_rank(stop)) {
             return Ok(None);

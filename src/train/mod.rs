@@ -194,10 +194,7 @@ impl<T: Scalar> Trainer<T> {
     /// Says in the next report that settings are others from here on. A new `lr` or `schedule` is meant as it is given: the
     /// halvings of the rate so far, and the wait for a better loss, are forgotten.
     pub fn go_on_with(&mut self, changed: Changes) {
-        if ["lr", "schedule"]
-            .iter()
-            .any(|name| changed.contains_key(*name))
-        {
+        if changed.contains_key("lr") || changed.contains_key("schedule") {
             let progress = &mut self.progress;
             (progress.halvings, progress.plateau, progress.since_best) = (0, 0, 0);
             self.good.progress = self.progress.clone();
@@ -253,7 +250,7 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far, a few hundred bytes each.
+    /// All reports so far, a few hundred bytes each; on ranks other than 0, the last one.
     pub fn history(&self) -> &[Report] {
         &self.history
     }
@@ -380,9 +377,8 @@ impl<T: Scalar> Trainer<T> {
         }
         // Moments that have, freeze the weights: an update divided by infinity is none.
         if seen && !self.optimizer.moments().iter().all(Parameters::all_finite) {
-            return self
-                .back_off(next, "moment of the optimiser", f64::INFINITY)
-                .map(Err);
+            let (what, value) = ("moment of the optimiser", f64::INFINITY);
+            return self.back_off(next, what, value).map(Err);
         }
 
         let progress = &mut self.progress;
@@ -391,7 +387,8 @@ impl<T: Scalar> Trainer<T> {
         progress.position = ends;
         progress.tokens += metrics.counted;
         progress.lr = lr;
-        progress.pending.add(&metrics, norm);
+        let loss_of_head = self.network.architecture().head.loss;
+        progress.pending.add(&metrics, loss_of_head, norm);
         self.clock += begin.elapsed();
         self.counted_since += metrics.counted;
         Ok(Ok(StepReport {
@@ -492,6 +489,7 @@ impl<T: Scalar> Trainer<T> {
             epoch: self.epoch(),
             tokens: self.progress.tokens,
             train_loss: pending.mean_loss(),
+            train_accuracy: pending.accuracy(),
             valid_loss,
             valid_metrics: valid_metrics.collect(),
             lr: self.progress.lr,
@@ -505,6 +503,10 @@ impl<T: Scalar> Trainer<T> {
             },
             communication_seconds: waited.map(|waited| waited.as_secs_f64()),
         };
+        // Rank 0 has them all; the others would keep them for nobody.
+        if self.engine.rank() != 0 {
+            self.history.clear();
+        }
         self.history.push(report.clone());
         Ok((report, best))
     }

@@ -30,6 +30,10 @@ pub struct Report {
     pub tokens: u64,
     /// The mean loss of a token since the report before, as the network's [`Loss`](crate::Loss) has it.
     pub train_loss: f64,
+    /// The part of the answers since the report before that was right, of classes or of labels: counted as the network learnt, by
+    /// weights that changed, and under dropout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_accuracy: Option<f64>,
     /// The mean loss of a token of the validation data; `None` without such data.
     pub valid_loss: Option<f64>,
     /// What else is said of the validation data ([`Metrics::named`](crate::Metrics::named)), `valid_` before each name; without

@@ -1,6 +1,7 @@
 //! A kill or an error at every call that changes a file, one after another (`fixtures/fault.c`).
 
 use super::{SMALL, Scene, kills_wanted, said};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -96,4 +97,54 @@ fn an_error_at_every_change_of_a_file() {
 #[test]
 fn a_disk_that_is_full_from_any_moment_on() {
     sweep("full");
+}
+
+/// What a power failure leaves is what was synced: the content of a file before it gets its name, the name before anything
+/// is built on it, and the lines of the history before the checkpoint that knows of them.
+#[test]
+fn nothing_is_named_before_it_is_on_the_disk() {
+    let scene = Scene::new();
+    let root = scene.path("").canonicalize().unwrap();
+    let mut train = scene.train("run", SMALL);
+    train.env("LD_PRELOAD", shim(&scene));
+    let trained = train
+        .env("FAULT_TRACE", scene.path("trace"))
+        .output()
+        .unwrap();
+    assert!(trained.status.success(), "{}", said(&trained));
+    let trace = std::fs::read_to_string(scene.path("trace")).unwrap();
+    let parent = |path: &PathBuf| path.parent().unwrap().to_owned();
+    let (mut unsynced, mut unnamed, mut checkpoints) = (HashSet::new(), HashSet::new(), 0);
+    for line in trace.lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let path = |i: usize| root.join(words[i]);
+        match words[0] {
+            "write" => drop(unsynced.insert(path(1))),
+            "mkdir" => drop(unnamed.insert(parent(&path(1)))),
+            "fsync" => {
+                unsynced.remove(&path(1));
+                unnamed.remove(&path(1));
+            }
+            "rename" => {
+                assert!(
+                    !unsynced.contains(&path(1)),
+                    "{line}: not synced, in\n{trace}"
+                );
+                if path(2).ends_with("last.safetensors") {
+                    assert!(
+                        unsynced.is_empty() && unnamed.is_empty(),
+                        "{line}: {unsynced:?} {unnamed:?} in\n{trace}"
+                    );
+                    checkpoints += 1;
+                }
+                unnamed.insert(parent(&path(2)));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(
+        unsynced.is_empty() && unnamed.is_empty(),
+        "{unsynced:?} {unnamed:?} in\n{trace}"
+    );
+    assert!(checkpoints >= 3, "{trace}");
 }

@@ -27,7 +27,7 @@ fn optimizer(algorithm: Algorithm) -> OptimizerOptions {
     }
 }
 
-/// The weights after twenty updates, and each loss and norm on the way.
+/// The weights after ten updates, and each loss and norm on the way.
 fn updates<T: Scalar>(
     problem: &Problem<T>,
     algorithm: Algorithm,
@@ -39,7 +39,7 @@ fn updates<T: Scalar>(
     let mut engine = Engine::new(architecture, options(threads, shards)).unwrap();
     let mut optimizer = Optimizer::new(architecture, optimizer(algorithm)).unwrap();
     let mut seen = Vec::new();
-    for update in 0..20 {
+    for update in 0..10 {
         let found = gradient(
             &mut engine,
             &problem,
@@ -54,7 +54,7 @@ fn updates<T: Scalar>(
 /// Of networks whose parameters are several slices of the reduction, none of whose sizes is a multiple of a vector; with
 /// lengths, with dropout and without, in both precisions.
 #[test]
-fn threads_do_not_change_a_bit_of_twenty_updates() {
+fn threads_do_not_change_a_bit_of_ten_updates() {
     fn check<T: Scalar>(problem: &Problem<T>, algorithm: Algorithm, shards: usize) {
         let [without, with] = [None, Some(&DROPOUT)].map(|dropout| {
             let one = updates(problem, algorithm, (1, shards), dropout);
@@ -62,7 +62,7 @@ fn threads_do_not_change_a_bit_of_twenty_updates() {
                 one.0 != *problem.network.parameters(),
                 "{algorithm:?} does nothing"
             );
-            for threads in [2, 3, 7] {
+            for threads in [2, 7] {
                 let many = updates(problem, algorithm, (threads, shards), dropout);
                 let architecture = problem.architecture();
                 assert!(
@@ -126,7 +126,7 @@ fn train<T: Scalar>(
 fn threads_do_not_change_a_bit_of_a_run() {
     fn check<T: Scalar>(architecture: Architecture, algorithm: Algorithm) {
         let one = train::<T>(architecture, algorithm, 1);
-        for threads in [2, 3, 8] {
+        for threads in [2, 3] {
             let many = train::<T>(architecture, algorithm, threads);
             assert!(
                 many == one,
@@ -136,8 +136,10 @@ fn threads_do_not_change_a_bit_of_a_run() {
     }
     for (i, architecture) in architectures_of(7, 37, 5).enumerate() {
         let algorithm = ALGORITHMS[i % ALGORITHMS.len()];
-        check::<f32>(architecture, algorithm);
-        check::<f64>(architecture, algorithm);
+        match i / 2 % 2 {
+            0 => check::<f32>(architecture, algorithm),
+            _ => check::<f64>(architecture, algorithm),
+        }
     }
 }
 

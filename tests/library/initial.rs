@@ -38,6 +38,53 @@ fn glorot_has_the_variance_of_the_text_for_every_weight() {
     assert!(biases.flat_map(|(_, values)| values).all(|&b| b == 0.0));
 }
 
+/// Over many draws, closer than a tenth: of every kind of tensor that is drawn.
+#[test]
+fn variances_are_met_to_a_few_hundredths() {
+    let network = Architecture {
+        layers: 2,
+        ..Architecture::new(
+            Input::Embedding {
+                tokens: 30,
+                size: 20,
+            },
+            40,
+            Head::softmax(30),
+        )
+    };
+    let variance = |init, which: Which| {
+        let (mut squares, mut count) = (0.0, 0);
+        for seed in 0..20 {
+            let p = initialize::<f64>(network, init, seed).unwrap();
+            squares += p.get(which).iter().map(|x| x * x).sum::<f64>();
+            count += p.get(which).len();
+        }
+        squares / count as f64
+    };
+    // PyTorch's are uniform up to the square root of 1 / 40; embeddings are normal in both.
+    let uniform = 1.0 / 40.0 / 3.0;
+    for (init, which, expected) in [
+        (Init::Glorot, Which::Encoder, 1.0 / 20.0),
+        (Init::Glorot, Which::WeightIh(0), 2.0 / 60.0),
+        (Init::Glorot, Which::WeightHh(1), 2.0 / 80.0),
+        (Init::Glorot, Which::Decoder, 2.0 / 70.0),
+        (Init::Pytorch, Which::Encoder, 1.0),
+        (Init::Pytorch, Which::WeightIh(0), uniform),
+        (Init::Pytorch, Which::WeightHh(1), uniform),
+        (Init::Pytorch, Which::Bias(1), 2.0 * uniform),
+        (Init::Pytorch, Which::Decoder, uniform),
+        (Init::Pytorch, Which::DecoderBias, uniform),
+    ] {
+        let found = variance(init, which);
+        // Four deviations or more; of the few biases, as near as they can be told.
+        let tolerance = if which.is_bias() { 0.25 } else { 0.06 };
+        assert!(
+            (found / expected - 1.0).abs() < tolerance,
+            "{init:?} {which:?}: {found} {expected}"
+        );
+    }
+}
+
 #[test]
 fn each_gate_is_orthogonal_or_the_identity() {
     for cell in Cell::ALL {

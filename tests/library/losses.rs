@@ -65,6 +65,11 @@ fn distributions_need_not_sum_to_one() {
     let (u, metrics) = loss(simd::level(), &logits, &answers, 3, 1.0);
     assert!((metrics.loss - (0.5 * 6f64.ln() + 2f64.ln())).abs() < 1e-15);
     assert_eq!(metrics.correct, 1);
+    // Of equal weights, the first is the class that is asked for.
+    let even = array![[[0.5, 0.5, 0.0]]];
+    let even = Answers::from(Targets::from(&even));
+    let right = |logits: [f64; 3]| loss(simd::level(), &logits, &even, 3, 1.0).1.correct;
+    assert_eq!((right([2.0, 1.0, 0.0]), right([1.0, 2.0, 0.0])), (1, 0));
     for (du, expected) in u.iter().zip([0.25 - 0.5, 0.5, 0.75 - 1.0]) {
         assert!((du - expected).abs() < 1e-15);
     }

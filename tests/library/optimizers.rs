@@ -56,6 +56,18 @@ fn clipping_scales_then_limits() {
     let mut gd = Optimizer::new(network, options).unwrap();
     gd.step(&mut p, &g, g.norm(), 1.0);
     assert_eq!(p.as_slice()[..3], [-3.0 * (1.0 / 5.0), 0.7, 0.0]);
+    // The bounds are those of the gradient alone: decay comes on top of it.
+    let options = OptimizerOptions {
+        weight_decay: 0.5,
+        ..options
+    };
+    let mut gd = Optimizer::new(network, options).unwrap();
+    let mut p = Parameters::from_vec(network, vec![4.0; 5]).unwrap();
+    gd.step(&mut p, &g, g.norm(), 1.0);
+    assert_eq!(
+        p.as_slice()[..3],
+        [4.0 - (0.6 + 2.0), 4.0 - (-0.7 + 2.0), 4.0 - 2.0]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use bptt::model::About;
 use bptt::optim::{Algorithm, OptimizerOptions};
 use bptt::train::history::first_reports;
 use bptt::train::{
-    Checkpoint, Control, Observer, Schedule, StepReport, StopReason, TrainOptions, Trainer,
+    Checkpoint, Control, Observer, Report, Schedule, StepReport, StopReason, TrainOptions, Trainer,
 };
 use bptt::{Architecture, Dropout, Init, Network, Result, Scalar};
 
@@ -54,15 +54,27 @@ impl<T: Scalar> Observer<T> for Until {
     }
 }
 
-/// The end of a run, and the numbers on its way.
+/// Keeps every report.
+struct Reports(Vec<Report>);
+
+impl<T: Scalar> Observer<T> for Reports {
+    fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
+        self.0.push(report.clone());
+        Ok(())
+    }
+}
+
+/// The end of a run, and the numbers on its way: those that were there, and those that every rank sees.
 pub fn outcome<T: Scalar>(mut run: Trainer<T>) -> (Checkpoint<T>, Vec<f64>) {
-    assert_eq!(run.run(&mut ()).unwrap(), StopReason::Finished);
-    let numbers = run
-        .history()
-        .iter()
-        .flat_map(|r| [r.train_loss, r.valid_loss.unwrap(), r.grad_norm, r.lr]);
-    let numbers = numbers.collect();
-    (run.checkpoint(), numbers)
+    let mut reports = Reports(run.history().to_vec());
+    assert_eq!(run.run(&mut reports).unwrap(), StopReason::Finished);
+    match run.engine().rank() {
+        0 => assert_eq!(run.history(), reports.0),
+        _ => assert_eq!(run.history(), &reports.0[reports.0.len() - 1..]),
+    }
+    let numbers = reports.0.iter();
+    let numbers = numbers.flat_map(|r| [r.train_loss, r.valid_loss.unwrap(), r.grad_norm, r.lr]);
+    (run.checkpoint(), numbers.collect())
 }
 
 /// After any step, with any number of threads before and after.

@@ -40,6 +40,16 @@ fn zero_temperature_and_seeds_are_deterministic() {
         ..SampleOptions::default()
     };
     assert_eq!(counts(greedy, &[0.3, 0.4, 0.3]), [0, 20_000, 0]);
+    // Of equals the first, also where only some of them are left.
+    assert_eq!(counts(greedy, &[0.2, 0.4, 0.4]), [0, 20_000, 0]);
+    let two = SampleOptions {
+        top_k: Some(2),
+        ..SampleOptions::default()
+    };
+    let [first, second, third, _] = counts(two, &[0.3, 0.3, 0.3, 0.1])[..] else {
+        unreachable!("four tokens");
+    };
+    assert!(first > 9_000 && second > 9_000 && third == 0);
     let seeded = SampleOptions {
         seed: 3,
         ..SampleOptions::default()

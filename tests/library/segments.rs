@@ -3,7 +3,7 @@
 use crate::support::{
     Form, Problem, answered, architectures, architectures_of, assert_close, assert_near, gradient,
 };
-use bptt::{Architecture, Dropout, Engine, EngineOptions, Error};
+use bptt::{Architecture, Dropout, Engine, EngineOptions, Error, Head, Input};
 
 /// Rounding of sums in another order, in `f64`.
 const TOLERANCE: f64 = 1e-12;
@@ -114,6 +114,15 @@ fn nor_of_many_classes() {
         let problem = Problem::random(form, architecture, (4, 5), 3).tamed();
         check(&problem, 2, [None, Some(&DROPOUT)][i % 2]);
     }
+}
+
+/// Of a million words, the outputs of all steps would take eight gigabytes.
+#[test]
+fn very_many_classes_take_segments_by_themselves() {
+    let architecture = Architecture::new(Input::Tokens(1_000_000), 4, Head::softmax(1_000_000));
+    let bytes = |memory| engine(architecture, 1, 2, memory).bytes(16, 64).unwrap();
+    let (found, whole) = (bytes(None), bytes(Some(usize::MAX)));
+    assert!(found < 2 << 30 && whole > 7 << 30, "{found} {whole}");
 }
 
 /// Evaluation and prediction take segments as well.

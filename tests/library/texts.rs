@@ -5,6 +5,7 @@ use bptt::data::{
 };
 use proptest::prelude::*;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// More bytes than are read at a time.
@@ -86,7 +87,9 @@ fn a_folder_is_sorted_and_the_rest_skipped_and_counted() {
     let expected = Reading {
         files: 3,
         skipped: 3,
+        ignored: 0,
         bytes: 3,
+        other_formats: 0,
     };
     assert_eq!(reading, expected);
     let (text, _) = read(&[at("c.txt"), at("b"), at("c.txt")], TokenKind::Byte).unwrap();
@@ -108,6 +111,13 @@ fn long_texts_are_read_as_in_one_piece() {
             "{kind:?}"
         );
     }
+    // A character of four bytes at every place around the end of a piece.
+    for before in PIECE - 8..PIECE + 1 {
+        let text = "x".repeat(before) + "\u{1f600}\u{1f600}y";
+        fs::write(&paths[0], &text).unwrap();
+        let (found, _) = read(&paths, TokenKind::Char).unwrap();
+        assert!(found == text.as_bytes(), "{before}");
+    }
     text.push('?');
     fs::write(&paths[0], &text).unwrap();
     let known = Vocabulary::of_chars("é \n");
@@ -116,6 +126,78 @@ fn long_texts_are_read_as_in_one_piece() {
     fs::write(&paths[0], [vec![b'x'; 3 * PIECE + 7], vec![0xff]].concat()).unwrap();
     let offset = format!("offset {}", 3 * PIECE + 7);
     refused(read(&paths, TokenKind::Char), &[&offset]);
+}
+
+/// As `git` and `ripgrep` read ignore files: those of the folder and of folders below it, the nearest last.
+#[test]
+fn what_gitignore_names_is_left_out_and_counted() {
+    let (root, paths) = folder(&[
+        (".gitignore", b"build/\n*.log\n/top.txt\n"),
+        ("a.txt", b"1"),
+        ("a.log", b"no"),
+        ("top.txt", b"no"),
+        ("b/top.txt", b"2"),
+        ("b/.ignore", b"!keep.log\nc.txt"),
+        ("b/c.txt", b"no"),
+        ("b/keep.log", b"3"),
+        ("b/build/d.txt", b"no"),
+    ]);
+    let (text, reading) = read(&[root.path().to_owned()], TokenKind::Char).unwrap();
+    assert_eq!(text, b"132");
+    assert_eq!((reading.files, reading.skipped, reading.ignored), (3, 0, 4));
+    // What is named by itself is read.
+    let (text, _) = read(
+        &[paths[2].clone(), root.path().join("b/build")],
+        TokenKind::Char,
+    )
+    .unwrap();
+    assert_eq!(text, b"nono");
+    fs::write(&paths[0], "[z-a]").unwrap();
+    refused(
+        read(&[root.path().to_owned()], TokenKind::Char),
+        &[".gitignore", "z"],
+    );
+    fs::write(&paths[0], "*.txt\n*.log").unwrap();
+    let bare = read(&[root.path().to_owned()], TokenKind::Char).map(|(text, _)| text);
+    assert_eq!(bare.unwrap(), b"3");
+    fs::remove_file(&paths[5]).unwrap();
+    refused(
+        read(&[root.path().to_owned()], TokenKind::Char),
+        &["no text", ".gitignore"],
+    );
+}
+
+#[test]
+fn gzip_is_unpacked() {
+    let text = "one two\n".repeat(PIECE / 5);
+    // Two members, as of two files that were joined.
+    let mut packed = gzip(text.as_bytes());
+    packed.extend(gzip("last é".as_bytes()));
+    let (root, paths) = folder(&[("a.txt.gz", &packed), ("b", b"plain")]);
+    for kind in [TokenKind::Char, TokenKind::Byte] {
+        let (found, reading) = read(&[root.path().to_owned()], kind).unwrap();
+        assert!(found == format!("{text}last éplain").as_bytes());
+        assert_eq!(reading.bytes, found.len() as u64);
+    }
+    let known = Vocabulary::of_chars(&text);
+    let place = format!("line {}, column 1: 'l'", PIECE / 5 + 1);
+    refused(
+        Corpus::read_with(&paths[..1], &known),
+        &["a.txt.gz", &place, "'é'"],
+    );
+    fs::write(&paths[0], &packed[..packed.len() / 2]).unwrap();
+    refused(
+        read(&paths[..1], TokenKind::Char),
+        &["a.txt.gz", "gzip", "damaged"],
+    );
+    let (found, reading) = read(&[root.path().to_owned()], TokenKind::Char).unwrap();
+    assert_eq!((found.as_slice(), reading.skipped), (&b"plain"[..], 1));
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[cfg(unix)]

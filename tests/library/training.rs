@@ -1,13 +1,17 @@
 //! How a run ends, and what it does on the way there: divergence, plateaus, patience.
 
 use crate::support::options as engine_options;
-use bptt::data::{Corpus, Loader, Vocabulary};
+use bptt::data::{Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Sequences, Vocabulary};
+use bptt::model::About;
 use bptt::optim::{Algorithm, OptimizerOptions};
 use bptt::train::{
-    Control, DIVERGENCES, Observer, PLATEAU, Report, Schedule, StepReport, StopReason,
+    Checkpoints, Control, DIVERGENCES, Observer, PLATEAU, Report, Schedule, StepReport, StopReason,
     TrainOptions, Trainer,
 };
-use bptt::{Architecture, Error, Head, Init, Input, Network, Result};
+use bptt::{
+    Architecture, Cell, Error, Head, Init, Input, Inputs, Loss, Network, Parameters, Result, Scalar,
+};
+use ndarray::{Array3, s};
 
 fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
     let text = "so it goes. ".repeat(60);
@@ -46,6 +50,7 @@ impl Observer<f32> for Watch {
     fn report(&mut self, run: &Trainer<f32>, report: &Report, _: bool) -> Result<()> {
         assert!(report.train_loss.is_finite() && report.grad_norm.is_finite());
         assert!(run.network().parameters().all_finite() && run.best().all_finite());
+        assert!(run.progress().best_loss.is_none_or(f64::is_finite));
         assert_eq!(report.divergences, self.diverged.len() as u32);
         self.rates.push(report.lr);
         Ok(())
@@ -110,6 +115,129 @@ fn a_run_goes_on_from_its_last_report_at_half_the_rate() {
         assert_eq!(run.progress().step, 40);
         assert!(run.network().parameters().all_finite());
     }
+}
+
+/// A run on sequences of one number each, sequence by sequence; number `odd` of the first epoch has other inputs, or targets.
+fn run_into<T: Scalar>(
+    odd: usize,
+    [input, target]: [Option<f64>; 2],
+    (cell, loss): (Cell, Loss),
+    options: TrainOptions,
+) -> Trainer<T> {
+    let n = 12;
+    let usual = [
+        Array3::from_shape_fn((n, 3, 1), |(i, t, _)| (i + t) as f64 / 10.0),
+        Array3::from_shape_fn((n, 3, 1), |(i, t, _)| (i * t) as f64 / 50.0),
+    ];
+    let set = |arrays: &[Array3<f64>; 2]| {
+        let [inputs, targets] = arrays.each_ref().map(|array| array.mapv(T::from_f64));
+        let (inputs, targets) = (OwnedInputs::Dense(inputs), OwnedTargets::Values(targets));
+        Sequences::<T>::new(inputs, targets, Padding::default()).unwrap()
+    };
+    let train = |arrays| Loader::sequences(set(arrays), 1, None, 0).unwrap();
+    // Which sequence comes when, seen by its first input.
+    let mut order = train(&usual);
+    let mut rows = (0..n).map(|_| {
+        let Inputs::Dense(inputs) = order.next().unwrap().batch.inputs else {
+            unreachable!("numbers")
+        };
+        (10.0 * inputs[[0, 0, 0]].as_f64()).round() as usize
+    });
+    let row = rows.nth(odd).unwrap();
+    let mut with_odd = usual.clone();
+    for (array, value) in with_odd.iter_mut().zip([input, target]) {
+        if let Some(value) = value {
+            array.slice_mut(s![row, .., ..]).fill(value);
+        }
+    }
+    let architecture = Architecture {
+        cell,
+        ..Architecture::new(Input::Features(1), 8, Head::new(1, loss))
+    };
+    let network = Network::new(architecture, Init::Orthogonal, 0).unwrap();
+    let options = TrainOptions {
+        engine: engine_options(1, 1),
+        ..options
+    };
+    let valid = Loader::evaluation_sequences(set(&usual)).unwrap();
+    let run = Trainer::new(network, train(&with_odd), options).unwrap();
+    run.with_validation(valid)
+}
+
+/// Going back once does not help, for the same sequence comes again: then the run starts anew from its best weights, and what
+/// the optimiser remembers is forgotten.
+#[test]
+fn a_run_that_diverges_twice_goes_back_to_its_best_weights() {
+    #[derive(Default)]
+    struct Back {
+        best: Option<Parameters<f64>>,
+        times: usize,
+    }
+    impl Observer<f64> for Back {
+        fn report(&mut self, run: &Trainer<f64>, _: &Report, best: bool) -> Result<()> {
+            if best {
+                self.best = Some(run.network().parameters().clone());
+            }
+            Ok(())
+        }
+
+        fn diverged(&mut self, run: &Trainer<f64>, _: &Error) -> Result<()> {
+            self.times += 1;
+            let known = self.best.as_ref().expect("a report before");
+            assert_eq!(run.best(), known);
+            let now = run.checkpoint();
+            let is_zero = |moment: &Parameters<f64>| moment.as_slice().iter().all(|&x| x == 0.0);
+            assert_eq!(now.moments.len(), 2);
+            if self.times == 1 {
+                assert!(!now.moments.iter().any(is_zero) && now.progress.optimizer_steps == 6);
+            } else {
+                assert_eq!(now.parameters, *known);
+                assert!(now.moments.iter().all(is_zero) && now.progress.optimizer_steps == 0);
+            }
+            Ok(())
+        }
+    }
+    let options = TrainOptions {
+        steps: 24,
+        lr: 0.01,
+        report_every: 2,
+        ..TrainOptions::default()
+    };
+    // Its square is more than the largest number.
+    let target = [None, Some(1e200)];
+    let mut run = run_into(7, target, (Cell::Tanh, Loss::Mse), options);
+    let mut back = Back::default();
+    assert_eq!(run.run(&mut back).unwrap(), StopReason::Diverged);
+    assert_eq!(back.times as u32, DIVERGENCES - 1);
+}
+
+/// Moments that have overflowed would freeze the weights of a run that goes on: no checkpoint has them.
+#[test]
+fn what_has_overflowed_is_not_saved() {
+    struct Save(Checkpoints, Vec<bool>);
+    impl Observer<f32> for Save {
+        fn step(&mut self, run: &Trainer<f32>, _: &StepReport) -> Result<Control> {
+            self.1.push(self.0.write(run)?);
+            Ok(Control::Continue)
+        }
+    }
+    let options = TrainOptions {
+        steps: 6,
+        // No bound on the gradient.
+        optimizer: OptimizerOptions::default(),
+        report_every: 100,
+        ..TrainOptions::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // The square of the gradient is no number of single precision; the loss, which is linear where it is large, is one.
+    let input = [Some(1e25), None];
+    let mut run = run_into(3, input, (Cell::Relu, Loss::Binary), options);
+    let mut save = Save(
+        Checkpoints::new(folder.path(), About::default()),
+        Vec::new(),
+    );
+    run.run(&mut save).unwrap();
+    assert_eq!(save.1[..5], [true, true, true, false, false]);
 }
 
 #[test]

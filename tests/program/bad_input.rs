@@ -17,6 +17,8 @@ fn texts() {
     desk.write("binaries/a.bin", b"\xff\xfe\x00\x01");
     desk.write("utf16.txt", b"\xff\xfea\x00b\x00");
     desk.write("text.gz", b"\x1f\x8b\x08\x00\x00");
+    desk.write("text.zst", b"\x28\xb5\x2f\xfd\xff");
+    desk.write("sets/a.npz", b"PK\x03\x04\xff");
     let before = desk.names(".");
     desk.refused(
         "train missing.txt",
@@ -28,10 +30,17 @@ fn texts() {
     desk.refused("train binaries", 1, &["binaries"]);
     desk.refused("train utf16.txt", 1, &["utf16.txt", "iconv"]);
     desk.refused("train text.gz", 1, &["text.gz", "gzip"]);
+    desk.refused("train text.zst", 1, &["text.zst", "zstd", "unpack"]);
+    desk.refused("train sets", 1, &["sets", "one .npz"]);
     desk.refused("train latin1.txt", 1, &["latin1.txt", "as bytes", "47"]);
     desk.refused("train text.txt --valid missing.txt", 1, &["missing.txt"]);
     assert_eq!(desk.names("."), before, "nothing was written");
     desk.stdout(&format!("train latin1.txt --tokens byte {SMALL} -o run"));
+    // Of compressed bytes nothing can be learnt, which is said.
+    desk.write("long.zst", &b"\x28\xb5\x2f\xfd\xff".repeat(200));
+    let odd = desk.bptt(&format!("train long.zst --tokens byte {SMALL} -o odd"));
+    let said = { odd }.assert().success().get_output().stderr.clone();
+    assert!(String::from_utf8_lossy(&said).contains("compressed"));
 }
 
 /// JSON has no word for such names.

@@ -182,6 +182,114 @@ fn sample_is_seeded_and_goes_on_from_a_prompt() {
     );
     let json = &desk.json("sample run --temperature 0 --length 40")[0];
     assert_eq!(format!("{}\n", json["text"].as_str().unwrap()), greedy);
+    // A prompt from a file or a pipe is that from the command line; of bytes, it may be any.
+    desk.write("prompt", b"quick");
+    let from_file = "--length 40 --seed 3 --prompt-file";
+    assert_eq!(text, desk.stdout(&format!("sample run {from_file} prompt")));
+    let piped = desk
+        .bptt(&format!("sample run {from_file} -"))
+        .write_stdin("quick")
+        .assert();
+    assert_eq!(piped.success().get_output().stdout, text.as_bytes());
+    desk.refused(
+        "sample run --prompt-file nowhere",
+        1,
+        &["--prompt-file", "nowhere"],
+    );
+    desk.write("odd", b"qu\xff");
+    desk.refused(
+        "sample run --prompt-file odd",
+        1,
+        &["--prompt-file odd", "offset 2"],
+    );
+    desk.stdout("train text.txt --tokens byte --hidden 8 --steps 2 -o bytes");
+    let bytes = desk
+        .bptt("sample bytes --prompt-file odd --length 3")
+        .assert()
+        .success();
+    assert_eq!(bytes.get_output().stdout[..3], *b"qu\xff");
+}
+
+/// Of a set of classes, how many answers are right is shown as the network learns, and how much is lost by guessing.
+#[test]
+fn accuracy_is_seen_while_training() {
+    let desk = Desk::new();
+    let inputs = Array3::from_shape_fn((40, 6, 2), |(i, t, k)| {
+        ((i * 5 + t * 3 + k) % 7) as f32 - 3.0
+    });
+    let targets = Array2::from_shape_fn((40, 6), |(i, t)| u8::from(inputs[[i, t, 0]] > 0.0));
+    desk.npz("set.npz", |npz| {
+        npz.add("inputs", &inputs).add("targets", &targets);
+    });
+    let lines =
+        desk.json("train set.npz --hidden 8 --steps 200 --lr 0.02 --report-every 100 -o run");
+    let reports: Vec<_> = lines
+        .iter()
+        .filter(|line| line["event"] == "report")
+        .collect();
+    let right = |i: usize| reports[i]["train_accuracy"].as_f64().unwrap();
+    assert!(
+        0.5 < right(0) && right(0) < right(1) && right(1) > 0.95,
+        "{reports:?}"
+    );
+    assert_eq!(
+        lines.last().unwrap()["guessing_loss"],
+        std::f64::consts::LN_2
+    );
+    let history = String::from_utf8(read(&desk.path("run/history.jsonl"))).unwrap();
+    assert!(history.contains("train_accuracy"), "{history}");
+    let plot = String::from_utf8(read(&desk.path("run/loss.svg"))).unwrap();
+    assert!(plot.contains("accuracy (%)"), "no accuracy in the plot");
+    let said = desk
+        .bptt("train set.npz --hidden 8 --steps 2 -o other")
+        .assert()
+        .success();
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(
+        said.contains("(guessing: 0.6931)") && said.contains("accuracy"),
+        "{said}"
+    );
+    let numbers = targets.mapv(f64::from).insert_axis(ndarray::Axis(2));
+    desk.npz("numbers.npz", |npz| {
+        npz.add("inputs", &inputs).add("targets", &numbers);
+    });
+    let lines = desk.json("train numbers.npz --loss mse --hidden 8 --steps 2 -o numbers");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.get("train_accuracy").is_none()),
+        "{lines:?}"
+    );
+}
+
+/// What batch systems and other programs are told of cores holds here too; what is no number says nothing.
+#[test]
+fn the_environment_limits_threads() {
+    let desk = Desk::new();
+    for (name, value) in [
+        ("OMP_NUM_THREADS", "1"),
+        ("OMP_NUM_THREADS", "1,4"),
+        ("SLURM_CPUS_PER_TASK", "1"),
+    ] {
+        let mut train = desk.bptt("train text.txt --hidden 8 --steps 1 --log json -o run");
+        let said = train
+            .env(name, value)
+            .assert()
+            .success()
+            .get_output()
+            .stdout
+            .clone();
+        let start: Value =
+            serde_json::from_slice(said.split(|&byte| byte == b'\n').next().unwrap()).unwrap();
+        assert_eq!(start["config"]["threads"], 1, "{name}={value}: {start}");
+        std::fs::remove_dir_all(desk.path("run")).unwrap();
+    }
+    let train = |name| desk.bptt(&format!("train text.txt --hidden 8 --steps 1 -o {name}"));
+    train("odd")
+        .env("OMP_NUM_THREADS", "many")
+        .assert()
+        .success();
+    train("zero").env("OMP_NUM_THREADS", "0").assert().success();
 }
 
 #[test]
