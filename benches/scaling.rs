@@ -26,7 +26,7 @@ fn along(criterion: &mut Criterion, name: &str, lines: &[([usize; 5], usize, usi
             ..EngineOptions::default()
         };
         let mut workload = Workload::<f32>::new(shape, options, 0).unwrap();
-        let (threads, shards) = (workload.threads(), workload.shards());
+        let (threads, shards) = (workload.engine.threads(), workload.engine.shards());
         let id = format!("{sizes:?} {threads} threads {shards} shards");
         group.throughput(Throughput::Elements(shape.tokens() as u64));
         group.bench_function(BenchmarkId::from_parameter(id), |b| {

@@ -75,6 +75,16 @@ pub enum At {
     Last,
 }
 
+impl At {
+    /// How often a sequence of so many steps is answered.
+    pub fn answers(self, steps: usize) -> usize {
+        match self {
+            At::Every => steps,
+            At::Last => 1,
+        }
+    }
+}
+
 /// What a network answers, and how that is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -322,13 +332,9 @@ impl Architecture {
     }
 
     /// The number of parameters.
+    #[allow(clippy::len_without_is_empty)] // never empty
     pub fn len(&self) -> usize {
         self.tensors().map(|tensor| tensor.len()).sum()
-    }
-
-    /// Never true for what [`Architecture::check`] lets pass.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The number of parameters in floating point; infinite for sizes that [`Architecture::check`] refuses.
@@ -358,10 +364,7 @@ impl Architecture {
             Which::Encoder | Which::Decoder | Which::Bias(_) | Which::DecoderBias => false,
         });
         let recurrent: usize = recurrent.map(|tensor| tensor.len()).sum();
-        let answers = match self.head.at {
-            At::Every => t,
-            At::Last => 1,
-        };
+        let answers = self.head.at.answers(t);
         6.0 * n as f64 * (t as f64 * recurrent as f64 + answers as f64 * decoder as f64)
     }
 }

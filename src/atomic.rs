@@ -7,18 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Replaces `path` by `content`: written beside it, synced, then renamed, so that at any moment the
-/// file is the old one or the new one, even if the program is killed or the power fails.
-///
-/// # Errors
-/// [`Error::Io`] naming the file; the old content is still there then.
+/// file is the old one or the new one, even if the program is killed or the power fails. An error names the file.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     replace(path, |file| file.write_all(content))
 }
 
-/// [`write_atomically`] of what `write` writes.
-///
-/// # Errors
-/// [`Error::Io`] naming the file, whatever `write` returns too; the old content is still there then.
+/// [`write_atomically`] of what `write` writes; its errors, too, are given the name of the file.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     write_beside(path, write).map_err(|error| {
         let text = format!("cannot write {}: {error}", path.display());
@@ -76,20 +70,14 @@ pub fn remove_unfinished(path: &Path) {
     }
 }
 
-/// What there is at a path.
-///
-/// # Errors
-/// The system's, with the path in its words.
+/// What there is at a path; an error has the path in its words.
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     std::fs::metadata(path).map_err(named)
 }
 
-/// Opens an ordinary file; says how long it is.
-///
-/// # Errors
-/// [`Error::Io`] if it is not there; [`Error::File`] for a folder, a pipe or a device, which may never end.
+/// Opens an ordinary file, no folder, pipe or device, which may never end; says how long it is.
 pub fn open_ordinary(path: &Path) -> Result<(fs_err::File, u64)> {
     let meta = metadata(path)?;
     if !meta.is_file() {
@@ -99,10 +87,7 @@ pub fn open_ordinary(path: &Path) -> Result<(fs_err::File, u64)> {
     Ok((fs_err::File::open(path)?, meta.len()))
 }
 
-/// The content of an ordinary file of at most `most` bytes.
-///
-/// # Errors
-/// As [`open_ordinary`]; [`Error::File`] for a longer one.
+/// The content of an ordinary file, if it has no more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let (file, length) = open_ordinary(path)?;
     if length > most {

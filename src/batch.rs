@@ -59,31 +59,22 @@ impl<T: Scalar> Inputs<'_, T> {
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, input: Input) -> Result<()> {
-        let (n, t) = self.sequences();
-        let (empty, n_x) = (n == 0 || t == 0, input.size());
-        let (found, expected) = match self {
-            Inputs::Dense(x) if input.is_tokens() => {
-                let reads = format!("one of {n_x} tokens a step");
-                (
-                    x.shape(),
-                    format!("[N, T] ids, for the network reads {reads}"),
-                )
+        let ((n, t), n_x) = (self.sequences(), input.size());
+        let (found, fits) = match self {
+            Inputs::Dense(x) => (x.shape(), x.dim().2 == n_x),
+            Inputs::Tokens(ids) => (ids.shape(), true),
+        };
+        let expected = match (input.is_tokens(), self) {
+            (true, Inputs::Dense(_)) => {
+                format!("[N, T] ids, for the network reads one of {n_x} tokens a step")
             }
-            Inputs::Dense(x) if empty || x.dim().2 != n_x => {
-                (x.shape(), format!("[N, T, {n_x}] with N and T at least 1"))
+            (false, Inputs::Tokens(_)) => {
+                format!("[N, T, {n_x}], for the network reads {n_x} features a step")
             }
-            Inputs::Dense(_) => return Ok(()),
-            Inputs::Tokens(ids) if !input.is_tokens() => {
-                let reads = format!("{n_x} features a step");
-                (
-                    ids.shape(),
-                    format!("[N, T, {n_x}], for the network reads {reads}"),
-                )
-            }
-            Inputs::Tokens(ids) if empty => {
-                (ids.shape(), "[N, T] with N and T at least 1".to_owned())
-            }
-            Inputs::Tokens(ids) => return check_ids("inputs", ids, n_x),
+            (true, Inputs::Tokens(ids)) if n > 0 && t > 0 => return check_ids("inputs", ids, n_x),
+            (false, Inputs::Dense(_)) if n > 0 && t > 0 && fits => return Ok(()),
+            (true, _) => "[N, T] with N and T at least 1".into(),
+            (false, _) => format!("[N, T, {n_x}] with N and T at least 1"),
         };
         Err(Error::shape("inputs", found, expected))
     }
@@ -189,11 +180,7 @@ impl<'a, T: Scalar> Batch<'a, T> {
         self.inputs.check(architecture.input)?;
         let (n, t) = self.inputs.sequences();
         let head = architecture.head;
-        let answers = match head.at {
-            At::Every => t,
-            At::Last => 1,
-        };
-        self.answers.check(head.outputs, (n, answers))?;
+        self.answers.check(head.outputs, (n, head.at.answers(t)))?;
         check_lengths(self.lengths, (n, t), head.at)?;
         self.check_kind(head.loss)?;
         match self.counted() {
@@ -236,9 +223,6 @@ impl<'a, T: Scalar> Batch<'a, T> {
 
 /// Whether lengths, if there are any, are those of `n` sequences of at most `t` steps, and of at least one where the last is to be
 /// answered.
-///
-/// # Errors
-/// [`Error::Shape`], [`Error::Invalid`].
 pub(crate) fn check_lengths(
     lengths: Option<&[usize]>,
     (n, t): (usize, usize),
@@ -255,10 +239,8 @@ pub(crate) fn check_lengths(
     match lengths.iter().position(|&length| length == 0) {
         Some(row) if at == At::Last => {
             let why = "the network answers at a sequence's last step: leave such sequences out";
-            Err(Error::invalid(
-                "lengths",
-                format!("[{row}] is 0, and {why}"),
-            ))
+            let problem = format!("[{row}] is 0, and {why}");
+            Err(Error::invalid("lengths", problem))
         }
         _ => Ok(()),
     }

@@ -54,11 +54,11 @@ impl Dropout {
     }
 }
 
-/// What is dropped in a pass over some of the time steps of a shard.
-#[derive(Clone, Copy)]
-pub(crate) struct Dropping<'a> {
+/// What is dropped in a pass over some of the time steps of a shard; by default nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dropping {
     /// Which dropout at which update; `None` where nothing is dropped.
-    pub dropout: Option<(&'a Dropout, u64)>,
+    pub dropout: Option<(Dropout, u64)>,
     /// Which of all shards it is.
     pub shard: usize,
     /// The time step of the whole at which the pass begins.
@@ -69,46 +69,29 @@ pub(crate) struct Dropping<'a> {
     pub top: bool,
 }
 
-impl Dropping<'_> {
-    /// Nothing is dropped.
-    pub const NONE: Self = Dropping {
-        dropout: None,
-        shard: 0,
-        first: 0,
-        most: 0,
-        top: false,
-    };
-
+impl Dropping {
     /// The mask of the inputs, `width` elements for each sequence.
     pub fn inputs(&self, width: usize) -> Option<Dropped> {
-        self.mask(|dropout| dropout.inputs, 0, 0, width)
+        self.mask(self.dropout?.0.inputs, 0, 0, width)
     }
 
     /// The mask of the outputs of a layer, which is the `depth`th from the top.
     pub fn outputs(&self, depth: usize, width: usize) -> Option<Dropped> {
-        let mask = || self.mask(|dropout| dropout.outputs, 1, depth, width);
-        (depth > 0 || self.top).then(mask).flatten()
+        let p = self.dropout?.0.outputs;
+        self.mask(p, 1, depth, width)
+            .filter(|_| depth > 0 || self.top)
     }
 
-    fn mask(
-        &self,
-        p: impl Fn(&Dropout) -> f64,
-        kind: u64,
-        depth: usize,
-        width: usize,
-    ) -> Option<Dropped> {
-        let (dropout, update) = self.dropout?;
-        let p = p(dropout);
-        (p > 0.0).then(|| {
-            let mut rng = update_rng(dropout.seed, update, b"dropout", depth as u8);
-            rng.set_stream(2 * self.shard as u64 + kind);
-            let threshold = (p * f64::from(1u32 << Draw::BITS)).round();
-            Dropped {
-                rng,
-                threshold: threshold.min(Draw::MAX.into()) as Draw,
-                first: self.first,
-                most: self.most * width,
-            }
+    fn mask(&self, p: f64, kind: u64, depth: usize, width: usize) -> Option<Dropped> {
+        let (dropout, update) = self.dropout.filter(|_| p > 0.0)?;
+        let mut rng = update_rng(dropout.seed, update, b"dropout", depth as u8);
+        rng.set_stream(2 * self.shard as u64 + kind);
+        let threshold = (p * f64::from(1u32 << Draw::BITS)).round();
+        Some(Dropped {
+            rng,
+            threshold: threshold.min(Draw::MAX.into()) as Draw,
+            first: self.first,
+            most: self.most * width,
         })
     }
 }

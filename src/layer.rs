@@ -10,12 +10,13 @@
 //! A product and the cell that follows it meet in the second-level cache: the loop over blocks of rows stands here. Knows
 //! nothing of threads, of other layers, of directions (sequences that are read backwards were turned over), or of the loss.
 
-use crate::architecture::Which;
-use crate::cells::{Backward, CellMath, Form, Forward, State};
+use crate::architecture::{Architecture, Which};
+use crate::cells::{Backward, Cell, Form, Forward, State};
 use crate::dropout::Dropped;
 use crate::kernels::blas::gemm_tn;
 use crate::kernels::packed::{Out, Packed, ROW_BLOCK, Source, Start, Token};
 use crate::kernels::rows::{Rows, scatter_add};
+use crate::kernels::simd;
 use crate::scratch::{CHUNK, LayerScratch};
 use crate::steps::Steps;
 use crate::weights::{BackWeights, ForwardWeights};
@@ -52,13 +53,25 @@ fn parts(rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// What a layer is.
-pub(crate) struct Layer<T: 'static> {
-    pub level: Level,
+pub(crate) struct Layer {
+    level: Level,
     /// Which of the network's recurrences.
-    pub index: usize,
+    index: usize,
     pub n_h: usize,
+    cell: Cell,
     pub form: &'static Form,
-    pub cell: &'static dyn CellMath<T>,
+}
+
+impl Layer {
+    pub fn of(a: &Architecture, index: usize) -> Self {
+        Layer {
+            level: simd::level(),
+            index,
+            n_h: a.hidden,
+            cell: a.cell,
+            form: a.cell.form(),
+        }
+    }
 }
 
 /// What a layer reads at each step.
@@ -76,7 +89,7 @@ pub(crate) enum LayerInput<'a, T> {
 
 /// From inputs, and the states with which the sequences enter, to the states after every step.
 pub(crate) fn forward<T: Scalar>(
-    l: &Layer<T>,
+    l: &Layer,
     weights: &ForwardWeights<T>,
     bias: &[T],
     steps: &Steps,
@@ -93,41 +106,41 @@ pub(crate) fn forward<T: Scalar>(
         for part in parts(rows.len(), form.columns) {
             let first = rows.start + part.start;
             let entered = before + part.start..before + part.end;
-            let h0 = part_of(h_past, &entered, n_h);
-            let h = part_of_mut(h_now, &part, n_h);
-            // STEP 1: the sums that the cell asks for.
-            let sums = match form.in_place {
-                true => &mut *h,
-                false => &mut s.sums[first * width..][..part.len() * width],
+            let before = State {
+                h: part_of(h_past, &entered, n_h),
+                c: part_of(c_past, &entered, n_h),
             };
-            let (mut ih, mut hh) = (weights.ih.iter(), weights.hh.iter());
-            for sum in form.sums {
+            let h = part_of_mut(h_now, &part, n_h);
+            let (sums, h) = match form.in_place {
+                true => (h, &mut [][..]),
+                false => (&mut s.sums[first * width..][..part.len() * width], h),
+            };
+            // STEP 1: the sums that the cell asks for.
+            for (sum, [ih, hh]) in form.sums.iter().zip(weights) {
                 let columns = sum.columns.start * n_h..sum.columns.end * n_h;
                 let bias = &bias[columns.clone()];
                 let token;
                 let (mut start, mut x) = (Start::Bias(bias), None);
-                if sum.ih {
-                    let weights = ih.next().expect("as many as sums with inputs");
-                    match input {
-                        LayerInput::Dense(rows) => {
-                            let rows = rows.skip(first);
-                            x = Some(Source { rows, weights });
-                        }
-                        LayerInput::Tokens { table, ids, scale } => {
-                            token = Token {
-                                table: &table[columns.start..],
-                                stride: form.gates * n_h,
-                                ids: &ids[first..],
-                                scale,
-                                bias,
-                            };
-                            start = Start::Token(&token);
-                        }
+                match input {
+                    _ if !sum.ih => {}
+                    LayerInput::Dense(rows) => {
+                        let rows = rows.skip(first);
+                        x = Some(Source { rows, weights: ih });
+                    }
+                    LayerInput::Tokens { table, ids, scale } => {
+                        token = Token {
+                            table: &table[columns.start..],
+                            stride: form.gates * n_h,
+                            ids: &ids[first..],
+                            scale,
+                            bias,
+                        };
+                        start = Start::Token(&token);
                     }
                 }
                 let h = sum.hh.as_ref().map(|_| Source {
-                    rows: Rows::of(h0, n_h),
-                    weights: hh.next().expect("as many as sums with states"),
+                    rows: Rows::of(before.h, n_h),
+                    weights: hh,
                 });
                 let out = Out {
                     data: &mut sums[columns.start..],
@@ -138,24 +151,14 @@ pub(crate) fn forward<T: Scalar>(
                 multiply(l.level, start, [x, h], out);
             }
             // STEP 2: the cell, while these rows are in the second-level cache.
-            let sums = match form.in_place {
-                true => &mut [],
-                false => &mut s.sums[first * width..][..part.len() * width],
-            };
-            let before = State {
-                h: h0,
-                c: part_of(c_past, &entered, n_h),
-            };
-            let after = State {
-                h,
-                c: part_of_mut(c_now, &part, n_h),
-            };
+            let c = part_of_mut(c_now, &part, n_h);
+            let after = State { h, c };
             let rows = Forward {
                 sums,
                 before,
                 after,
             };
-            l.cell.forward(l.level, n_h, rows);
+            T::cell_forward(l.cell, l.level, n_h, rows);
         }
     }
 }
@@ -190,7 +193,7 @@ pub(crate) struct Back<'a, T> {
 
 /// From the gradient of the outputs to those of the sums, in place, and the weights' gradients `g`.
 pub(crate) fn backward<T: Scalar>(
-    l: &Layer<T>,
+    l: &Layer,
     steps: &Steps,
     s: &mut LayerScratch<T>,
     g: &mut Parameters<T>,
@@ -219,7 +222,7 @@ pub(crate) fn backward<T: Scalar>(
 
 /// `dH_t = above_t + dsums_{t+1} W_hh` and what is carried, then back through the cell.
 fn step_back<T: Scalar>(
-    l: &Layer<T>,
+    l: &Layer,
     steps: &Steps,
     s: &mut LayerScratch<T>,
     t: usize,
@@ -244,8 +247,7 @@ fn step_back<T: Scalar>(
             (now, &*later)
         }
     };
-    let last = t + 1 == steps.count();
-    let later = match last {
+    let later = match t + 1 == steps.count() {
         true => &s.after[..],
         false => &sums_later[..steps.alive(t + 1) * width],
     };
@@ -281,16 +283,15 @@ fn step_back<T: Scalar>(
                 ..source
             });
             let later = Rows::of(later, width).skip(part.start);
-            let source = |columns: &Range<usize>, weights| Source {
-                rows: later.columns(columns.start * n_h),
+            let recurrent = form.sums.iter().zip(&back.weights.hh);
+            let recurrent = recurrent.filter(|(sum, _)| sum.hh.is_some() && goes_on);
+            let mut recurrent = recurrent.map(|(sum, weights)| Source {
+                rows: later.columns(sum.columns.start * n_h),
                 weights,
-            };
-            let mut recurrent = form.sums.iter().filter(|sum| sum.hh.is_some());
-            let mut weights = back.weights.hh.iter();
-            let mut next = || Some(source(&recurrent.next()?.columns, weights.next()?));
-            let first = goes_on.then(&mut next).flatten();
-            multiply(l.level, start, [above, first], Out::whole(out, n_h));
-            while goes_on && let Some(another) = next() {
+            });
+            let sources = [above, recurrent.next()];
+            multiply(l.level, start, sources, Out::whole(out, n_h));
+            for another in recurrent {
                 T::multiply(l.level, Start::Out, &[another], Out::whole(out, n_h));
             }
             if let (false, Some(ends)) = (goes_on, back.ends) {
@@ -304,10 +305,7 @@ fn step_back<T: Scalar>(
         let [entered, left] = [before, after].map(|row| row + part.start..row + part.end);
         let (State { h, c }, carry) = (&s.states, &mut s.carry);
         let rows = Backward {
-            sums: match form.in_place {
-                true => &mut [],
-                false => &mut sums[part.start * width..part.end * width],
-            },
+            sums: part_of_mut(sums, &part, width),
             before: State {
                 h: part_of(h, &entered, n_h),
                 c: part_of(c, &entered, n_h),
@@ -322,23 +320,23 @@ fn step_back<T: Scalar>(
                 c: part_of_mut(&mut carry.c, &part, n_h),
             },
         };
-        l.cell.backward(l.level, n_h, rows);
+        T::cell_backward(l.cell, l.level, n_h, rows);
     }
 }
 
 /// Some rows of values; none, if there are no values.
-fn part_of<'a, T>(values: &'a [T], rows: &Range<usize>, n_h: usize) -> &'a [T] {
+fn part_of<'a, T>(values: &'a [T], rows: &Range<usize>, width: usize) -> &'a [T] {
     match values.is_empty() {
         true => values,
-        false => &values[rows.start * n_h..rows.end * n_h],
+        false => &values[rows.start * width..rows.end * width],
     }
 }
 
 /// [`part_of`], to be written.
-fn part_of_mut<'a, T>(values: &'a mut [T], rows: &Range<usize>, n_h: usize) -> &'a mut [T] {
+fn part_of_mut<'a, T>(values: &'a mut [T], rows: &Range<usize>, width: usize) -> &'a mut [T] {
     match values.is_empty() {
         true => values,
-        false => &mut values[rows.start * n_h..rows.end * n_h],
+        false => &mut values[rows.start * width..rows.end * width],
     }
 }
 
@@ -363,14 +361,14 @@ fn split<T>(values: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
 }
 
 /// The gradients of the sums of all steps, as rows.
-pub(crate) fn sum_gradients<'a, T>(l: &Layer<T>, sums: &'a [T], dh: &'a [T]) -> Rows<'a, T> {
+pub(crate) fn sum_gradients<'a, T>(l: &Layer, sums: &'a [T], dh: &'a [T]) -> Rows<'a, T> {
     let data = if l.form.in_place { dh } else { sums };
     Rows::of(data, l.form.columns * l.n_h)
 }
 
 /// The gradients that steps `chunk` give, in place of what is in `g` or added to it.
 fn weight_gradients<T: Scalar>(
-    l: &Layer<T>,
+    l: &Layer,
     steps: &Steps,
     chunk: Range<usize>,
     s: &LayerScratch<T>,

@@ -57,6 +57,11 @@
 
 #![deny(missing_docs, unsafe_code)]
 
+#[cfg(target_endian = "big")]
+compile_error!(
+    "bptt writes numbers as little-endian machines hold them, and does not turn them round"
+);
+
 // The program is written as one that uses the library, and calls it by its name.
 extern crate self as bptt;
 

@@ -167,15 +167,7 @@ pub fn rnn_layer<T: Scalar>(
     let n = x_t.nrows().max(1);
     check_shape("x_t", x_t.shape(), &[n, n_x])?;
     check_shape("h_prev", h_prev.shape(), &[n, n_h])?;
-    Ok(step(x_t.view(), h_prev.view(), parameters))
-}
-
-/// [`rnn_layer`] of arrays that fit. The products are plain loops, for they are small, and need no lock of OpenBLAS.
-fn step<T: Scalar>(
-    x_t: ArrayView2<'_, T>,
-    h_prev: ArrayView2<'_, T>,
-    parameters: &Parameters<T>,
-) -> (Array2<T>, Array2<T>, Array2<T>) {
+    // The products are plain loops, for they are small, and need no lock of OpenBLAS.
     let product = |rows: ArrayView2<'_, T>, weights: Which, bias: Option<Which>| {
         let weights = parameters.matrix(weights);
         Array2::from_shape_fn((rows.nrows(), weights.nrows()), |(n, unit)| {
@@ -184,10 +176,10 @@ fn step<T: Scalar>(
             terms.fold(bias, |sum, (&x, &w)| sum + x * w)
         })
     };
-    let z_t = product(h_prev, WH, Some(BH)) + product(x_t, WX, None);
+    let z_t = product(h_prev.view(), WH, Some(BH)) + product(x_t.view(), WX, None);
     let h_t = Tanh.forward(&z_t);
     let yhat_t = softmax(&product(h_t.view(), WY, Some(BY)));
-    (yhat_t, h_t, z_t)
+    Ok((yhat_t, h_t, z_t))
 }
 
 /// What [`forward`] leaves for [`backward`].
@@ -223,7 +215,7 @@ pub fn forward<T: Scalar>(
     };
     let mut h_prev = Array2::zeros((n, n_h));
     for t in 0..t {
-        let (yhat_t, h_t, z_t) = step(inputs.slice(s![.., t, ..]), h_prev.view(), parameters);
+        let (yhat_t, h_t, z_t) = rnn_layer(&inputs.slice(s![.., t, ..]), &h_prev, parameters)?;
         caches.yhats.slice_mut(s![.., t, ..]).assign(&yhat_t);
         caches.hs.slice_mut(s![.., t, ..]).assign(&h_t);
         caches.zs.slice_mut(s![.., t, ..]).assign(&z_t);

@@ -96,10 +96,8 @@ fn slices<T: Scalar>(
     x: &mut [T],
     first: usize,
 ) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
-    let slices = x
-        .par_chunks_mut(SLICE)
-        .enumerate()
-        .with_min_len(LEAST_SLICES);
+    let slices = x.par_chunks_mut(SLICE).enumerate();
+    let slices = slices.with_min_len(LEAST_SLICES);
     slices.map(move |(i, slice)| (first + i * SLICE, slice))
 }
 

@@ -21,6 +21,7 @@
 
 use crate::architecture::{Architecture, At};
 use crate::cells::State;
+use crate::dropout::Dropping;
 use crate::steps::{Assigned, Extent, Steps};
 use crate::weights::{Passes, has_wide_decoder, reaches_inputs};
 use crate::{Inputs, Scalar};
@@ -37,8 +38,10 @@ pub(crate) const NO_TOKEN: u32 = u32::MAX;
 /// The scratch of one shard; the module shows what lies where.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch<T> {
-    architecture: Architecture,
+    pub architecture: Architecture,
     pub steps: Steps,
+    /// What is dropped in the pass at hand.
+    pub dropping: Dropping,
     /// Of each direction.
     pub x: [Vec<T>; 2],
     pub ids: [Vec<u32>; 2],
@@ -76,29 +79,9 @@ pub(crate) struct LayerScratch<T> {
     pub carry: State<Vec<T>>,
 }
 
-/// Which buffer of the table.
-#[derive(Clone, Copy, Debug)]
-enum Buffer {
-    X(usize),
-    Ids(usize),
-    H(usize),
-    C(usize),
-    Sums(usize),
-    Outputs(usize),
-    Last,
-    U,
-    Dh(usize),
-    Dx(usize),
-    Turning,
-    After(usize),
-    CarryH(usize),
-    CarryC(usize),
-    Gathered,
-}
-
 /// Who gives a buffer its length.
-#[derive(PartialEq, Eq)]
-enum Filled {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
     /// The scratch, before a pass forward.
     Forward,
     /// The scratch, before a pass back.
@@ -107,52 +90,40 @@ enum Filled {
     Elsewhere,
 }
 
-impl Buffer {
-    fn filled(self) -> Filled {
-        match self {
-            Buffer::Dh(_) | Buffer::Dx(_) => Filled::Back,
-            Buffer::Outputs(_)
-            | Buffer::Last
-            | Buffer::U
-            | Buffer::Turning
-            | Buffer::After(_)
-            | Buffer::CarryH(_)
-            | Buffer::CarryC(_)
-            | Buffer::Gathered => Filled::Elsewhere,
-            _ => Filled::Forward,
-        }
-    }
-}
+/// Where the buffers of a kind are, of a direction or a recurrence.
+type Place<T> = fn(&mut Scratch<T>, usize) -> &mut Vec<T>;
 
-/// The table: every buffer of a pass over some steps, with its elements.
-fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usize)> {
+/// A row of the table: who gives a buffer its length, how long it is, its number, and its place.
+type Row<T> = (Filled, usize, usize, Place<T>);
+
+/// The table: every buffer of a pass over some steps but `ids`, with its elements.
+fn buffers<T>(a: Architecture, extent: Extent) -> impl Iterator<Item = Row<T>> {
+    use Filled::{Back, Elsewhere, Forward};
     let (form, n_h, directions) = (a.cell.form(), a.hidden, a.directions());
     let Extent { n, rows, ragged } = extent;
     let two_states = (form.states == 2) as usize;
-    let of_direction = move |d| {
-        let x = a.input.width() * !a.input.is_one_hot() as usize;
-        let ids = a.input.is_tokens() as usize;
-        [(Buffer::X(d), rows * x), (Buffer::Ids(d), rows * ids)]
-    };
-    let of_recurrence = move |i| {
+    let x = rows * a.input.width() * !a.input.is_one_hot() as usize;
+    let of_direction = move |d| -> Row<T> { (Forward, x, d, |s, d| &mut s.x[d]) };
+    let of_recurrence = move |i| -> [Row<T>; 7] {
         let joined = a.bidirectional && i + 1 < a.recurrences();
-        let sums = form.columns * n_h * !form.in_place as usize;
+        let (h, c) = ((n + rows) * n_h, (n + rows) * n_h * two_states);
+        let sums = rows * form.columns * n_h * !form.in_place as usize;
+        let outputs = rows * 2 * n_h * joined as usize;
+        let after = n * form.columns * n_h;
+        let [carry_h, carry_c] = [form.passes_h as usize, two_states].map(|is| n * n_h * is);
         [
-            (Buffer::H(i), (n + rows) * n_h),
-            (Buffer::C(i), (n + rows) * n_h * two_states),
-            (Buffer::Sums(i), rows * sums),
-            (Buffer::Outputs(i), rows * 2 * n_h * joined as usize),
-            (Buffer::After(i), n * form.columns * n_h),
-            (Buffer::CarryH(i), n * n_h * form.passes_h as usize),
-            (Buffer::CarryC(i), n * n_h * two_states),
+            (Forward, h, i, |s, i| &mut s.recurrences[i].states.h),
+            (Forward, c, i, |s, i| &mut s.recurrences[i].states.c),
+            (Forward, sums, i, |s, i| &mut s.recurrences[i].sums),
+            (Elsewhere, outputs, i, |s, i| &mut s.recurrences[i].outputs),
+            (Elsewhere, after, i, |s, i| &mut s.recurrences[i].after),
+            (Elsewhere, carry_h, i, |s, i| &mut s.recurrences[i].carry.h),
+            (Elsewhere, carry_c, i, |s, i| &mut s.recurrences[i].carry.c),
         ]
     };
-    let answers = match a.head.at {
-        At::Every => [(Buffer::Last, 0), (Buffer::U, rows * a.head.outputs)],
-        At::Last => [
-            (Buffer::Last, n * a.outputs_of_layer()),
-            (Buffer::U, n * a.head.outputs),
-        ],
+    let (last, answers) = match a.head.at {
+        At::Every => (0, rows),
+        At::Last => (n * a.outputs_of_layer(), n),
     };
     // A wide decoder gives the gradients of all steps at once, and so do two directions; of a cell in place they become those
     // of the sums.
@@ -168,15 +139,25 @@ fn buffers(a: Architecture, extent: Extent) -> impl Iterator<Item = (Buffer, usi
         rows * (a.input.width() * inputs as usize).max(2 * n_h * outputs as usize)
     });
     let turning = n * (2 * n_h).max(a.input.width()) * a.bidirectional as usize;
-    let chunk = rows.min(CHUNK / form.columns + n) * ragged as usize;
-    (0..directions)
-        .flat_map(of_direction)
-        .chain([(Buffer::Gathered, chunk * n_h)])
-        .chain((0..a.recurrences()).flat_map(of_recurrence))
-        .chain(answers)
-        .chain([0, 1].map(|k| (Buffer::Dh(k), dh[k])))
-        .chain([0, 1].map(|k| (Buffer::Dx(k), dx[k])))
-        .chain([(Buffer::Turning, turning)])
+    let gathered = n_h * rows.min(CHUNK / form.columns + n) * ragged as usize;
+    let others: [Row<T>; 8] = [
+        (Elsewhere, gathered, 0, |s, _| &mut s.gathered),
+        (Elsewhere, last, 0, |s, _| &mut s.last),
+        (Elsewhere, answers * a.head.outputs, 0, |s, _| &mut s.u),
+        (Back, dh[0], 0, |s, k| &mut s.dh[k]),
+        (Back, dh[1], 1, |s, k| &mut s.dh[k]),
+        (Back, dx[0], 0, |s, k| &mut s.dx[k]),
+        (Back, dx[1], 1, |s, k| &mut s.dx[k]),
+        (Elsewhere, turning, 0, |s, _| &mut s.turning),
+    ];
+    let of_recurrences = (0..a.recurrences()).flat_map(of_recurrence);
+    let of_directions = (0..directions).map(of_direction);
+    of_directions.chain(of_recurrences).chain(others)
+}
+
+/// The length of `ids` of a direction.
+fn ids(a: &Architecture, extent: Extent) -> usize {
+    extent.rows * a.input.is_tokens() as usize
 }
 
 impl<T: Scalar> Scratch<T> {
@@ -185,6 +166,7 @@ impl<T: Scalar> Scratch<T> {
         Scratch {
             architecture,
             steps: Steps::default(),
+            dropping: Dropping::default(),
             x: Default::default(),
             ids: Default::default(),
             token_scale: T::one(),
@@ -200,46 +182,24 @@ impl<T: Scalar> Scratch<T> {
     }
 
     /// How many bytes the buffers come to in a training step without dropout.
-    pub fn bytes(architecture: &Architecture, extent: Extent) -> usize {
-        let size = |(buffer, len)| match buffer {
-            Buffer::Ids(_) => len * size_of::<u32>(),
-            _ => len * size_of::<T>(),
-        };
-        buffers(*architecture, extent).map(size).sum()
+    pub fn bytes(a: &Architecture, extent: Extent) -> usize {
+        let numbers: usize = buffers::<T>(*a, extent).map(|(_, len, ..)| len).sum();
+        numbers * size_of::<T>() + a.directions() * ids(a, extent) * size_of::<u32>()
     }
 
-    /// Makes room for the way back over the steps at hand.
-    pub fn lay_out_back(&mut self) {
-        self.make_room(Filled::Back);
-    }
-
-    fn make_room(&mut self, filled: Filled) {
-        let table = buffers(self.architecture, self.steps.extent());
-        for (buffer, len) in table.filter(|(buffer, _)| buffer.filled() == filled) {
-            match buffer {
-                Buffer::Ids(d) => self.ids[d].resize(len, NO_TOKEN),
-                _ => self.buffer(buffer).resize(len, T::zero()),
+    /// Makes room for a pass, forward or back, over the steps at hand.
+    pub fn make_room(&mut self, pass: Filled) {
+        for (filled, len, i, buffer) in buffers(self.architecture, self.steps.extent()) {
+            if filled == pass {
+                buffer(self, i).resize(len, T::zero());
             }
         }
     }
 
-    fn buffer(&mut self, buffer: Buffer) -> &mut Vec<T> {
-        match buffer {
-            Buffer::X(d) => &mut self.x[d],
-            Buffer::H(i) => &mut self.recurrences[i].states.h,
-            Buffer::C(i) => &mut self.recurrences[i].states.c,
-            Buffer::Sums(i) => &mut self.recurrences[i].sums,
-            Buffer::Outputs(i) => &mut self.recurrences[i].outputs,
-            Buffer::Last => &mut self.last,
-            Buffer::U => &mut self.u,
-            Buffer::Dh(k) => &mut self.dh[k],
-            Buffer::Dx(k) => &mut self.dx[k],
-            Buffer::Turning => &mut self.turning,
-            Buffer::After(i) => &mut self.recurrences[i].after,
-            Buffer::CarryH(i) => &mut self.recurrences[i].carry.h,
-            Buffer::CarryC(i) => &mut self.recurrences[i].carry.c,
-            Buffer::Gathered => &mut self.gathered,
-            Buffer::Ids(_) => unreachable!("ids are no numbers"),
+    #[cfg(test)]
+    pub fn each_buffer(&mut self, mut visit: impl FnMut(&mut Vec<T>)) {
+        for (.., i, buffer) in buffers(self.architecture, self.steps.extent()) {
+            visit(buffer(self, i));
         }
     }
 
@@ -250,6 +210,10 @@ impl<T: Scalar> Scratch<T> {
     pub fn load(&mut self, inputs: &Inputs<'_, T>, assigned: &Assigned, steps: Range<usize>) {
         self.steps.lay_out(assigned, steps.clone());
         self.make_room(Filled::Forward);
+        let (a, extent) = (self.architecture, self.steps.extent());
+        for to in &mut self.ids[..a.directions()] {
+            to.resize(ids(&a, extent), NO_TOKEN);
+        }
         match inputs {
             Inputs::Dense(from) => {
                 let (x, n_x) = (&mut self.x[0], self.architecture.input.size());

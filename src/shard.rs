@@ -10,14 +10,13 @@ use crate::architecture::{Architecture, At, Head, Input, Which};
 use crate::dropout::{Dropout, Dropping};
 use crate::heads::Metrics;
 use crate::kernels::simd;
-use crate::scratch::{Scratch, copy_rows};
-use crate::stack::{self, Origin, Weights};
+use crate::scratch::{Filled, Scratch, copy_rows};
+use crate::stack::{self, How, Weights};
 use crate::steps::{Assigned, Extent};
 use crate::targets::Answers;
 use crate::weights::PackedNetwork;
 use crate::{Inputs, Parameters, Scalar};
 use ndarray::{ArrayView2, ArrayView3, s};
-use std::ops::Range;
 
 /// What every shard of a batch is given.
 pub(crate) struct Pass<'a, T: Scalar> {
@@ -27,6 +26,8 @@ pub(crate) struct Pass<'a, T: Scalar> {
     pub state: Option<ArrayView2<'a, T>>,
     /// Time steps of a segment.
     pub segment: usize,
+    /// Dropout, if there is any, and the number of the update.
+    pub dropout: Option<(&'a Dropout, u64)>,
     /// Whether there is a head, for which what leaves the highest layer is dropped too.
     pub head: bool,
 }
@@ -70,122 +71,112 @@ impl<T: Scalar> Shard<T> {
     }
 
     /// Forward, loss and BPTT: gradients of `scale` times the summed loss, and the metrics.
-    ///
-    /// `dropout`, if there is any, is that of update `update`.
-    pub fn train(
-        &mut self,
-        pass: &Pass<'_, T>,
-        answers: &Answers<'_, T>,
-        scale: T,
-        dropout: Option<(&Dropout, u64)>,
-    ) {
-        let a = self.architecture();
+    pub fn train(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>, scale: T) {
         // STEP 1: the states of all segments, of which those between them and those of the last are kept.
         let last = self.segments(pass) - 1;
         for s in 0..=last {
-            self.run_states(pass, s, dropout);
+            self.run_states(pass, s);
             self.scratch.copy_last_states(&mut self.finals);
             if s < last {
                 self.keep_states();
             }
         }
         self.begin_carry(None);
-        if a.head.at == At::Last {
-            let dropping = self.dropping(pass, 0, dropout);
-            stack::take_last(&a, &mut self.scratch, &self.finals, &dropping);
-            self.judge(pass, answers, (0, scale, false));
-            self.scratch.lay_out_back();
-            let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
-            stack::head_back(pass.weights, scratch, gradients, &dropping, false);
+        let at = self.architecture().head.at;
+        if at == At::Last {
+            stack::take_last(&mut self.scratch, &self.finals);
+            self.head_back(pass, answers, scale, false);
         }
         // STEP 2: from the last segment to the first: logits, loss, BPTT.
         for s in (0..=last).rev() {
-            let dropping = self.dropping(pass, s, dropout);
-            if s < last {
-                self.run_states(pass, s, dropout);
+            let accumulate = s < last;
+            if accumulate {
+                self.run_states(pass, s);
             }
-            if a.head.at == At::Every {
-                self.judge(pass, answers, (dropping.first, scale, false));
+            match at {
+                At::Every => self.head_back(pass, answers, scale, accumulate),
+                At::Last => self.scratch.make_room(Filled::Back),
             }
-            self.scratch.lay_out_back();
             let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
-            if a.head.at == At::Every {
-                stack::head_back(pass.weights, scratch, gradients, &dropping, s < last);
-            }
-            let (packed, how) = (pass.weights.packed, (Origin::Head, s < last));
-            stack::layers_back(&a, packed, scratch, gradients, &dropping, how);
-            let entered = scratch.steps.n() * a.state();
+            let (head, packed) = (true, pass.weights.packed);
+            stack::layers_back(packed, scratch, gradients, How { head, accumulate });
+            let entered = scratch.steps.n() * scratch.architecture.state();
             let left = self.between.len().saturating_sub(entered);
             self.between.truncate(left);
         }
     }
 
-    /// Logits, which become their gradients; `how` is the time step at which they begin, their scale and whether ranks are counted.
-    fn judge(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>, how: (usize, T, bool)) {
+    /// Logits, loss and the way back through the head.
+    fn head_back(
+        &mut self,
+        pass: &Pass<'_, T>,
+        answers: &Answers<'_, T>,
+        scale: T,
+        accumulate: bool,
+    ) {
+        self.judge(pass, answers, (scale, false));
+        self.scratch.make_room(Filled::Back);
+        let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
+        stack::head_back(pass.weights, scratch, gradients, accumulate);
+    }
+
+    /// Logits, which become their gradients; `how` is their scale, and whether ranks are counted.
+    fn judge(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>, how: (T, bool)) {
         stack::logits(pass.weights, &mut self.scratch);
-        let (a, index) = (self.architecture(), self.assigned.index());
-        self.metrics += stack::loss(&a, &mut self.scratch, answers, index, how);
+        self.metrics += stack::loss(&mut self.scratch, answers, self.assigned.index(), how);
     }
 
     /// The metrics of a pass forward.
     pub fn evaluate(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>) {
-        self.infer(pass, |shard, first| {
-            shard.judge(pass, answers, (first, T::one(), true));
-        });
+        self.infer(pass, |shard| shard.judge(pass, answers, (T::one(), true)));
     }
 
-    /// What the network answers: `visit` sees the rows of each segment in `scratch.u` and the time step at which it begins.
-    pub fn predict(&mut self, pass: &Pass<'_, T>, mut visit: impl FnMut(&Self, usize)) {
+    /// What the network answers: `visit` sees the rows of each segment in `scratch.u`.
+    pub fn predict(&mut self, pass: &Pass<'_, T>, visit: impl Fn(&Self)) {
         let Head { outputs, loss, .. } = self.architecture().head;
-        self.infer(pass, |shard, first| {
+        self.infer(pass, |shard| {
             stack::logits(pass.weights, &mut shard.scratch);
             T::respond(simd::level(), loss, &mut shard.scratch.u, outputs);
-            visit(shard, first);
+            visit(shard);
         });
     }
 
-    /// States alone; `answer` is called where the head has what it reads, with the time step at which that begins.
-    fn infer(&mut self, pass: &Pass<'_, T>, mut answer: impl FnMut(&mut Self, usize)) {
-        let a = self.architecture();
-        self.advance(pass, None, |shard, first| {
-            if a.head.at == At::Every {
-                answer(shard, first);
+    /// States alone; `answer` is called where the head has what it reads.
+    fn infer(&mut self, pass: &Pass<'_, T>, answer: impl Fn(&mut Self)) {
+        let at = self.architecture().head.at;
+        self.advance(pass, |shard| {
+            if at == At::Every {
+                answer(shard);
             }
         });
-        if a.head.at == At::Last {
-            stack::take_last(&a, &mut self.scratch, &self.finals, &Dropping::NONE);
-            answer(self, 0);
+        if at == At::Last {
+            stack::take_last(&mut self.scratch, &self.finals);
+            answer(self);
         }
     }
 
-    /// The states alone; `visit` sees those of each segment and the time step at which it begins.
-    pub fn advance(
-        &mut self,
-        pass: &Pass<'_, T>,
-        dropout: Option<(&Dropout, u64)>,
-        mut visit: impl FnMut(&mut Self, usize),
-    ) {
+    /// The states alone; `visit` sees those of each segment.
+    pub fn advance(&mut self, pass: &Pass<'_, T>, visit: impl Fn(&mut Self)) {
         for s in 0..self.segments(pass) {
-            self.run_states(pass, s, dropout);
+            self.run_states(pass, s);
             self.scratch.copy_last_states(&mut self.finals);
-            visit(self, s * pass.segment);
+            visit(self);
             self.between.clear();
             self.keep_states();
         }
     }
 
     /// After [`Shard::advance`] in one segment: the gradients of the layers, of the inputs and of the initial states from those of
-    /// the hidden states `[N, T, D n_h]` and of the states after the last steps `[N, W]`; `dropout` as it was there.
+    /// the hidden states `[N, T, D n_h]` and of the states after the last steps `[N, W]`.
     pub fn layers_back(
         &mut self,
         packed: &PackedNetwork<T>,
         d_hidden: &ArrayView3<'_, T>,
         d_state: Option<ArrayView2<'_, T>>,
-        dropout: Option<(&Dropout, u64)>,
     ) {
         let a = self.architecture();
         let scratch = &mut self.scratch;
-        scratch.lay_out_back();
+        scratch.make_room(Filled::Back);
         let (rows, width) = (scratch.steps.extent().rows, a.outputs_of_layer());
         if let Input::Features(n_x) = a.input {
             let dx = &mut scratch.dx[a.layers % 2];
@@ -200,56 +191,35 @@ impl<T: Scalar> Shard<T> {
             let rows = self.assigned.index().iter();
             rows.for_each(|&row| scratch.d_state.extend(d.row(row)));
         }
-        scratch
-            .d_state
-            .resize(self.assigned.len() * a.state(), T::zero());
+        let states = self.assigned.len() * a.state();
+        scratch.d_state.resize(states, T::zero());
         self.begin_carry(d_state);
         let (scratch, g) = (&mut self.scratch, &mut self.gradients);
         if !a.head.tied {
             g.get_mut(Which::Decoder).fill(T::zero());
         }
         g.get_mut(Which::DecoderBias).fill(T::zero());
-        let dropping = Dropping {
-            dropout,
-            shard: self.index,
-            first: 0,
-            most: self.assigned.len(),
-            top: false,
-        };
-        stack::layers_back(&a, packed, scratch, g, &dropping, (Origin::Caller, false));
-    }
-
-    /// After the states of a segment: what leaves the highest layer, `[steps, D n_h]`.
-    pub fn hidden(&self) -> &[T] {
-        stack::hidden(&self.architecture(), &self.scratch)
+        let (head, accumulate) = (false, false);
+        stack::layers_back(packed, scratch, g, How { head, accumulate });
     }
 
     fn segments(&self, pass: &Pass<'_, T>) -> usize {
         self.assigned.steps().div_ceil(pass.segment).max(1)
     }
 
-    fn dropping<'d>(
-        &self,
-        pass: &Pass<'_, T>,
-        s: usize,
-        dropout: Option<(&'d Dropout, u64)>,
-    ) -> Dropping<'d> {
-        Dropping {
-            dropout,
-            shard: self.index,
-            first: s * pass.segment,
-            most: self.assigned.len(),
-            top: pass.head,
-        }
-    }
-
     /// The states of a segment, from those at the end of `between`, or from the initial ones. Does not touch `finals`, which
     /// a segment that runs a second time would take back to its own end.
-    fn run_states(&mut self, pass: &Pass<'_, T>, s: usize, dropout: Option<(&Dropout, u64)>) {
-        let dropping = self.dropping(pass, s, dropout);
-        let steps = self.steps(pass, s);
-        let width = self.architecture().state();
-        let scratch = &mut self.scratch;
+    fn run_states(&mut self, pass: &Pass<'_, T>, s: usize) {
+        let first = s * pass.segment;
+        let steps = first..(first + pass.segment).min(self.assigned.steps());
+        let (scratch, width) = (&mut self.scratch, self.gradients.architecture().state());
+        scratch.dropping = Dropping {
+            dropout: pass.dropout.map(|(dropout, update)| (*dropout, update)),
+            shard: self.index,
+            first,
+            most: self.assigned.len(),
+            top: pass.head,
+        };
         scratch.load(&pass.inputs, &self.assigned, steps);
         if s == 0 {
             scratch.begin(pass.state, &self.assigned);
@@ -258,7 +228,7 @@ impl<T: Scalar> Shard<T> {
             let begin = self.between.len() - scratch.steps.n() * width;
             scratch.go_on(&self.between[begin..]);
         }
-        stack::states(pass.weights, scratch, &dropping);
+        stack::states(pass.weights, scratch);
     }
 
     /// The states after a segment, with which the next one begins.
@@ -292,10 +262,6 @@ impl<T: Scalar> Shard<T> {
         }
     }
 
-    fn steps(&self, pass: &Pass<'_, T>, s: usize) -> Range<usize> {
-        s * pass.segment..((s + 1) * pass.segment).min(self.assigned.steps())
-    }
-
     /// Nothing to do with the batch at hand.
     pub fn clear(&mut self) {
         self.metrics = Metrics::default();
@@ -324,13 +290,17 @@ mod tests {
         let x = Array3::from_shape_fn((n, t, architecture.input.size()), |(i, t, j)| {
             ((i + 2 * t + 3 * j) as f64).sin()
         });
-        let last = architecture.head.at == At::Last;
-        let answers = if last { 1 } else { t };
+        let answers = architecture.head.at.answers(t);
         let classes = Array2::from_shape_fn((n, answers), |(i, t)| ((i + t) % n_y) as u32);
         let weights = (0..architecture.len()).map(|i| (i as f64).cos() / 4.0);
         let parameters = Parameters::from_vec(architecture, weights.collect()).unwrap();
         let mut packed = PackedNetwork::default();
         packed.pack(&parameters, Passes::ForwardAndBack, false);
+        let dropout = Dropout {
+            inputs: 0.1,
+            outputs: 0.2,
+            seed: 3,
+        };
         let pass = Pass {
             weights: Weights {
                 parameters: &parameters,
@@ -339,19 +309,15 @@ mod tests {
             inputs: Inputs::from(&x),
             state: None,
             segment,
+            dropout: Some((&dropout, 1)),
             head: true,
-        };
-        let dropout = Dropout {
-            inputs: 0.1,
-            outputs: 0.2,
-            seed: 3,
         };
         // The last a step shorter than the others.
         let rows = (0..n).map(|row| (t - usize::from(row + 1 == n), row));
         shard.assigned.set(rows);
         shard.clear();
         let batch = Batch::new(&x, &classes);
-        shard.train(&pass, &batch.answers, 0.5, Some((&dropout, 1)));
+        shard.train(&pass, &batch.answers, 0.5);
         (shard.gradients.clone(), shard.metrics, shard.finals.clone())
     }
 
@@ -376,20 +342,10 @@ mod tests {
                 let clean = run(&mut Shard::new(architecture, 0), 3, 7, segment);
                 let mut shard = Shard::new(architecture, 0);
                 run(&mut shard, 4, 9, 9);
-                let (scratch, gradients) = (&mut shard.scratch, &mut shard.gradients);
-                let mut buffers = vec![&mut shard.finals, &mut shard.between];
-                buffers.extend([&mut scratch.u, &mut scratch.last]);
-                buffers.extend(&mut scratch.x);
-                buffers.extend(&mut scratch.dh);
-                buffers.extend(&mut scratch.dx);
-                buffers.extend([&mut scratch.gathered, &mut scratch.turning]);
-                for layer in &mut scratch.recurrences {
-                    buffers.extend([&mut layer.states.h, &mut layer.states.c, &mut layer.sums]);
-                    buffers.extend([&mut layer.outputs, &mut layer.after]);
-                    buffers.extend([&mut layer.carry.h, &mut layer.carry.c]);
-                }
-                buffers.into_iter().for_each(|buffer| buffer.fill(f64::NAN));
-                gradients.as_mut_slice().fill(f64::NAN);
+                shard.scratch.each_buffer(|buffer| buffer.fill(f64::NAN));
+                shard.finals.fill(f64::NAN);
+                shard.between.fill(f64::NAN);
+                shard.gradients.as_mut_slice().fill(f64::NAN);
                 let dirty = run(&mut shard, 3, 7, segment);
                 assert!(dirty == clean, "{architecture}: {dirty:?}\n{clean:?}");
             }

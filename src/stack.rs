@@ -33,16 +33,6 @@ pub(crate) struct Weights<'a, T: Scalar> {
     pub packed: &'a PackedNetwork<T>,
 }
 
-fn layer<T: Scalar>(a: &Architecture, recurrence: usize) -> Layer<T> {
-    Layer {
-        level: simd::level(),
-        index: recurrence,
-        n_h: a.hidden,
-        form: a.cell.form(),
-        cell: T::cell(a.cell),
-    }
-}
-
 /// What a recurrence reads: the inputs of its direction, or what leaves the layer below (recurrences below are those of `below`).
 /// `table` holds the first layer's weights for one-hot tokens.
 fn input<'a, T: Scalar>(
@@ -73,25 +63,25 @@ fn outputs<'a, T>(a: &Architecture, s: &'a LayerScratch<T>, n: usize) -> Rows<'a
 }
 
 /// From the inputs (`s.load`, then `s.begin` or `s.go_on`) to the states of all layers.
-pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'_>) {
-    let a = w.parameters.architecture();
-    enter(w, s, dropping);
+pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
+    let a = s.architecture;
+    enter(w, s);
     for i in 0..a.recurrences() {
         let (below, rest) = s.recurrences.split_at_mut(i);
         let (n, bias) = (s.steps.n(), w.parameters.get(Which::Bias(i)));
         let table = w.parameters.get(Which::WeightIh(i));
         let input = input(&a, table, (&s.x, &s.ids, s.token_scale), below, n);
-        let (l, weights) = (layer(&a, i), &w.packed.forward[i]);
+        let (l, weights) = (Layer::of(&a, i), &w.packed.forward[i]);
         forward(&l, weights, bias, &s.steps, input, &mut rest[0]);
         if (i + 1).is_multiple_of(a.directions()) {
-            leave(&a, s, i / a.directions(), dropping);
+            leave(s, i / a.directions());
         }
     }
 }
 
 /// What the first layer reads, in the order of each direction: tokens embedded, some of it dropped.
-fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'_>) {
-    let a = w.parameters.architecture();
+fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
+    let a = s.architecture;
     let width = a.input.width();
     if let Input::Embedding { .. } = a.input {
         let table = w.parameters.get(Which::Encoder);
@@ -102,7 +92,7 @@ fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'
     s.token_scale = T::one();
     if a.input.is_one_hot() {
         // A token is one element of its one-hot row.
-        if let Some(mut dropped) = dropping.inputs(1) {
+        if let Some(mut dropped) = s.dropping.inputs(1) {
             s.token_scale = dropped.scale();
             for t in 0..s.steps.count() {
                 let ids = &mut s.ids[0][s.steps.rows(t)];
@@ -113,27 +103,25 @@ fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>, dropping: &Dropping<'
                 });
             }
         }
-    } else if let Some(mut dropped) = dropping.inputs(width) {
+    } else if let Some(mut dropped) = s.dropping.inputs(width) {
         dropped.apply_to_steps(&s.steps, &mut s.x[0], width);
     }
     if a.bidirectional {
         let ([x, turned_x], [ids, turned_ids]) = (&mut s.x, &mut s.ids);
-        for (row, to) in s.steps.turned() {
-            if a.input.is_one_hot() {
-                turned_ids[to] = ids[row];
-            } else {
-                turned_x[to * width..][..width].copy_from_slice(&x[row * width..][..width]);
-            }
+        match a.input.is_one_hot() {
+            true => turn(&s.steps, ids, turned_ids, 1),
+            false => turn(&s.steps, x, turned_x, width),
         }
     }
 }
 
 /// What leaves a layer: both directions side by side, some of it dropped, in the order of each direction that reads it. Of one
 /// direction with nothing dropped, its states are read where they are.
-fn leave<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, index: usize, dropping: &Dropping<'_>) {
+fn leave<T: Scalar>(s: &mut Scratch<T>, index: usize) {
+    let a = s.architecture;
     let (n, n_h, width) = (s.steps.n(), a.hidden, a.outputs_of_layer());
     let is_top = index + 1 == a.layers;
-    let mask = dropping.outputs(a.layers - 1 - index, width);
+    let mask = s.dropping.outputs(a.layers - 1 - index, width);
     // At the last step alone, the head reads states, and drops of these.
     let mask = mask.filter(|_| !(is_top && a.head.at == At::Last));
     let len = width * s.steps.extent().rows;
@@ -168,25 +156,22 @@ fn leave<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, index: usize, dropping
 }
 
 /// What leaves the highest layer at every step.
-pub(crate) fn hidden<'a, T>(a: &Architecture, s: &'a Scratch<T>) -> &'a [T] {
+pub(crate) fn hidden<T>(s: &Scratch<T>) -> Rows<'_, T> {
+    let a = &s.architecture;
     let top = &s.recurrences[(a.layers - 1) * a.directions()];
-    outputs(a, top, s.steps.n()).data
+    outputs(a, top, s.steps.n())
 }
 
 /// Rows of all steps in the other order.
-fn turn<T: Scalar>(steps: &Steps, from: &[T], to: &mut [T], width: usize) {
+fn turn<V: Copy>(steps: &Steps, from: &[V], to: &mut [V], width: usize) {
     for (row, turned) in steps.turned() {
         to[turned * width..][..width].copy_from_slice(&from[row * width..][..width]);
     }
 }
 
 /// At the last step alone: what the head reads, from the states `finals [n, W]` after each sequence's last step.
-pub(crate) fn take_last<T: Scalar>(
-    a: &Architecture,
-    s: &mut Scratch<T>,
-    finals: &[T],
-    dropping: &Dropping<'_>,
-) {
+pub(crate) fn take_last<T: Scalar>(s: &mut Scratch<T>, finals: &[T]) {
+    let a = s.architecture;
     let (n_h, of_recurrence) = (a.hidden, a.recurrence_state());
     s.last.clear();
     for state in finals.chunks_exact(a.state()) {
@@ -195,71 +180,62 @@ pub(crate) fn take_last<T: Scalar>(
             s.last.extend_from_slice(&state[..n_h]);
         }
     }
-    drop_last(a, s, dropping);
+    drop_last(s);
 }
 
-fn drop_last<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, dropping: &Dropping<'_>) {
+fn drop_last<T: Scalar>(s: &mut Scratch<T>) {
     // One mask a sequence, whichever time step is its last.
     let dropping = Dropping {
         first: 0,
-        ..*dropping
+        ..s.dropping
     };
-    if let Some(mut mask) = dropping.outputs(0, a.outputs_of_layer()) {
+    if let Some(mut mask) = dropping.outputs(0, s.architecture.outputs_of_layer()) {
         mask.apply(0, &mut s.last);
     }
 }
 
 /// What the head reads.
-fn answered_from<'a, T>(
-    a: &Architecture,
-    recurrences: &'a [LayerScratch<T>],
-    last: &'a [T],
-    n: usize,
-) -> Rows<'a, T> {
-    match a.head.at {
-        At::Every => outputs(a, &recurrences[(a.layers - 1) * a.directions()], n),
-        At::Last => Rows::of(last, a.outputs_of_layer()),
+fn answered_from<T>(s: &Scratch<T>) -> Rows<'_, T> {
+    match s.architecture.head.at {
+        At::Every => hidden(s),
+        At::Last => Rows::of(&s.last, s.architecture.outputs_of_layer()),
     }
 }
 
 /// After [`states`], or at the last step alone after [`take_last`]: the logits.
 pub(crate) fn logits<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
-    let a = w.parameters.architecture();
+    let a = s.architecture;
     let (width, n_y) = (a.outputs_of_layer(), a.head.outputs);
     let rows = match a.head.at {
         At::Every => s.steps.extent().rows,
         At::Last => s.last.len() / width,
     };
-    s.u.resize(rows * n_y, T::zero());
-    let h = answered_from(&a, &s.recurrences, &s.last, s.steps.n());
+    let mut u = std::mem::take(&mut s.u);
+    u.resize(rows * n_y, T::zero());
+    let (h, out) = (answered_from(s), Out::whole(&mut u, n_y));
     let bias = w.parameters.get(Which::DecoderBias);
-    let out = Out::whole(&mut s.u, n_y);
     if w.packed.wide {
         let rows = out.data.chunks_exact_mut(n_y);
         rows.for_each(|u| u.copy_from_slice(bias));
         let decoder = Rows::of(w.parameters.get(Which::Decoder), width);
-        return gemm_nt(h, decoder, T::one(), out, width);
+        gemm_nt(h, decoder, T::one(), out, width);
+    } else {
+        multiply(Start::Bias(bias), h, &w.packed.decoder, out);
     }
-    let (rows, weights) = (h, &w.packed.decoder);
-    T::multiply(
-        simd::level(),
-        Start::Bias(bias),
-        &[Source { rows, weights }],
-        out,
-    );
+    s.u = u;
 }
 
 /// Turns the logits into their gradients, `scale` times those of the summed loss, for the sequences `index` of the batch and
-/// the time steps from `first` on that `s` was loaded with. `ranks` as in [`LossStep`].
+/// the time steps from `s.dropping.first` on. `ranks` as in [`LossStep`].
 pub(crate) fn loss<T: Scalar>(
-    a: &Architecture,
     s: &mut Scratch<T>,
     answers: &Answers<'_, T>,
     index: &[usize],
-    (first, scale, ranks): (usize, T, bool),
+    (scale, ranks): (T, bool),
 ) -> Metrics {
     let mut metrics = Metrics::default();
-    let (level, n_y) = (simd::level(), a.head.outputs);
+    let (level, head, first) = (simd::level(), s.architecture.head, s.dropping.first);
+    let n_y = head.outputs;
     let step = LossStep {
         answers,
         rows: index,
@@ -268,8 +244,8 @@ pub(crate) fn loss<T: Scalar>(
         scale,
         ranks,
     };
-    if a.head.at == At::Last {
-        return T::judge(level, a.head.loss, &mut s.u, step);
+    if head.at == At::Last {
+        return T::judge(level, head.loss, &mut s.u, step);
     }
     for t in 0..s.steps.count() {
         let rows = s.steps.rows(t);
@@ -278,23 +254,23 @@ pub(crate) fn loss<T: Scalar>(
             step: first + t,
             ..step
         };
-        metrics += T::judge(level, a.head.loss, u, step);
+        metrics += T::judge(level, head.loss, u, step);
     }
     metrics
 }
 
-/// From dU, with room made for the way back, to the gradients of the decoder in `g`, in place of what is there or added to it, and to what goes back to the
-/// layers: where the highest layer does not multiply for itself step by step, the gradient of what the head read.
+/// From dU, with room made for the way back, to the gradients of the decoder in `g`, in place of what is there or added to it, and
+/// to what goes back to the layers: where the highest layer does not multiply for itself step by step, the gradient of what the
+/// head read.
 pub(crate) fn head_back<T: Scalar>(
     w: Weights<'_, T>,
     s: &mut Scratch<T>,
     g: &mut Parameters<T>,
-    dropping: &Dropping<'_>,
     accumulate: bool,
 ) {
-    let a = w.parameters.architecture();
+    let a = s.architecture;
     let (width, n_y) = (a.outputs_of_layer(), a.head.outputs);
-    decoder_gradients(&a, s, g, accumulate);
+    decoder_gradients(s, g, accumulate);
     let out = match a.head.at {
         At::Last => &mut s.last,
         At::Every if a.bidirectional => &mut s.dx[0],
@@ -307,35 +283,32 @@ pub(crate) fn head_back<T: Scalar>(
         let decoder = Rows::of(w.parameters.get(Which::Decoder), width);
         gemm_nn(du, decoder, T::zero(), out, n_y);
     } else {
-        multiply(du, &w.packed.decoder_back, out);
+        multiply(Start::Zero, du, &w.packed.decoder_back, out);
     }
     match a.head.at {
-        At::Last => drop_last(&a, s, dropping),
-        At::Every => drop_gradient(&a, s, a.layers - 1, dropping),
+        At::Last => drop_last(s),
+        At::Every => drop_gradient(s, a.layers - 1),
     }
 }
 
-fn multiply<T: Scalar>(rows: Rows<'_, T>, weights: &Packed<T>, out: Out<'_, T>) {
-    T::multiply(simd::level(), Start::Zero, &[Source { rows, weights }], out);
+fn multiply<T: Scalar>(start: Start<'_, T>, rows: Rows<'_, T>, by: &Packed<T>, out: Out<'_, T>) {
+    let source = Source { rows, weights: by };
+    T::multiply(simd::level(), start, &[source], out);
 }
 
 /// Of both directions, the gradient of a layer's outputs, as far as they were not dropped. (Of one, the layer does that.)
-fn drop_gradient<T: Scalar>(a: &Architecture, s: &mut Scratch<T>, layer: usize, d: &Dropping<'_>) {
+fn drop_gradient<T: Scalar>(s: &mut Scratch<T>, layer: usize) {
+    let a = s.architecture;
     let (depth, width) = (a.layers - 1 - layer, a.outputs_of_layer());
-    if let (true, Some(mut mask)) = (a.bidirectional, d.outputs(depth, width)) {
+    if let (true, Some(mut mask)) = (a.bidirectional, s.dropping.outputs(depth, width)) {
         mask.apply_to_steps(&s.steps, &mut s.dx[depth % 2], width);
     }
 }
 
 /// `dW_decoder = sum_t dU_t^T H_t`, `db_decoder = sum_t dU_t^T 1`: one product each for as many steps as the layers take.
-fn decoder_gradients<T: Scalar>(
-    a: &Architecture,
-    s: &Scratch<T>,
-    g: &mut Parameters<T>,
-    mut accumulate: bool,
-) {
-    let (width, n_y) = (a.outputs_of_layer(), a.head.outputs);
-    let h = answered_from(a, &s.recurrences, &s.last, s.steps.n());
+fn decoder_gradients<T: Scalar>(s: &Scratch<T>, g: &mut Parameters<T>, mut accumulate: bool) {
+    let a = s.architecture;
+    let (width, n_y, h) = (a.outputs_of_layer(), a.head.outputs, answered_from(s));
     if !accumulate {
         g.get_mut(Which::Decoder).fill(T::zero());
         g.get_mut(Which::DecoderBias).fill(T::zero());
@@ -355,55 +328,53 @@ fn decoder_gradients<T: Scalar>(
     }
 }
 
-/// Where the gradient of what leaves the highest layer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The head, by [`head_back`].
-    Head,
-    /// Whoever runs the layers alone: it is in `s.dh[0]`, or of both directions in `s.dx[0]`, and that of the states after the last
-    /// steps in `s.d_state` and the carries.
-    Caller,
+/// How the layers go back: where the gradient of what leaves the highest comes from, and what becomes of the weights' gradients.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    /// From the head, by [`head_back`]; else from whoever runs the layers alone: it is in `s.dh[0]`, or of both directions in
+    /// `s.dx[0]`, and that of the states after the last steps in `s.d_state` and the carries.
+    pub head: bool,
+    /// They are added to those that are there.
+    pub accumulate: bool,
 }
 
 /// From the gradient of what leaves the highest layer to the gradients `g` of all layers and of the embedding, in place of what is
 /// there or added to it. Leaves to the segment of time before what it needs, and to the caller the gradients of the inputs
 /// and states.
 pub(crate) fn layers_back<T: Scalar>(
-    a: &Architecture,
     packed: &PackedNetwork<T>,
     s: &mut Scratch<T>,
     g: &mut Parameters<T>,
-    dropping: &Dropping<'_>,
-    (origin, accumulate): (Origin, bool),
+    how: How,
 ) {
-    let passes = match origin {
-        Origin::Head => Passes::ForwardAndBack,
-        Origin::Caller => Passes::BackToInputs,
+    let a = s.architecture;
+    let passes = match how.head {
+        true => Passes::ForwardAndBack,
+        false => Passes::BackToInputs,
     };
     for layer in (0..a.layers).rev() {
         for d in 0..a.directions() {
             let i = layer * a.directions() + d;
-            recurrence_back(a, packed, s, g, dropping, (i, origin, accumulate));
-            if reaches_inputs(a, i, passes) && (a.bidirectional || a.is_first(i)) {
-                input_gradient(a, packed, s, i);
+            recurrence_back(packed, s, g, i, how);
+            if reaches_inputs(&a, i, passes) && (a.bidirectional || a.is_first(i)) {
+                input_gradient(packed, s, i);
             }
         }
         if layer > 0 {
-            drop_gradient(a, s, layer - 1, dropping);
+            drop_gradient(s, layer - 1);
         }
     }
     let dx = &mut s.dx[a.layers % 2];
-    if reaches_inputs(a, 0, passes) {
+    if reaches_inputs(&a, 0, passes) {
         let width = a.input.width();
-        if let Some(mut mask) = dropping.inputs(width) {
+        if let Some(mut mask) = s.dropping.inputs(width) {
             mask.apply_to_steps(&s.steps, dx, width);
         }
     }
     if let Input::Embedding { size, .. } = a.input {
         let table = g.get_mut(Which::Encoder);
         // What a tied decoder has added to it already stays.
-        let has_decoder = a.head.tied && origin == Origin::Head;
-        if !accumulate && !has_decoder {
+        if !how.accumulate && !(a.head.tied && how.head) {
             table.fill(T::zero());
         }
         let rows = Rows::of(&dx[..s.ids[0].len() * size], size);
@@ -413,17 +384,17 @@ pub(crate) fn layers_back<T: Scalar>(
 
 /// One recurrence, its gradients of the sums left in place.
 fn recurrence_back<T: Scalar>(
-    a: &Architecture,
     packed: &PackedNetwork<T>,
     s: &mut Scratch<T>,
     g: &mut Parameters<T>,
-    dropping: &Dropping<'_>,
-    (i, origin, accumulate): (usize, Origin, bool),
+    i: usize,
+    how: How,
 ) {
+    let a = s.architecture;
     let (n_h, directions) = (a.hidden, a.directions());
-    let (layer_index, direction) = (i / directions, i % directions);
-    let depth = a.layers - 1 - layer_index;
-    let answers_last = depth == 0 && origin == Origin::Head && a.head.at == At::Last;
+    let (layer, direction) = (i / directions, i % directions);
+    let depth = a.layers - 1 - layer;
+    let answers_last = depth == 0 && how.head && a.head.at == At::Last;
     if a.bidirectional && !answers_last {
         // Its columns of the gradient of the layer's outputs, in its own order.
         let (dx, dh) = (&s.dx[depth % 2], &mut s.dh[0]);
@@ -433,7 +404,7 @@ fn recurrence_back<T: Scalar>(
             dh[to * n_h..][..n_h].copy_from_slice(from);
         }
     }
-    let l = layer(a, i);
+    let l = Layer::of(&a, i);
     let (below, rest) = s.recurrences.split_at_mut(i);
     let (this, upper) = rest.split_first_mut().expect("there are so many");
     // A layer in place leaves its gradients in one buffer while the layer below writes the other.
@@ -449,65 +420,60 @@ fn recurrence_back<T: Scalar>(
             let sums = sum_gradients(&l, &upper.sums, dh_above);
             Above::Product(sums, &packed.back[i + 1].ih)
         }
-        None if packed.wide || origin == Origin::Caller => Above::Ready,
+        None if packed.wide || !how.head => Above::Ready,
         None => Above::Product(Rows::of(&s.u, a.head.outputs), &packed.decoder_back),
     };
-    let ends = match origin {
-        Origin::Head if answers_last => {
-            Some(Rows::of(&s.last, a.outputs_of_layer()).columns(direction * n_h))
-        }
-        Origin::Head => None,
-        Origin::Caller => Some(Rows::of(&s.d_state, a.state()).columns(i * a.recurrence_state())),
+    let of_state = i * a.recurrence_state();
+    let ends = match how.head {
+        true => Rows::of(&s.last, a.outputs_of_layer()).columns(direction * n_h),
+        false => Rows::of(&s.d_state, a.state()).columns(of_state),
     };
-    let dropped = dropping.outputs(depth, n_h);
-    let dropped = dropped.filter(|_| !a.bidirectional && !answers_last);
-    let input = input(a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n());
+    let dropped = s.dropping.outputs(depth, n_h);
     let back = Back {
         weights: &packed.back[i],
-        input,
+        input: input(&a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n()),
         above,
-        ends,
+        ends: (answers_last || !how.head).then_some(ends),
         dh: &mut *dh,
         gathered: &mut s.gathered,
-        dropped,
-        accumulate,
+        dropped: dropped.filter(|_| !a.bidirectional && !answers_last),
+        accumulate: how.accumulate,
     };
     backward(&l, &s.steps, this, g, back);
     // The segment before, if there is one, goes on from the gradients of this one's first step.
     let alive = s.steps.rows_of(0..s.steps.count().min(1)).len();
-    let goes_on = dropping.first > 0 || origin == Origin::Caller;
+    let goes_on = s.dropping.first > 0 || !how.head;
     let first = alive * l.form.columns * n_h * goes_on as usize;
     let sums = sum_gradients(&l, &this.sums, dh);
     this.after.clear();
     this.after.extend_from_slice(&sums.data[..first]);
-    if origin == Origin::Caller {
-        let of_state = &mut s.d_state[i * a.recurrence_state()..];
-        state_gradient(&l, packed, this, alive, of_state, a.state());
+    if !how.head {
+        let hh = &packed.back[i].hh;
+        state_gradient(&l, hh, this, alive, &mut s.d_state[of_state..], a.state());
     }
 }
 
 /// The gradient of the state with which the sequences entered a recurrence, in place of that of their last states; a row of `d_state`
 /// every `stride` elements. Of sequences without steps, that was it already.
 fn state_gradient<T: Scalar>(
-    l: &Layer<T>,
-    packed: &PackedNetwork<T>,
-    s: &mut LayerScratch<T>,
+    l: &Layer,
+    hh: &[Packed<T>],
+    s: &LayerScratch<T>,
     alive: usize,
     d_state: &mut [T],
     stride: usize,
 ) {
     let (n_h, after) = (l.n_h, Rows::of(&s.after, l.form.columns * l.n_h));
     let mut start = Start::Zero;
-    let recurrent = l.form.sums.iter().filter(|sum| sum.hh.is_some());
-    for (sum, weights) in recurrent.zip(&packed.back[l.index].hh) {
-        let rows = after.columns(sum.columns.start * n_h);
+    let sums = l.form.sums.iter().zip(hh);
+    for (sum, weights) in sums.filter(|(sum, _)| sum.hh.is_some()) {
         let out = Out {
             data: &mut *d_state,
             stride,
             n: alive,
             m: n_h,
         };
-        T::multiply(l.level, start, &[Source { rows, weights }], out);
+        multiply(start, after.columns(sum.columns.start * n_h), weights, out);
         start = Start::Out;
     }
     for (i, d) in d_state.chunks_mut(stride).enumerate() {
@@ -521,29 +487,25 @@ fn state_gradient<T: Scalar>(
 }
 
 /// What a recurrence gives to the gradient of its inputs, of the second direction turned back and added to that of the first.
-fn input_gradient<T: Scalar>(
-    a: &Architecture,
-    packed: &PackedNetwork<T>,
-    s: &mut Scratch<T>,
-    i: usize,
-) {
-    let (l, width, directions) = (layer::<T>(a, i), a.inputs_of(i), a.directions());
+fn input_gradient<T: Scalar>(packed: &PackedNetwork<T>, s: &mut Scratch<T>, i: usize) {
+    let a = s.architecture;
+    let (l, width, directions) = (Layer::of(&a, i), a.inputs_of(i), a.directions());
     let depth = a.layers - 1 - i / directions;
     // The second direction of a cell in place has overwritten what the first one left, which was taken before.
     let alone = l.form.in_place && !a.bidirectional;
     let k = if alone { depth % 2 } else { 0 };
     let sums = sum_gradients(&l, &s.recurrences[i].sums, &s.dh[k]);
     let (weights, dx) = (&packed.back[i].ih, &mut s.dx[(depth + 1) % 2]);
-    let rows = s.steps.extent().rows;
     if i.is_multiple_of(directions) {
-        return multiply(sums, weights, Out::whole(&mut dx[..rows * width], width));
+        let dx = &mut dx[..s.steps.extent().rows * width];
+        return multiply(Start::Zero, sums, weights, Out::whole(dx, width));
     }
     let mut turned = s.steps.turned();
     for t in 0..s.steps.count() {
         let rows = s.steps.rows(t);
         s.turning.resize(rows.len() * width, T::zero());
-        let of_step = sums.skip(rows.start);
-        multiply(of_step, weights, Out::whole(&mut s.turning, width));
+        let (of_step, out) = (sums.skip(rows.start), Out::whole(&mut s.turning, width));
+        multiply(Start::Zero, of_step, weights, out);
         for (from, (_, to)) in s.turning.chunks_exact(width).zip(&mut turned) {
             let to = &mut dx[to * width..][..width];
             to.iter_mut().zip(from).for_each(|(to, &d)| *to += d);

@@ -1,7 +1,6 @@
 //! A network fed one time step after another: [`Stream`], for streaming inference.
 
 use crate::architecture::At;
-use crate::dropout::Dropping;
 use crate::engine::check_state;
 use crate::kernels::simd;
 use crate::scratch::Scratch;
@@ -81,11 +80,11 @@ impl<'n, T: Scalar> Stream<'n, T> {
             parameters: self.network.parameters(),
             packed: &self.packed,
         };
-        stack::states(weights, scratch, &Dropping::NONE);
+        stack::states(weights, scratch);
         let state = self.state.as_slice_mut().expect("standard layout");
         scratch.copy_last_states(state);
         if architecture.head.at == At::Last {
-            stack::take_last(&architecture, scratch, state, &Dropping::NONE);
+            stack::take_last(scratch, state);
         }
         stack::logits(weights, scratch);
         let last = &scratch.u[scratch.u.len() - n * n_y..];

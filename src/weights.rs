@@ -7,6 +7,7 @@ use crate::kernels::simd;
 use crate::{Parameters, Scalar};
 use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of the decoder from which on the products with it are BLAS's: packed, it would fill the caches by itself.
 /// Measured with 256 hidden units: even at 1,000 classes, BLAS a third faster at 10,000.
@@ -30,19 +31,14 @@ pub(crate) struct PackedNetwork<T> {
     pub wide: bool,
 }
 
-/// The weights of a recurrence, each in the order of those sums of its cell's form that have it.
-#[derive(Debug, Default)]
-pub(crate) struct ForwardWeights<T> {
-    /// `weight_ih^T [inputs, columns n_h]`; not packed where the inputs are tokens.
-    pub ih: Vec<Packed<T>>,
-    /// `weight_hh^T [n_h, columns n_h]`.
-    pub hh: Vec<Packed<T>>,
-}
+/// For each sum of a cell's form, on the way forward: `weight_ih^T [inputs, columns n_h]`, empty where the inputs are tokens, and
+/// `weight_hh^T [n_h, columns n_h]`; either empty where the sum has none.
+pub(crate) type ForwardWeights<T> = Vec<[Packed<T>; 2]>;
 
-/// The same on the way back.
+/// The weights of a recurrence on the way back.
 #[derive(Debug, Default)]
 pub(crate) struct BackWeights<T> {
-    /// `weight_hh [columns n_h, n_h]`.
+    /// For each sum `weight_hh [columns n_h, n_h]`; empty where it has none.
     pub hh: Vec<Packed<T>>,
     /// `weight_ih [gates n_h, inputs]`, where the gradient of the inputs is wanted: above the first layer always.
     pub ih: Packed<T>,
@@ -96,17 +92,17 @@ impl<T: Scalar> PackedNetwork<T> {
         let back_weights = if back { &mut self.back[..] } else { &mut [] };
         if architecture.len() < PARALLEL || rayon::current_thread_index().is_none() {
             let forward = self.forward.iter_mut().enumerate();
-            forward.for_each(|(i, weights)| weights.pack(p, i));
+            forward.for_each(|(i, weights)| pack_forward(weights, p, i));
             let back = back_weights.iter_mut().enumerate();
-            back.for_each(|(i, weights)| weights.pack(p, i, passes));
+            back.for_each(|(i, weights)| pack_back(weights, p, i, passes));
             pack_decoder();
         } else {
             let forward = self.forward.par_iter_mut().enumerate();
             let back = back_weights.par_iter_mut().enumerate();
             rayon::join(
-                || forward.for_each(|(i, weights)| weights.pack(p, i)),
+                || forward.for_each(|(i, weights)| pack_forward(weights, p, i)),
                 || {
-                    back.for_each(|(i, weights)| weights.pack(p, i, passes));
+                    back.for_each(|(i, weights)| pack_back(weights, p, i, passes));
                     pack_decoder();
                 },
             );
@@ -137,45 +133,40 @@ impl<T: Scalar> PackedNetwork<T> {
     }
 }
 
-/// Packs the rows of `weight_hh` that each recurrent sum multiplies with, turned as `turn` does.
-fn pack_recurrent<'p, T: Scalar>(
-    p: &'p Parameters<T>,
-    i: usize,
-    to: &mut Vec<Packed<T>>,
-    turn: impl Fn(ArrayView2<'p, T>) -> ArrayView2<'p, T>,
-) {
-    let Architecture { cell, hidden, .. } = p.architecture();
-    let recurrent = cell.form().sums.iter().filter_map(|sum| sum.hh.clone());
-    to.resize_with(recurrent.clone().count(), Packed::default);
-    for (packed, rows) in to.iter_mut().zip(recurrent) {
-        let hh = p.matrix(Which::WeightHh(i));
-        let rows = hh.slice_move(s![rows.start * hidden..rows.end * hidden, ..]);
-        packed.pack(simd::level(), turn(rows));
+/// The rows of `weight_ih` or `weight_hh` that are so many blocks of hidden units.
+fn blocks<T: Scalar>(p: &Parameters<T>, which: Which, blocks: Range<usize>) -> ArrayView2<'_, T> {
+    let n_h = p.architecture().hidden;
+    p.matrix(which)
+        .slice_move(s![blocks.start * n_h..blocks.end * n_h, ..])
+}
+
+fn pack_forward<T: Scalar>(to: &mut ForwardWeights<T>, p: &Parameters<T>, i: usize) {
+    let (a, level) = (p.architecture(), simd::level());
+    let sums = a.cell.form().sums;
+    to.resize_with(sums.len(), Default::default);
+    for ([ih, hh], sum) in to.iter_mut().zip(sums) {
+        if sum.ih && !a.has_table(i) {
+            ih.pack(
+                level,
+                blocks(p, Which::WeightIh(i), sum.columns.clone()).reversed_axes(),
+            );
+        }
+        if let Some(rows) = sum.hh.clone() {
+            hh.pack(level, blocks(p, Which::WeightHh(i), rows).reversed_axes());
+        }
     }
 }
 
-impl<T: Scalar> ForwardWeights<T> {
-    fn pack(&mut self, p: &Parameters<T>, i: usize) {
-        let architecture = p.architecture();
-        let (form, n_h) = (architecture.cell.form(), architecture.hidden);
-        let sums = form.sums.iter().filter(|sum| sum.ih);
-        self.ih.resize_with(sums.clone().count(), Packed::default);
-        if !architecture.has_table(i) {
-            let ih = p.matrix(Which::WeightIh(i));
-            for (packed, sum) in self.ih.iter_mut().zip(sums) {
-                let rows = ih.slice(s![sum.columns.start * n_h..sum.columns.end * n_h, ..]);
-                packed.pack(simd::level(), rows.reversed_axes());
-            }
+fn pack_back<T: Scalar>(to: &mut BackWeights<T>, p: &Parameters<T>, i: usize, passes: Passes) {
+    let (a, level) = (p.architecture(), simd::level());
+    let sums = a.cell.form().sums;
+    to.hh.resize_with(sums.len(), Default::default);
+    for (hh, sum) in to.hh.iter_mut().zip(sums) {
+        if let Some(rows) = sum.hh.clone() {
+            hh.pack(level, blocks(p, Which::WeightHh(i), rows));
         }
-        pack_recurrent(p, i, &mut self.hh, |rows| rows.reversed_axes());
     }
-}
-
-impl<T: Scalar> BackWeights<T> {
-    fn pack(&mut self, p: &Parameters<T>, i: usize, passes: Passes) {
-        pack_recurrent(p, i, &mut self.hh, |rows| rows);
-        if reaches_inputs(&p.architecture(), i, passes) {
-            self.ih.pack(simd::level(), p.matrix(Which::WeightIh(i)));
-        }
+    if reaches_inputs(&a, i, passes) {
+        to.ih.pack(level, p.matrix(Which::WeightIh(i)));
     }
 }

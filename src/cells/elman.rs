@@ -5,11 +5,10 @@
 //! back:  da = dh (1 - h_t^2), or dh where h_t > 0
 //! ```
 
-use super::{Backward, CellMath, Form, Forward, Sum};
-use crate::kernels::exp::tanh_slice;
+use super::{Backward, Form, Sum};
 use crate::kernels::number::Number;
-use crate::kernels::simd::{load, load_all, store};
-use fearless_simd::{Level, Select, Simd, SimdBase, dispatch};
+use crate::kernels::simd::{load_all, map, store};
+use fearless_simd::{Select, Simd, SimdBase};
 
 pub(super) static FORM: Form = Form {
     gates: 1,
@@ -17,57 +16,29 @@ pub(super) static FORM: Form = Form {
     states: 1,
     passes_h: false,
     in_place: true,
-    sums: &[Sum {
-        columns: 0..1,
-        ih: true,
-        hh: Some(0..1),
-    }],
+    sums: &[Sum::of(0..1, true, Some(0..1))],
 };
 
-/// `f = tanh`.
-pub(crate) struct Tanh;
-
-/// `f = max(0, a)`.
-pub(crate) struct Relu;
-
-impl<T: Number> CellMath<T> for Tanh {
-    fn forward(&self, level: Level, _: usize, rows: Forward<'_, T>) {
-        dispatch!(level, simd => tanh_slice(simd, rows.after.h));
-    }
-
-    fn backward(&self, level: Level, _: usize, rows: Backward<'_, T>) {
-        dispatch!(level, simd => tanh_back(simd, rows));
-    }
-}
-
-impl<T: Number> CellMath<T> for Relu {
-    fn forward(&self, level: Level, _: usize, rows: Forward<'_, T>) {
-        dispatch!(level, simd => relu(simd, rows.after.h));
-    }
-
-    fn backward(&self, level: Level, _: usize, rows: Backward<'_, T>) {
-        dispatch!(level, simd => relu_back(simd, rows));
-    }
-}
-
 #[inline(always)]
-fn tanh_back<T: Number, S: Simd>(simd: S, rows: Backward<'_, T>) {
+pub(super) fn tanh_back<T: Number, S: Simd>(simd: S, rows: Backward<'_, T>) {
     let one = T::Vector::<S>::splat(simd, T::one());
     back(simd, rows, |dh, h| dh * (one - h * h));
 }
 
 /// A NaN stays one.
 #[inline(always)]
-fn relu<T: Number, S: Simd>(simd: S, h: &mut [T]) {
+pub(super) fn relu<T: Number, S: Simd>(simd: S, h: &mut [T]) {
     let zero = T::Vector::<S>::splat(simd, T::zero());
-    for h in h.chunks_mut(T::Vector::<S>::LEN) {
-        let a = load::<T, S>(simd, h, T::zero());
-        store::<T, S>(a.simd_lt(zero).select(zero, a), h);
-    }
+    map(
+        simd,
+        h,
+        #[inline(always)]
+        |a| a.simd_lt(zero).select(zero, a),
+    );
 }
 
 #[inline(always)]
-fn relu_back<T: Number, S: Simd>(simd: S, rows: Backward<'_, T>) {
+pub(super) fn relu_back<T: Number, S: Simd>(simd: S, rows: Backward<'_, T>) {
     let zero = T::Vector::<S>::splat(simd, T::zero());
     back(simd, rows, |dh, h| h.simd_gt(zero).select(dh, zero));
 }

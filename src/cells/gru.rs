@@ -13,11 +13,11 @@
 //! The sums `[r z n q]` become `r`, `z` and `n` beside `q`, and these the gradients of the sums, in place: the first three
 //! columns are those of the inputs, `r`, `z` and `q` those of the states.
 
-use super::{Backward, CellMath, Form, Forward, Sum, quarters};
+use super::{Backward, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
 use crate::kernels::simd::{load_all, store};
-use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
+use fearless_simd::{Simd, SimdBase, SimdFloat};
 
 pub(super) static FORM: Form = Form {
     gates: 3,
@@ -26,45 +26,17 @@ pub(super) static FORM: Form = Form {
     passes_h: true,
     in_place: false,
     sums: &[
-        Sum {
-            columns: 0..2,
-            ih: true,
-            hh: Some(0..2),
-        },
-        Sum {
-            columns: 2..3,
-            ih: true,
-            hh: None,
-        },
-        Sum {
-            columns: 3..4,
-            ih: false,
-            hh: Some(2..3),
-        },
+        Sum::of(0..2, true, Some(0..2)),
+        Sum::of(2..3, true, None),
+        Sum::of(3..4, false, Some(2..3)),
     ],
 };
 
-/// The cell.
-pub(crate) struct Gru;
-
-impl<T: Number> CellMath<T> for Gru {
-    fn forward(&self, level: Level, n_h: usize, rows: Forward<'_, T>) {
-        dispatch!(level, simd => forward(simd, n_h, rows));
-    }
-
-    fn backward(&self, level: Level, n_h: usize, rows: Backward<'_, T>) {
-        dispatch!(level, simd => backward(simd, n_h, rows));
-    }
-}
-
 #[inline(always)]
-fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
+pub(super) fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
-    let states = rows
-        .before
-        .h
-        .chunks_exact(n_h)
-        .zip(rows.after.h.chunks_exact_mut(n_h));
+    let (before, after) = (rows.before.h, rows.after.h);
+    let states = before.chunks_exact(n_h).zip(after.chunks_exact_mut(n_h));
     for (a, (h0, h)) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
         let [r, z, n, q] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
@@ -84,13 +56,11 @@ fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
 }
 
 #[inline(always)]
-fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
+pub(super) fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
     let one = T::Vector::<S>::splat(simd, T::one());
-    let gradients = rows
-        .dh
-        .chunks_exact(n_h)
-        .zip(rows.carry.h.chunks_exact_mut(n_h));
+    let carry = rows.carry.h.chunks_exact_mut(n_h);
+    let gradients = rows.dh.chunks_exact(n_h).zip(carry);
     let states = rows.before.h.chunks_exact(n_h).zip(gradients);
     for (a, (h0, (dh, carry))) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
         let [r, z, n, q] = quarters(a, n_h);

@@ -12,11 +12,11 @@
 //!
 //! The sums `[i f g o]` become the activations, and these the gradients of the sums, in place.
 
-use super::{Backward, CellMath, Form, Forward, Sum, quarters};
+use super::{Backward, Form, Forward, Sum, quarters};
 use crate::kernels::exp::{sigmoid, tanh};
 use crate::kernels::number::Number;
 use crate::kernels::simd::{load_all, store};
-use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch};
+use fearless_simd::{Simd, SimdBase, SimdFloat};
 
 pub(super) static FORM: Form = Form {
     gates: 4,
@@ -24,35 +24,16 @@ pub(super) static FORM: Form = Form {
     states: 2,
     passes_h: false,
     in_place: false,
-    sums: &[Sum {
-        columns: 0..4,
-        ih: true,
-        hh: Some(0..4),
-    }],
+    sums: &[Sum::of(0..4, true, Some(0..4))],
 };
 
-/// The cell.
-pub(crate) struct Lstm;
-
-impl<T: Number> CellMath<T> for Lstm {
-    fn forward(&self, level: Level, n_h: usize, rows: Forward<'_, T>) {
-        dispatch!(level, simd => forward(simd, n_h, rows));
-    }
-
-    fn backward(&self, level: Level, n_h: usize, rows: Backward<'_, T>) {
-        dispatch!(level, simd => backward(simd, n_h, rows));
-    }
-}
-
 #[inline(always)]
-fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
+pub(super) fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
-    let (c0, c, h) = (rows.before.c, rows.after.c, rows.after.h);
-    let states = c0
-        .chunks_exact(n_h)
-        .zip(c.chunks_exact_mut(n_h))
-        .zip(h.chunks_exact_mut(n_h));
-    for (a, ((c0, c), h)) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
+    let (c, h) = (rows.after.c, rows.after.h);
+    let after = c.chunks_exact_mut(n_h).zip(h.chunks_exact_mut(n_h));
+    let states = rows.before.c.chunks_exact(n_h).zip(after);
+    for (a, (c0, (c, h))) in rows.sums.chunks_exact_mut(4 * n_h).zip(states) {
         let [i, f, g, o] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);
@@ -72,23 +53,14 @@ fn forward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Forward<'_, T>) {
 }
 
 #[inline(always)]
-fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
+pub(super) fn backward<T: Number, S: Simd>(simd: S, n_h: usize, rows: Backward<'_, T>) {
     let lanes = T::Vector::<S>::LEN;
     let one = T::Vector::<S>::splat(simd, T::one());
-    let states = rows
-        .before
-        .c
-        .chunks_exact(n_h)
-        .zip(rows.after.c.chunks_exact(n_h));
-    let gradients = rows
-        .dh
-        .chunks_exact(n_h)
-        .zip(rows.carry.c.chunks_exact_mut(n_h));
-    let rows = rows
-        .sums
-        .chunks_exact_mut(4 * n_h)
-        .zip(states.zip(gradients));
-    for (a, ((c0, c), (dh, dc))) in rows {
+    let (before, after) = (rows.before.c, rows.after.c);
+    let states = before.chunks_exact(n_h).zip(after.chunks_exact(n_h));
+    let carry = rows.carry.c.chunks_exact_mut(n_h);
+    let rest = states.zip(rows.dh.chunks_exact(n_h).zip(carry));
+    for (a, ((c0, c), (dh, dc))) in rows.sums.chunks_exact_mut(4 * n_h).zip(rest) {
         let [i, f, g, o] = quarters(a, n_h);
         for j in (0..n_h).step_by(lanes) {
             let j = j..(j + lanes).min(n_h);

@@ -2,18 +2,20 @@
 //!
 //! A layer ([`crate::layer`]) computes, for each step, the sums that a cell asks for; the cell turns them into a new state
 //! and, going back, the gradient of that state into the gradients of the sums. A cell is a [`Form`] (a few numbers) and two
-//! functions on rows ([`CellMath`]); it knows neither weights nor steps nor which sequences its rows are.
+//! functions on rows ([`forward`], [`backward`]); it knows neither weights nor steps nor which sequences its rows are.
 //!
 //! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer.
 //!
-//! To add a cell: a file here, a variant of [`Cell`] with its name and form, and its line in `Scalar::cell`; its plain loops in
-//! `reference/cells.rs`, and its name in the program's flags.
+//! To add a cell: a file here, a variant of [`Cell`] with its name and form, and its lines in [`forward`] and [`backward`]; its
+//! plain loops in `reference/cells.rs`, and its name in the program's flags.
 
-pub(crate) mod elman;
-pub(crate) mod gru;
-pub(crate) mod lstm;
+mod elman;
+mod gru;
+mod lstm;
 
-use fearless_simd::Level;
+use crate::kernels::exp::tanh_at;
+use crate::kernels::number::Number;
+use fearless_simd::{Level, dispatch};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -92,6 +94,12 @@ pub(crate) struct Sum {
     pub hh: Option<Range<usize>>,
 }
 
+impl Sum {
+    const fn of(columns: Range<usize>, ih: bool, hh: Option<Range<usize>>) -> Self {
+        Sum { columns, ih, hh }
+    }
+}
+
 /// `h` and, for cells with two states, `c`; else `c` is empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<V> {
@@ -101,11 +109,11 @@ pub struct State<V> {
 
 /// Rows of one step on the way forward.
 pub struct Forward<'a, T> {
-    /// `[rows, columns * n_h]`: sums, to become activations. Empty for a cell in place.
+    /// `[rows, columns * n_h]`: sums, to become activations; for a cell in place, to become `h`.
     pub sums: &'a mut [T],
     /// The states before the step, `[rows, n_h]`.
     pub before: State<&'a [T]>,
-    /// The states after it. For a cell in place, `h` holds the sums.
+    /// The states after it. For a cell in place, `h` is empty.
     pub after: State<&'a mut [T]>,
 }
 
@@ -131,8 +139,22 @@ fn quarters<T>(sums: &mut [T], n_h: usize) -> [&mut [T]; 4] {
     [first, second, third, fourth]
 }
 
-/// The two functions of a cell.
-pub trait CellMath<T>: Sync {
-    fn forward(&self, level: Level, n_h: usize, rows: Forward<'_, T>);
-    fn backward(&self, level: Level, n_h: usize, rows: Backward<'_, T>);
+/// From the sums of some rows to their activations and new states.
+pub(crate) fn forward<T: Number>(cell: Cell, level: Level, n_h: usize, rows: Forward<'_, T>) {
+    match cell {
+        Cell::Tanh => tanh_at(level, rows.sums),
+        Cell::Relu => dispatch!(level, simd => elman::relu(simd, rows.sums)),
+        Cell::Gru => dispatch!(level, simd => gru::forward(simd, n_h, rows)),
+        Cell::Lstm => dispatch!(level, simd => lstm::forward(simd, n_h, rows)),
+    }
+}
+
+/// From the gradients of their new states to those of their sums.
+pub(crate) fn backward<T: Number>(cell: Cell, level: Level, n_h: usize, rows: Backward<'_, T>) {
+    match cell {
+        Cell::Tanh => dispatch!(level, simd => elman::tanh_back(simd, rows)),
+        Cell::Relu => dispatch!(level, simd => elman::relu_back(simd, rows)),
+        Cell::Gru => dispatch!(level, simd => gru::backward(simd, n_h, rows)),
+        Cell::Lstm => dispatch!(level, simd => lstm::backward(simd, n_h, rows)),
+    }
 }

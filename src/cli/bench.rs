@@ -189,7 +189,7 @@ impl Bench<'_> {
         let row = Row {
             shards,
             speed,
-            memory_bytes: workload.bytes()?,
+            memory_bytes: workload.engine.bytes(shape.n, shape.t)?,
             resident_bytes,
         };
         let [n, t, n_x, n_h, n_y] = shape.sizes();

@@ -1,10 +1,12 @@
 //! The layers without the head, for losses of one's own: hidden states out, their gradients in.
 
-use super::{Engine, GradientOptions, RowsOut, check_state};
+use super::{Engine, GradientOptions, RowsOut, assign_rows, check_state};
 use crate::architecture::{At, Input};
 use crate::batch::check_lengths;
+use crate::shard::Shard;
+use crate::stack;
 use crate::weights::Passes;
-use crate::{Dropout, Error, Inputs, Network, Result, Scalar};
+use crate::{Error, Inputs, Network, Result, Scalar};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut3};
 use rayon::prelude::*;
 
@@ -15,14 +17,6 @@ pub struct LayerGradients<T> {
     pub inputs: Option<Array3<T>>,
     /// Of the states `[N, W]` with which the sequences began.
     pub state: Array2<T>,
-}
-
-/// What the layers alone last ran on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Alone {
-    n: usize,
-    t: usize,
-    dropout: Option<(Dropout, u64)>,
 }
 
 impl<T: Scalar> Engine<T> {
@@ -62,11 +56,7 @@ impl<T: Scalar> Engine<T> {
         let inputs = inputs.into();
         let (n, t) = inputs.sequences();
         let mut hidden = Array3::zeros((n, t, self.architecture.outputs_of_layer()));
-        let options = GradientOptions {
-            state,
-            dropout: None,
-        };
-        self.forward_into(network, inputs, lengths, options, hidden.view_mut())?;
+        self.forward_into(network, inputs, lengths, state.into(), hidden.view_mut())?;
         Ok(hidden)
     }
 
@@ -84,8 +74,6 @@ impl<T: Scalar> Engine<T> {
         mut hidden: ArrayViewMut3<'_, T>,
     ) -> Result<()> {
         let inputs = inputs.into();
-        let GradientOptions { state, dropout } = options;
-        dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let (n, t) = inputs.sequences();
         let width = self.architecture.outputs_of_layer();
         if hidden.dim() != (n, t, width) {
@@ -97,19 +85,6 @@ impl<T: Scalar> Engine<T> {
             let problem = "the layers alone run in one process";
             return Err(Error::invalid("ranks", problem));
         }
-        let mut partition = crate::partition::Partition::new(self.shards());
-        partition.divide(n, t, lengths);
-        let longest = partition.longest();
-        if self.segment(&partition)? < longest {
-            let budget = self.memory.unwrap_or(usize::MAX);
-            let least = self.bytes_in(&partition, longest);
-            return Err(Error::Memory {
-                n,
-                t,
-                budget,
-                least,
-            });
-        }
         if lengths.is_some() {
             hidden.fill(T::zero());
         }
@@ -118,16 +93,16 @@ impl<T: Scalar> Engine<T> {
             network,
             Passes::BackToInputs,
             inputs,
-            state,
+            options,
             |shard, pass| {
-                shard.advance(pass, dropout, |shard, _| {
-                    rows.write_steps(shard, shard.hidden(), 0);
-                });
+                let write = |shard: &mut Shard<T>| {
+                    rows.write(shard, stack::hidden(&shard.scratch).data, At::Every)
+                };
+                shard.advance(pass, write);
             },
         )?;
         drop(rows);
-        let dropout = dropout.map(|(dropout, update)| (*dropout, update));
-        self.alone = Some(Alone { n, t, dropout });
+        self.alone = Some([n, t]);
         Ok(())
     }
 
@@ -145,9 +120,8 @@ impl<T: Scalar> Engine<T> {
         d_hidden: ArrayView3<'_, T>,
         d_state: Option<ArrayView2<'_, T>>,
     ) -> Result<LayerGradients<T>> {
-        let Alone { n, t, dropout } = self
-            .alone
-            .expect("`backward` goes back over what `forward` computed: call it first");
+        let missing = "`backward` goes back over what `forward` computed: call it first";
+        let [n, t] = self.alone.expect(missing);
         let a = self.architecture;
         check_state(d_state, n, a.state())?;
         let width = a.outputs_of_layer();
@@ -167,20 +141,17 @@ impl<T: Scalar> Engine<T> {
                 if shard.assigned.index().is_empty() {
                     return;
                 }
-                let dropout = dropout.as_ref().map(|(dropout, update)| (dropout, *update));
-                shard.layers_back(packed, &d_hidden, d_state, dropout);
+                shard.layers_back(packed, &d_hidden, d_state);
                 if let Some(rows) = &rows {
-                    rows.write_steps(shard, &shard.scratch.dx[a.layers % 2], 0);
+                    rows.write(shard, &shard.scratch.dx[a.layers % 2], At::Every);
                 }
             });
         });
         drop(rows);
         let mut state = Array2::zeros((n, a.state()));
         for shard in &self.shards {
-            let d_state = shard.scratch.d_state.chunks_exact(a.state());
-            for (&row, d) in shard.assigned.index().iter().zip(d_state) {
-                state.row_mut(row).assign(&ndarray::ArrayView1::from(d));
-            }
+            let rows = shard.assigned.index().iter().copied();
+            assign_rows(&mut state, rows, &shard.scratch.d_state);
         }
         self.reduce();
         Ok(LayerGradients { inputs, state })

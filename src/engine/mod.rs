@@ -17,7 +17,6 @@
 
 mod alone;
 
-use alone::Alone;
 pub use alone::LayerGradients;
 
 use crate::architecture::{Architecture, At};
@@ -71,8 +70,8 @@ impl Gradient {
     }
 }
 
-/// What a gradient may take into account beside the batch.
-#[derive(Debug)]
+/// What a gradient may take into account beside the batch: by default zero states, and nothing dropped.
+#[derive(Debug, Default)]
 pub struct GradientOptions<'a, T> {
     /// States `[N, W]` from which the sequences start, and which become the states after their last steps; from zero, where
     /// there are none.
@@ -81,11 +80,11 @@ pub struct GradientOptions<'a, T> {
     pub dropout: Option<(&'a Dropout, u64)>,
 }
 
-/// Zero states, nothing dropped.
-impl<T> Default for GradientOptions<'_, T> {
-    fn default() -> Self {
+/// From these states, nothing dropped.
+impl<'a, T> From<Option<&'a mut Array2<T>>> for GradientOptions<'a, T> {
+    fn from(state: Option<&'a mut Array2<T>>) -> Self {
         GradientOptions {
-            state: None,
+            state,
             dropout: None,
         }
     }
@@ -127,8 +126,8 @@ pub struct Engine<T: Scalar> {
     norm: Option<f64>,
     /// The sum of squares of each slice of the reduced gradient.
     squares: Vec<f64>,
-    /// What [`Engine::forward`] ran on, if it was the last that ran.
-    alone: Option<Alone>,
+    /// The sequences and steps that [`Engine::forward`] ran on, if it was the last that ran.
+    alone: Option<[usize; 2]>,
     pool: Arc<rayon::ThreadPool>,
     _one_thread: OneThread,
 }
@@ -169,26 +168,19 @@ impl<T: Scalar> Engine<T> {
             return Err(Error::option("shards", shards, "at most 65536"));
         }
         let threads = threads.min(blas::library().max_workers).min(shards);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("bptt-{i}"))
-            .start_handler(|_| blas::prepare_worker())
-            .build()
-            .map_err(|source| Error::Threads { threads, source })?;
+        let new_shards = (0..shards).map(|index| Shard::new(architecture, index));
         Ok(Engine {
             architecture,
             memory: options.memory,
             partition: Partition::new(shards),
-            shards: (0..shards)
-                .map(|index| Shard::new(architecture, index))
-                .collect(),
+            shards: new_shards.collect(),
             packed: PackedNetwork::default(),
             comm: None,
             gradients: Parameters::zeros(architecture),
             norm: None,
             squares: vec![0.0; architecture.len().div_ceil(SLICE)],
             alone: None,
-            pool: Arc::new(pool),
+            pool: Arc::new(blas::pool(threads)?),
             _one_thread: OneThread::new(),
         })
     }
@@ -254,7 +246,7 @@ impl<T: Scalar> Engine<T> {
     fn bytes_divided(&self, n: usize, t: usize, lengths: Option<&[usize]>) -> Result<usize> {
         let mut partition = Partition::new(self.partition.shards);
         partition.divide(n, t, lengths);
-        Ok(self.bytes_in(&partition, self.segment(&partition)?))
+        Ok(self.bytes_in(&partition, self.segment(&partition, false)?))
     }
 
     /// Bytes for a batch as it was divided, in segments: of the rank that needs the most.
@@ -271,23 +263,19 @@ impl<T: Scalar> Engine<T> {
         most + gradients + PackedNetwork::<T>::bytes(&self.architecture)
     }
 
-    /// The time steps of a segment: as many as the memory has room for.
-    fn segment(&self, partition: &Partition) -> Result<usize> {
-        let t = partition.longest();
-        let Architecture {
-            head,
-            bidirectional,
-            ..
-        } = self.architecture;
+    /// The time steps of a segment: as many as the memory has room for, or if time is to be taken as a `whole`, all.
+    fn segment(&self, partition: &Partition, whole: bool) -> Result<usize> {
+        let (t, a) = (partition.longest(), self.architecture);
+        // With both directions, no step can be taken before the last one was read: there is one segment.
+        let whole = whole || a.bidirectional;
         let Some(budget) = self.memory else {
-            let whole = bidirectional || head.at == At::Last;
-            let of_step = partition.n * head.outputs * size_of::<T>();
-            let segments = (t * of_step).div_ceil(LOGITS).clamp(1, t.max(1));
-            return Ok(if whole { t } else { t.div_ceil(segments) });
+            let few = whole || a.head.at == At::Last;
+            let of_step = if few { 0 } else { partition.n * a.head.outputs };
+            let segments = (t * of_step * size_of::<T>()).div_ceil(LOGITS);
+            return Ok(t.div_ceil(segments.clamp(1, t.max(1))));
         };
         let mut least = usize::MAX;
-        // With both directions, no step can be taken before the last one was read: there is one segment.
-        let most = if bidirectional { 1 } else { t.max(1) };
+        let most = if whole { 1 } else { t.max(1) };
         for segments in 1..=most {
             let segment = t.div_ceil(segments);
             let bytes = self.bytes_in(partition, segment);
@@ -339,12 +327,10 @@ impl<T: Scalar> Engine<T> {
         options: GradientOptions<'_, T>,
     ) -> Result<Gradient> {
         batch.check(&self.architecture)?;
-        let GradientOptions { state, dropout } = options;
-        dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let scale = T::from_f64(1.0 / batch.counted() as f64);
         let (passes, inputs) = (Passes::ForwardAndBack, (&batch.inputs, batch.lengths));
-        self.run(network, passes, inputs, state, |shard, pass| {
-            shard.train(pass, &batch.answers, scale, dropout);
+        self.run(network, passes, inputs, options, |shard, pass| {
+            shard.train(pass, &batch.answers, scale);
         })?;
         let norm = self.reduce();
         let metrics = self.metrics();
@@ -369,10 +355,8 @@ impl<T: Scalar> Engine<T> {
     /// # Panics
     /// If no gradient was found yet, or network or optimiser are of another architecture.
     pub fn update(&self, network: &mut Network<T>, optimizer: &mut Optimizer<T>, lr: f64) {
-        let norm = self
-            .norm
-            .expect("an update needs a gradient: call `gradient` first");
-        let weights = network.parameters_mut();
+        let (norm, weights) = (self.norm, network.parameters_mut());
+        let norm = norm.expect("an update needs a gradient: call `gradient` first");
         self.install(|| optimizer.step(weights, &self.gradients, norm, lr));
     }
 
@@ -393,16 +377,19 @@ impl<T: Scalar> Engine<T> {
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
         let inputs = (&batch.inputs, batch.lengths);
-        self.run(network, Passes::Forward, inputs, state, |shard, pass| {
-            shard.evaluate(pass, &batch.answers);
-        })?;
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            state.into(),
+            |shard, pass| {
+                shard.evaluate(pass, &batch.answers);
+            },
+        )?;
         Ok(self.metrics())
     }
 
     /// The states after a batch of which nothing counts, and nothing else; `state` as in [`GradientOptions::state`].
-    ///
-    /// # Errors
-    /// As [`Engine::predict`].
     pub(crate) fn advance(
         &mut self,
         network: &Network<T>,
@@ -413,14 +400,14 @@ impl<T: Scalar> Engine<T> {
         if batch.lengths.is_some_and(ended) {
             return Ok(());
         }
-        let inputs = (&batch.inputs, batch.lengths);
+        let (inputs, state) = ((&batch.inputs, batch.lengths), Some(state));
         self.run(
             network,
             Passes::Forward,
             inputs,
-            Some(state),
+            state.into(),
             |shard, pass| {
-                shard.advance(pass, None, |_, _| {});
+                shard.advance(pass, |_| {});
             },
         )
     }
@@ -454,18 +441,17 @@ impl<T: Scalar> Engine<T> {
         let (inputs, head) = (inputs.into(), self.architecture.head);
         let (n, t) = inputs.sequences();
         check_lengths(lengths, (n, t), head.at)?;
-        let answers = match head.at {
-            At::Every => t,
-            At::Last => 1,
-        };
-        let mut y = Array3::zeros((n, answers, head.outputs));
+        let mut y = Array3::zeros((n, head.at.answers(t), head.outputs));
         let (rows, inputs) = (RowsOut::new(&mut y), (&inputs, lengths));
-        self.run(network, Passes::Forward, inputs, state, |shard, pass| {
-            shard.predict(pass, |shard, first| match head.at {
-                At::Every => rows.write_steps(shard, &shard.scratch.u, first),
-                At::Last => rows.write_one(shard, &shard.scratch.u),
-            });
-        })?;
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            state.into(),
+            |shard, pass| {
+                shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
+            },
+        )?;
         drop(rows);
         Ok(y)
     }
@@ -476,19 +462,17 @@ impl<T: Scalar> Engine<T> {
         network: &Network<T>,
         passes: Passes,
         (inputs, lengths): (&Inputs<'_, T>, Option<&[usize]>),
-        mut state: Option<&mut Array2<T>>,
+        options: GradientOptions<'_, T>,
         work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
     ) -> Result<()> {
+        let GradientOptions { mut state, dropout } = options;
+        dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let (n, t) = inputs.sequences();
-        let (p, own) = (network.parameters(), self.architecture);
-        assert_eq!(
-            p.architecture(),
-            own,
-            "an engine works for networks of one architecture"
-        );
-        inputs.check(self.architecture.input)?;
+        let (p, a) = (network.parameters(), self.architecture);
+        let (own, width) = (p.architecture() == a, a.state());
+        assert!(own, "an engine of {a} works for no {}", p.architecture());
+        inputs.check(a.input)?;
         self.alone = None;
-        let width = self.architecture.state();
         check_state(state.as_deref().map(|state| state.view()), n, width)?;
         // With lengths, sequences may be another rank's than before.
         let moves = lengths.is_some();
@@ -499,7 +483,8 @@ impl<T: Scalar> Engine<T> {
         for shard in &mut self.shards {
             shard.assigned.set(self.partition.rows(shard.index));
         }
-        let segment = self.segment(&self.partition)?;
+        let alone = passes == Passes::BackToInputs;
+        let segment = self.segment(&self.partition, alone)?;
         let (shards, packed) = (&mut self.shards, &mut self.packed);
         let state_view = state.as_deref().map(|state| state.view());
         self.pool.install(|| {
@@ -512,7 +497,8 @@ impl<T: Scalar> Engine<T> {
                 inputs: inputs.reborrow(),
                 state: state_view,
                 segment,
-                head: passes != Passes::BackToInputs,
+                dropout,
+                head: !alone,
             };
             let shards = shards.par_iter_mut().with_max_len(1);
             shards.for_each(|shard| {
@@ -524,10 +510,7 @@ impl<T: Scalar> Engine<T> {
         });
         if let Some(state) = state {
             for shard in &self.shards {
-                let finals = shard.finals.chunks_exact(width);
-                for (&row, last) in shard.assigned.index().iter().zip(finals) {
-                    state.row_mut(row).assign(&ArrayView1::from(last));
-                }
+                assign_rows(state, shard.assigned.index().iter().copied(), &shard.finals);
             }
             if moves {
                 self.exchange(&self.partition, state);
@@ -557,10 +540,7 @@ impl<T: Scalar> Engine<T> {
         let own: Vec<T> = own.collect();
         let mut all = vec![T::zero(); state.len()];
         comm.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
-        let order = (0..comm.size()).flat_map(rows);
-        for (row, last) in order.zip(all.chunks_exact(width)) {
-            state.row_mut(row).assign(&ArrayView1::from(last));
-        }
+        assign_rows(state, (0..comm.size()).flat_map(rows), &all);
     }
 
     /// The metrics of all shards, in their order.
@@ -569,12 +549,11 @@ impl<T: Scalar> Engine<T> {
         let Some(comm) = &self.comm else {
             return own.fold(Metrics::default(), Metrics::add);
         };
-        let own: Vec<_> = own.map(Metrics::to_array).collect();
-        let mut all = vec![[0.0; 12]; self.partition.shards];
+        let own: Vec<_> = own.collect();
+        let mut all = vec![Metrics::default(); self.partition.shards];
         let count = |rank| self.partition.shards_of(rank, comm.size()).len();
         comm.all_gather(&own, count, &mut all);
-        let all = all.into_iter().map(Metrics::from_array);
-        all.fold(Metrics::default(), Metrics::add)
+        all.into_iter().fold(Metrics::default(), Metrics::add)
     }
 }
 
@@ -587,27 +566,33 @@ impl<'a, T: Scalar> RowsOut<'a, T> {
         RowsOut(y.outer_iter_mut().map(Mutex::new).collect())
     }
 
-    /// Writes the rows `[steps, width]` of a shard's steps, which are the time steps from `first` on.
-    fn write_steps(&self, shard: &Shard<T>, rows: &[T], first: usize) {
-        let steps = &shard.scratch.steps;
-        for (i, &sequence) in shard.assigned.index()[..steps.n()].iter().enumerate() {
-            let mut y = self.0[sequence].lock().expect("of this shard alone");
-            let width = y.ncols();
-            for (t, row) in steps.rows_of_sequence(i).enumerate() {
-                let row = &rows[row * width..][..width];
-                y.row_mut(first + t).assign(&ArrayView1::from(row));
-            }
-        }
-    }
-
-    /// Writes a row for each sequence of a shard.
-    fn write_one(&self, shard: &Shard<T>, rows: &[T]) {
+    /// Writes a shard's rows: those of its steps, or one for each sequence.
+    fn write(&self, shard: &Shard<T>, rows: &[T], at: At) {
+        let (steps, first) = (&shard.scratch.steps, shard.scratch.dropping.first);
         for (i, &sequence) in shard.assigned.index().iter().enumerate() {
             let mut y = self.0[sequence].lock().expect("of this shard alone");
             let width = y.ncols();
-            let row = &rows[i * width..][..width];
-            y.row_mut(0).assign(&ArrayView1::from(row));
+            let mut write = |t: usize, row: usize| {
+                let row = ArrayView1::from(&rows[row * width..][..width]);
+                y.row_mut(t).assign(&row);
+            };
+            match at {
+                At::Every if i >= steps.n() => break,
+                At::Every => {
+                    let rows = steps.rows_of_sequence(i).enumerate();
+                    rows.for_each(|(t, row)| write(first + t, row));
+                }
+                At::Last => write(0, i),
+            }
         }
+    }
+}
+
+/// Assigns values, row after row, to these rows of an array.
+fn assign_rows<T: Scalar>(to: &mut Array2<T>, rows: impl Iterator<Item = usize>, values: &[T]) {
+    let values = values.chunks_exact(to.ncols());
+    for (row, values) in rows.zip(values) {
+        to.row_mut(row).assign(&ArrayView1::from(values));
     }
 }
 

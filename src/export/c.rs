@@ -3,6 +3,7 @@
 use super::tensors;
 use crate::architecture::Which;
 use crate::model::Model;
+use crate::model::names::second_bias;
 use crate::{At, Cell, Error, Input, Loss, Result, Scalar};
 use std::path::Path;
 
@@ -16,15 +17,8 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
     let name = identifier(path);
     let upper = name.to_uppercase();
     let (tensors, _) = tensors(model);
-    let array = |which: Which, second: bool| {
-        let full = network.name(which);
-        let full = if second {
-            full.replace("bias_ih", "bias_hh")
-        } else {
-            full
-        };
-        format!("{name}_{}", full.replace('.', "_"))
-    };
+    let of = |tensor: &str| format!("{name}_{}", tensor.replace('.', "_"));
+    let array = |which: Which| of(&network.name(which));
     let mut text = format!(
         "/* {network}. Written by bptt {version}.\n\
          \n   {name}_state state;\n   {name}_reset(&state);                  before each sequence\n   \
@@ -54,18 +48,12 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
         if network.head.tied && tensor.name == network.name(Which::Decoder) {
             continue;
         }
-        let values = tensor
-            .values
-            .iter()
-            .map(|x| format!("{:?}f", x.as_f64() as f32));
-        let values: Vec<_> = values.collect();
+        let values = tensor.values.iter().map(|x| x.as_f64() as f32);
+        let values: Vec<_> = values.map(|x| format!("{x:?}f")).collect();
         let lines: Vec<_> = values.chunks(8).map(|line| line.join(", ")).collect();
-        let array = format!("{name}_{}", tensor.name.replace('.', "_"));
-        text += &format!(
-            "static const float {array}[{}] = {{\n{}\n}};\n\n",
-            values.len(),
-            lines.join(",\n")
-        );
+        let array = of(&tensor.name);
+        let (n, lines) = (values.len(), lines.join(",\n"));
+        text += &format!("static const float {array}[{n}] = {{\n{lines}\n}};\n\n");
     }
     let (lstm, gates) = (network.cell == Cell::Lstm, network.cell.gates());
     let cells = if lstm {
@@ -117,7 +105,7 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
             size,
             format!(
                 "    const float *x = {} + (size_t)token * {size};\n",
-                array(Which::Encoder, false)
+                array(Which::Encoder)
             ),
         ),
         Input::Tokens(n) => (
@@ -141,21 +129,17 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
         };
         text += &format!(
             "    {name}_layer({}, {}, {}, {}, {n_in}, x, state->h[{layer}]{c});\n    x = state->h[{layer}];\n",
-            array(Which::WeightIh(layer), false),
-            array(Which::WeightHh(layer), false),
-            array(Which::Bias(layer), false),
-            array(Which::Bias(layer), true),
+            array(Which::WeightIh(layer)),
+            array(Which::WeightHh(layer)),
+            array(Which::Bias(layer)),
+            of(&second_bias(&network.name(Which::Bias(layer)))),
         );
     }
-    let decoder = array(
-        if network.head.tied {
-            Which::Encoder
-        } else {
-            Which::Decoder
-        },
-        false,
-    );
-    let bias = array(Which::DecoderBias, false);
+    let decoder = array(match network.head.tied {
+        true => Which::Encoder,
+        false => Which::Decoder,
+    });
+    let bias = array(Which::DecoderBias);
     text += &format!(
         "    for (j = 0; j < {upper}_OUTPUTS; j++) {{\n        output[j] = {bias}[j];\n        \
          for (k = 0; k < {upper}_HIDDEN; k++)\n            output[j] += {decoder}[j * {upper}_HIDDEN + k] * x[k];\n    }}\n"

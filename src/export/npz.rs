@@ -22,16 +22,13 @@ pub fn write<T: Scalar>(model: &Model<T>, path: &Path) -> Result<()> {
             zip.write_all(bytes)
         };
         for tensor in &tensors {
-            let bytes: Vec<u8> = (tensor.values.iter())
-                .flat_map(|value| value.to_le_bytes().as_ref().to_vec())
-                .collect();
             let described = format!("<f{}", size_of::<T>());
-            array(&tensor.name, &described, &tensor.shape, &bytes)?;
+            let bytes = bytemuck::cast_slice(&tensor.values);
+            array(&tensor.name, &described, &tensor.shape, bytes)?;
         }
-        let text: Vec<u8> = (meta.to_string().chars())
-            .flat_map(|c| u32::from(c).to_le_bytes())
-            .collect();
-        array("bptt", &format!("<U{}", text.len() / 4), &[], &text)?;
+        let text: Vec<u32> = meta.to_string().chars().map(u32::from).collect();
+        let described = format!("<U{}", text.len());
+        array("bptt", &described, &[], bytemuck::cast_slice(&text))?;
         zip.finish().map_err(io::Error::other)?.flush()
     })
 }

@@ -14,6 +14,7 @@ use super::tensors;
 use super::wire::{bytes, number};
 use crate::architecture::Which;
 use crate::model::Model;
+use crate::model::names::{second_bias, transposed};
 use crate::{Architecture, At, Cell, Input, Loss, Scalar};
 use std::collections::BTreeMap;
 
@@ -77,9 +78,7 @@ impl Graph {
     fn build(&mut self, lengths: bool) {
         let network = self.network;
         let (n_h, directions) = (network.hidden, network.directions());
-        let states = ["h", "c"]
-            .into_iter()
-            .take(if network.cell == Cell::Lstm { 2 } else { 1 });
+        let states = ["h", "c"].into_iter().take(network.cell.states());
         let all_states = (directions * network.layers).to_string();
         let width = n_h.to_string();
 
@@ -119,10 +118,8 @@ impl Graph {
             let parts = vec![directions as i64; network.layers];
             self.integers("states_of_layers", &[network.layers], &parts);
             for state in states.clone() {
-                let of_layer: Vec<_> = (0..network.layers)
-                    .map(|l| format!("{state}0_{l}"))
-                    .collect();
-                let of_layer: Vec<&str> = of_layer.iter().map(String::as_str).collect();
+                let of_layer = (0..network.layers).map(|l| format!("{state}0_{l}"));
+                let of_layer: Vec<_> = of_layer.collect();
                 let inputs = [&format!("{state}0")[..], "states_of_layers"];
                 self.node("Split", &inputs, &of_layer, &[ints("axis", INT, &[0])]);
             }
@@ -138,10 +135,8 @@ impl Graph {
             self.node("Reshape", &[&y, "joined"], &[&x], &[]);
         }
         for state in states.clone() {
-            let last: Vec<_> = (0..network.layers)
-                .map(|l| format!("{state}n_{l}"))
-                .collect();
-            let last: Vec<&str> = last.iter().map(String::as_str).collect();
+            let last = (0..network.layers).map(|l| format!("{state}n_{l}"));
+            let last: Vec<_> = last.collect();
             let axis = ints("axis", INT, &[0]);
             self.node("Concat", &last, &[&format!("{state}n")], &[axis]);
         }
@@ -159,10 +154,7 @@ impl Graph {
             false => Which::Decoder,
         });
         let (rows, columns) = (shape[0], shape[1]);
-        let turned: Vec<f32> = (0..columns)
-            .flat_map(|j| decoder.iter().skip(j).step_by(columns).copied())
-            .collect();
-        self.floats("decoder", &[columns, rows], &turned);
+        self.floats("decoder", &[columns, rows], &transposed(&decoder, columns));
         let (shape, bias) = self.weight(Which::DecoderBias);
         self.floats("decoder_bias", &shape, &bias);
         self.node("MatMul", &[&x, "decoder"], &["products"], &[]);
@@ -216,13 +208,11 @@ impl Graph {
             let (shape, ih) = self.weight(Which::WeightIh(i));
             n_in = shape[1];
             w.extend(reordered(&ih, order, n_h * n_in));
-            r.extend(reordered(
-                &self.weight(Which::WeightHh(i)).1,
-                order,
-                n_h * n_h,
-            ));
+            let (_, hh) = self.weight(Which::WeightHh(i));
+            r.extend(reordered(&hh, order, n_h * n_h));
             let first = network.name(Which::Bias(i));
-            for name in [first.clone(), first.replace("bias_ih", "bias_hh")] {
+            let second = second_bias(&first);
+            for name in [first, second] {
                 b.extend(reordered(&self.weights[&name].1, order, n_h));
             }
         }
@@ -230,32 +220,23 @@ impl Graph {
         self.floats(&w_name, &[directions, gates, n_in], &w);
         self.floats(&r_name, &[directions, gates, n_h], &r);
         self.floats(&b_name, &[directions, 2 * gates], &b);
+        let direction = ["forward", "bidirectional"][directions - 1];
         let mut attributes = vec![
             ints("hidden_size", INT, &[n_h as i64]),
-            texts(
-                "direction",
-                STRING,
-                &[["forward", "bidirectional"][directions - 1]],
-            ),
+            texts("direction", STRING, &[direction]),
         ];
         match network.cell {
-            Cell::Relu => attributes.push(texts(
-                "activations",
-                STRINGS,
-                &["Relu", "Relu"][..directions],
-            )),
+            Cell::Relu => {
+                let names = &["Relu"; 2][..directions];
+                attributes.push(texts("activations", STRINGS, names));
+            }
             Cell::Gru => attributes.push(ints("linear_before_reset", INT, &[1])),
             Cell::Tanh | Cell::Lstm => {}
         }
         let ends = if lengths { "lengths" } else { "" };
         let mut inputs = vec![x, &w_name, &r_name, &b_name, ends];
         inputs.extend(states.iter().map(String::as_str));
-        let outputs = [
-            format!("y{layer}"),
-            format!("hn_{layer}"),
-            format!("cn_{layer}"),
-        ];
-        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let outputs = ["y", "hn_", "cn_"].map(|name| format!("{name}{layer}"));
         self.node(operator, &inputs, &outputs[..1 + states.len()], &attributes);
     }
 
@@ -264,19 +245,23 @@ impl Graph {
     }
 
     /// A node; an input without a name is left out.
-    fn node(&mut self, operator: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) {
+    fn node<I: AsRef<str>, O: AsRef<str>>(
+        &mut self,
+        operator: &str,
+        inputs: &[I],
+        outputs: &[O],
+        attributes: &[Vec<u8>],
+    ) {
         let mut node = Vec::new();
-        inputs
-            .iter()
-            .for_each(|name| node.extend(bytes(1, name.as_bytes())));
-        outputs
-            .iter()
-            .for_each(|name| node.extend(bytes(2, name.as_bytes())));
-        node.extend(bytes(3, outputs[0].as_bytes()));
+        for name in inputs {
+            node.extend(bytes(1, name.as_ref().as_bytes()));
+        }
+        for name in outputs {
+            node.extend(bytes(2, name.as_ref().as_bytes()));
+        }
+        node.extend(bytes(3, outputs[0].as_ref().as_bytes()));
         node.extend(bytes(4, operator.as_bytes()));
-        attributes
-            .iter()
-            .for_each(|attribute| node.extend(bytes(5, attribute)));
+        node.extend(attributes.iter().flat_map(|attribute| bytes(5, attribute)));
         self.message.extend(bytes(1, &node));
     }
 
@@ -286,13 +271,11 @@ impl Graph {
     }
 
     fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
-        let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.tensor(name, shape, FLOAT, &raw);
+        self.tensor(name, shape, FLOAT, bytemuck::cast_slice(values));
     }
 
     fn integers(&mut self, name: &str, shape: &[usize], values: &[i64]) {
-        let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.tensor(name, shape, INT64, &raw);
+        self.tensor(name, shape, INT64, bytemuck::cast_slice(values));
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize], kind: u64, raw: &[u8]) {
@@ -328,9 +311,7 @@ fn ints(name: &str, (kind, field): (u64, u64), values: &[i64]) -> Vec<u8> {
 
 /// An attribute of texts.
 fn texts(name: &str, (kind, field): (u64, u64), values: &[&str]) -> Vec<u8> {
-    let values = values
-        .iter()
-        .flat_map(|value| bytes(field, value.as_bytes()));
+    let values = values.iter().flat_map(|text| bytes(field, text.as_bytes()));
     attribute(name, kind, values.collect())
 }
 

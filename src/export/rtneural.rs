@@ -4,6 +4,7 @@
 use super::tensors;
 use crate::architecture::Which;
 use crate::model::Model;
+use crate::model::names::{second_bias, transposed};
 use crate::{At, Cell, Error, Input, Loss, Result, Scalar};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,10 +13,8 @@ use std::collections::BTreeMap;
 pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
     let network = model.network.architecture();
     let refused = |problem: &str| {
-        Err(Error::invalid(
-            "model",
-            format!("RTNeural {problem}: export it to C or ONNX"),
-        ))
+        let problem = format!("RTNeural {problem}: export it to C or ONNX");
+        Err(Error::invalid("model", problem))
     };
     let (kind, order): (_, &[usize]) = match network.cell {
         Cell::Gru => ("gru", &[1, 0, 2]),
@@ -50,9 +49,7 @@ pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
     for layer in 0..network.layers {
         let n_in = if layer == 0 { n_x } else { n_h };
         let first = get(Which::Bias(layer));
-        let second = &tensors[&network
-            .name(Which::Bias(layer))
-            .replace("bias_ih", "bias_hh")];
+        let second = &tensors[&second_bias(&network.name(Which::Bias(layer)))];
         let [first, second] = [first, second].map(|bias| turned(bias, 1).remove(0));
         let bias = match network.cell {
             Cell::Gru => json!([first, second]),
@@ -69,10 +66,8 @@ pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
             ],
         }));
     }
-    let decoder = get(Which::Decoder);
-    let columns: Vec<Vec<f64>> = (0..n_h)
-        .map(|j| decoder.iter().skip(j).step_by(n_h).copied().collect())
-        .collect();
+    let decoder = transposed(get(Which::Decoder), n_h);
+    let columns: Vec<_> = decoder.chunks(network.head.outputs).collect();
     layers.push(json!({
         "type": "dense",
         "activation": match network.head.loss {

@@ -10,8 +10,9 @@
 //! and 1 are probabilities; a label counts as there from one half on.
 
 use super::{LossStep, Metrics};
-use crate::kernels::exp::sigmoid_slice;
+use crate::kernels::exp::sigmoid;
 use crate::kernels::number::Number;
+use crate::kernels::simd::map;
 use crate::targets::Targets;
 use fearless_simd::{Level, Simd, dispatch};
 
@@ -33,7 +34,12 @@ fn one_step<T: Number, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>)
         for (&u, &target) in u.iter().zip(target) {
             loss += (u.max(T::zero()) - u * target).as_f64();
         }
-        sigmoid_slice(simd, u);
+        map(
+            simd,
+            u,
+            #[inline(always)]
+            |v| sigmoid::<T, S>(simd, v),
+        );
         // As many factors of at least a half as f64 has room for, under one logarithm.
         let mut product = 1.0;
         for (k, (s, &target)) in u.iter_mut().zip(target).enumerate() {

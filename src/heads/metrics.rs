@@ -5,8 +5,10 @@ use super::Loss;
 /// The target counts as near if it is among so many likeliest classes.
 const NEAR: u64 = 5;
 
-/// Sums over the counted steps of a batch; of a network that answers once a sequence, over its sequences.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Sums over the counted steps of a batch; of a network that answers once a sequence, over its sequences. (Plain data, as it
+/// goes from rank to rank.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Metrics {
     /// The sum of the steps' losses; cross-entropies in nats.
     pub loss: f64,
@@ -128,42 +130,6 @@ impl Metrics {
         let from_mean = target - self.mean;
         self.mean += from_mean / self.outputs as f64;
         self.spread += from_mean * (target - self.mean);
-    }
-
-    /// As numbers that go from rank to rank; exact, for nobody counts beyond 2^53.
-    pub(crate) fn to_array(self) -> [f64; 12] {
-        [
-            self.loss,
-            self.counted as f64,
-            self.correct as f64,
-            self.near as f64,
-            self.outputs as f64,
-            self.true_positives as f64,
-            self.false_positives as f64,
-            self.false_negatives as f64,
-            self.squared,
-            self.absolute,
-            self.mean,
-            self.spread,
-        ]
-    }
-
-    pub(crate) fn from_array(numbers: [f64; 12]) -> Self {
-        let count = |i: usize| numbers[i] as u64;
-        Metrics {
-            loss: numbers[0],
-            counted: count(1),
-            correct: count(2),
-            near: count(3),
-            outputs: count(4),
-            true_positives: count(5),
-            false_positives: count(6),
-            false_negatives: count(7),
-            squared: numbers[8],
-            absolute: numbers[9],
-            mean: numbers[10],
-            spread: numbers[11],
-        }
     }
 }
 

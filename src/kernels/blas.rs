@@ -17,6 +17,7 @@
 use super::number::Number;
 use super::packed::Out;
 use super::rows::{Rows, extent};
+use crate::{Error, Result};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -163,6 +164,14 @@ pub fn prepare_worker() {
     }
 }
 
+/// A pool of threads that run products.
+pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let pool = pool.thread_name(|i| format!("bptt-{i}"));
+    let pool = pool.start_handler(|_| prepare_worker()).build();
+    pool.map_err(|source| Error::Threads { threads, source })
+}
+
 /// Runs `f` while no other thread is inside a serial, unlocked OpenBLAS; with the other flavours, just runs it.
 ///
 /// For calls that reach the library by another way than this file (LAPACK through `ndarray-linalg`).
@@ -182,95 +191,82 @@ fn turn() -> Option<MutexGuard<'static, ()>> {
 /// # Panics
 /// If a matrix has fewer elements than its sizes ask for.
 pub fn gemm_tn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
-    assert!(a.holds(k, c.n), "a is [{k}, {}]", c.n);
-    assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);
-    Gemm::run([a, b], [true, false], beta, c, k);
+    T::gemm([a, b], [true, false], beta, c, k);
 }
 
-/// `c [m, n] = a b^T + beta c` with `a [m, k]` and `b [n, k]`.
-///
-/// # Panics
-/// As `gemm_tn`.
+/// `c [m, n] = a b^T + beta c` with `a [m, k]` and `b [n, k]`; panics as `gemm_tn`.
 pub fn gemm_nt<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
-    assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
-    assert!(b.holds(c.m, k), "b is [{}, {k}]", c.m);
-    Gemm::run([a, b], [false, true], beta, c, k);
+    T::gemm([a, b], [false, true], beta, c, k);
 }
 
-/// `c [m, n] = a b + beta c` with `a [m, k]` and `b [k, n]`.
-///
-/// # Panics
-/// As `gemm_tn`.
+/// `c [m, n] = a b + beta c` with `a [m, k]` and `b [k, n]`; panics as `gemm_tn`.
 pub fn gemm_nn<T: Blas>(a: Rows<'_, T>, b: Rows<'_, T>, beta: T, c: Out<'_, T>, k: usize) {
-    assert!(a.holds(c.n, k), "a is [{}, {k}]", c.n);
-    assert!(b.holds(k, c.m), "b is [{k}, {}]", c.m);
-    Gemm::run([a, b], [false, false], beta, c, k);
+    T::gemm([a, b], [false, false], beta, c, k);
 }
 
 /// A number type that OpenBLAS multiplies matrices of.
 pub trait Blas: Number {
+    /// The product of two matrices, either of which may be stored transposed.
     #[doc(hidden)]
-    fn gemm(call: Gemm<'_, Self>);
+    fn gemm(ab: [Rows<'_, Self>; 2], transposed: [bool; 2], beta: Self, c: Out<'_, Self>, k: usize);
 }
 
-/// A product whose sizes have been checked.
-#[doc(hidden)]
-pub struct Gemm<'a, T> {
-    a: Rows<'a, T>,
-    b: Rows<'a, T>,
-    /// Which of `a` and `b` are stored transposed.
-    transposed: [bool; 2],
-    beta: T,
-    c: Out<'a, T>,
-    k: usize,
-}
-
-impl<'a, T: Blas> Gemm<'a, T> {
-    fn run([a, b]: [Rows<'a, T>; 2], transposed: [bool; 2], beta: T, c: Out<'a, T>, k: usize) {
-        let (n, m) = (c.n, c.m);
-        let holds = c.stride >= m && c.data.len() >= extent(n, c.stride, m);
-        assert!(holds, "c is [{n}, {m}]");
-        T::gemm(Gemm {
-            a,
-            b,
-            transposed,
-            beta,
-            c,
-            k,
-        });
+/// Whether the matrices of a product hold what its sizes ask for.
+fn check<T>([a, b]: [Rows<'_, T>; 2], transposed: [bool; 2], c: &Out<'_, T>, k: usize) {
+    let sizes = [[c.n, k], [k, c.m]];
+    let stored = |i: usize| {
+        let [rows, columns] = sizes[i];
+        if transposed[i] {
+            [columns, rows]
+        } else {
+            [rows, columns]
+        }
+    };
+    for (name, x, [rows, columns]) in [("a", a, stored(0)), ("b", b, stored(1))] {
+        assert!(x.holds(rows, columns), "{name} is [{rows}, {columns}]");
     }
+    let holds = c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m);
+    assert!(holds, "c is [{}, {}]", c.n, c.m);
 }
 
 macro_rules! gemm {
     ($t:ty, $foreign:ident) => {
         impl Blas for $t {
-            fn gemm(call: Gemm<'_, $t>) {
+            fn gemm(
+                ab: [Rows<'_, $t>; 2],
+                transposed: [bool; 2],
+                beta: $t,
+                c: Out<'_, $t>,
+                k: usize,
+            ) {
+                check(ab, transposed, &c, k);
+                let [a, b] = ab;
                 let int = |x: usize| {
                     c_int::try_from(x).expect("a matrix dimension fits into BLAS's 32-bit integer")
                 };
-                let trans = call.transposed.map(|transposed| match transposed {
+                let trans = transposed.map(|transposed| match transposed {
                     false => cblas_sys::CblasNoTrans,
                     true => cblas_sys::CblasTrans,
                 });
                 let _turn = turn();
-                // SAFETY: `gemm_tn`, `gemm_nt` and `gemm_nn` have checked that the slices hold as many rows as the sizes
+                // SAFETY: it was checked that the slices hold as many rows as the sizes
                 // say, a leading dimension apart, and `c` is borrowed exclusively.
                 unsafe {
                     cblas_sys::$foreign(
                         cblas_sys::CblasRowMajor,
                         trans[0],
                         trans[1],
-                        int(call.c.n),
-                        int(call.c.m),
-                        int(call.k),
+                        int(c.n),
+                        int(c.m),
+                        int(k),
                         1.0,
-                        call.a.data.as_ptr(),
-                        int(call.a.stride).max(1),
-                        call.b.data.as_ptr(),
-                        int(call.b.stride).max(1),
-                        call.beta,
-                        call.c.data.as_mut_ptr(),
-                        int(call.c.stride).max(1),
+                        a.data.as_ptr(),
+                        int(a.stride).max(1),
+                        b.data.as_ptr(),
+                        int(b.stride).max(1),
+                        beta,
+                        c.data.as_mut_ptr(),
+                        int(c.stride).max(1),
                     );
                 }
             }

@@ -12,7 +12,7 @@
 //! holds their errors within the bounds that are stated here.
 
 use super::number::Number;
-use super::simd::{load, store};
+use super::simd::map;
 use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 
 /// `(exp(r) - 1, 2^k)` with `x = k ln 2 + r`: `exp(x) = 2^k (exp(r) - 1) + 2^k`.
@@ -64,29 +64,11 @@ pub(crate) fn sigmoid<T: Number, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector
 }
 
 /// Replaces each element of a slice by its hyperbolic tangent.
-#[inline(always)]
-pub(crate) fn tanh_slice<T: Number, S: Simd>(simd: S, x: &mut [T]) {
-    for chunk in x.chunks_mut(T::Vector::<S>::LEN) {
-        let v = load::<T, S>(simd, chunk, T::zero());
-        store::<T, S>(tanh::<T, S>(simd, v), chunk);
-    }
-}
-
-/// [`tanh_slice`] at a level.
 pub(crate) fn tanh_at<T: Number>(level: Level, x: &mut [T]) {
-    dispatch!(level, simd => tanh_slice(simd, x));
+    dispatch!(level, simd => map(simd, x, #[inline(always)] |v| tanh::<T, _>(simd, v)));
 }
 
 /// Replaces each element of a slice by its logistic sigmoid.
-#[inline(always)]
-pub(crate) fn sigmoid_slice<T: Number, S: Simd>(simd: S, x: &mut [T]) {
-    for chunk in x.chunks_mut(T::Vector::<S>::LEN) {
-        let v = load::<T, S>(simd, chunk, T::zero());
-        store::<T, S>(sigmoid::<T, S>(simd, v), chunk);
-    }
-}
-
-/// [`sigmoid_slice`] at a level.
 pub(crate) fn sigmoid_at<T: Number>(level: Level, x: &mut [T]) {
-    dispatch!(level, simd => sigmoid_slice(simd, x));
+    dispatch!(level, simd => map(simd, x, #[inline(always)] |v| sigmoid::<T, _>(simd, v)));
 }

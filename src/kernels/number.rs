@@ -7,7 +7,7 @@ use fearless_simd::{Simd, SimdFloat, SimdFloatElement};
 /// A real number type with a vector of it for every instruction set. Sealed: the accuracy bounds of the kernels exist for
 /// `f32` and `f64` only.
 pub trait Number:
-    ndarray::NdFloat + SimdFloatElement + num_traits::ToBytes + bytemuck::Pod + Default + sealed::Sealed
+    ndarray::NdFloat + SimdFloatElement + bytemuck::Pod + Default + sealed::Sealed
 {
     /// The vector type of an instruction set.
     type Vector<S: Simd>: SimdFloat<S, Element = Self>;
@@ -38,42 +38,6 @@ pub enum Values<'a> {
     F64(&'a mut [f64]),
 }
 
-impl Number for f32 {
-    type Vector<S: Simd> = S::f32s;
-    const NAME: &'static str = "f32";
-    const EXP: ExpConstants<f32> = ExpConstants::F32;
-
-    fn from_f64(x: f64) -> f32 {
-        x as f32
-    }
-
-    fn as_f64(self) -> f64 {
-        f64::from(self)
-    }
-
-    fn values(x: &mut [f32]) -> Values<'_> {
-        Values::F32(x)
-    }
-}
-
-impl Number for f64 {
-    type Vector<S: Simd> = S::f64s;
-    const NAME: &'static str = "f64";
-    const EXP: ExpConstants<f64> = ExpConstants::F64;
-
-    fn from_f64(x: f64) -> f64 {
-        x
-    }
-
-    fn as_f64(self) -> f64 {
-        self
-    }
-
-    fn values(x: &mut [f64]) -> Values<'_> {
-        Values::F64(x)
-    }
-}
-
 /// What the shared exponential ([`super::exp`]) needs to know of a number type.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
@@ -95,54 +59,71 @@ pub struct ExpConstants<T: 'static> {
     pub(super) underflow: T,
 }
 
-impl ExpConstants<f32> {
-    pub(super) const F32: Self = Self {
+/// `[1/2!, 1/3!, ...]`: the factorials are exact.
+macro_rules! inverse_factorials {
+    ($t:ty, $count:literal) => {{
+        let (mut terms, mut factorial, mut i) = ([0.0; $count], 1.0 as $t, 0);
+        while i < $count {
+            factorial *= (i + 2) as $t;
+            terms[i] = 1.0 / factorial;
+            i += 1;
+        }
+        terms
+    }};
+}
+
+macro_rules! number {
+    ($t:ident, $vector:ident, $values:ident, $constants:expr) => {
+        impl Number for $t {
+            type Vector<S: Simd> = S::$vector;
+            const NAME: &'static str = stringify!($t);
+            const EXP: ExpConstants<$t> = $constants;
+
+            fn from_f64(x: f64) -> $t {
+                x as $t
+            }
+
+            fn as_f64(self) -> f64 {
+                f64::from(self)
+            }
+
+            fn values(x: &mut [$t]) -> Values<'_> {
+                Values::$values(x)
+            }
+        }
+
+        impl sealed::Sealed for $t {}
+    };
+}
+
+number!(f32, f32s, F32, {
+    const TAYLOR: [f32; 6] = inverse_factorials!(f32, 6);
+    ExpConstants {
         log2_e: std::f32::consts::LOG2_E,
         ln2_hi: 355.0 / 512.0, // exact, with nine significant bits: n * ln2_hi rounds nothing
         ln2_lo: -2.121_944_4e-4,
         magic: 12_582_912.0 + 127.0,
         mantissa_bits: 23,
-        taylor: &[
-            0.5,
-            1.0 / 6.0,
-            1.0 / 24.0,
-            1.0 / 120.0,
-            1.0 / 720.0,
-            1.0 / 5040.0,
-        ],
+        taylor: &TAYLOR,
         tanh_limit: 9.1,
         underflow: -87.0,
-    };
-}
+    }
+});
 
-impl ExpConstants<f64> {
-    pub(super) const F64: Self = Self {
+number!(f64, f64s, F64, {
+    const TAYLOR: [f64; 12] = inverse_factorials!(f64, 12);
+    ExpConstants {
         log2_e: std::f64::consts::LOG2_E,
         ln2_hi: 6.931_471_803_691_238e-1,
         ln2_lo: 1.908_214_929_270_587_7e-10,
         magic: 6_755_399_441_055_744.0 + 1023.0,
         mantissa_bits: 52,
-        taylor: &[
-            0.5,
-            1.0 / 6.0,
-            1.0 / 24.0,
-            1.0 / 120.0,
-            1.0 / 720.0,
-            1.0 / 5040.0,
-            1.0 / 40320.0,
-            1.0 / 362_880.0,
-            1.0 / 3_628_800.0,
-            1.0 / 39_916_800.0,
-            1.0 / 479_001_600.0,
-            1.0 / 6_227_020_800.0,
-        ],
+        taylor: &TAYLOR,
         tanh_limit: 19.1,
         underflow: -708.0,
-    };
-}
+    }
+});
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
 }

@@ -160,9 +160,8 @@ impl<T: Number> Start<'_, T> {
             Start::Token(token) => {
                 to.copy_from_slice(&token.bias[columns.clone()]);
                 if let Some(from) = token.row(row, columns.end) {
-                    to.iter_mut()
-                        .zip(&from[columns])
-                        .for_each(|(to, &w)| *to = w * token.scale + *to);
+                    let pairs = to.iter_mut().zip(&from[columns]);
+                    pairs.for_each(|(to, &w)| *to = w * token.scale + *to);
                 }
             }
         }

@@ -22,10 +22,7 @@ pub fn level() -> Level {
     *LEVEL.get_or_init(|| chosen().unwrap_or_else(|_| Level::new()))
 }
 
-/// As [`level`].
-///
-/// # Errors
-/// If the variable names what this machine has not.
+/// As [`level`]; an error if the variable names what this machine has not.
 pub fn chosen() -> Result<Level> {
     match std::env::var_os(VARIABLE) {
         None => Ok(Level::new()),
@@ -33,10 +30,7 @@ pub fn chosen() -> Result<Level> {
     }
 }
 
-/// The instruction set of a name.
-///
-/// # Errors
-/// If this machine has none of that name.
+/// The instruction set of a name, if this machine has it.
 pub fn by_name(value: &str) -> Result<Level> {
     let found = levels().into_iter().find(|&level| name(level) == value);
     let expected =
@@ -108,5 +102,18 @@ pub(crate) fn store<T: Number, S: Simd>(vector: T::Vector<S>, slice: &mut [T]) {
         vector.store_slice(slice);
     } else {
         slice.copy_from_slice(&vector.as_slice()[..slice.len()]);
+    }
+}
+
+/// Replaces each vector of a slice by what `f` makes of it.
+#[inline(always)]
+pub(crate) fn map<T: Number, S: Simd>(
+    simd: S,
+    x: &mut [T],
+    f: impl Fn(T::Vector<S>) -> T::Vector<S>,
+) {
+    for x in x.chunks_mut(T::Vector::<S>::LEN) {
+        let v = load::<T, S>(simd, x, T::zero());
+        store::<T, S>(f(v), x);
     }
 }

@@ -8,7 +8,7 @@
 
 use super::exp::exp;
 use super::number::Number;
-use super::simd::{MAX_LANES, load, store};
+use super::simd::{MAX_LANES, load, map, store};
 use fearless_simd::{Level, Select, Simd, SimdBase, dispatch};
 
 /// The largest element of a row, NaNs apart.
@@ -19,9 +19,8 @@ pub(crate) fn max_row<T: Number, S: Simd>(simd: S, row: &[T]) -> T {
         let v = load::<T, S>(simd, chunk, T::neg_infinity());
         max = v.simd_gt(max).select(v, max);
     }
-    max.as_slice()
-        .iter()
-        .fold(T::neg_infinity(), |a, &b| if b > a { b } else { a })
+    let lanes = max.as_slice().iter();
+    lanes.fold(T::neg_infinity(), |a, &b| if b > a { b } else { a })
 }
 
 /// Replaces a row of logits by `exp(u - max)` and returns the sum of these.
@@ -50,10 +49,12 @@ pub(crate) fn exp_row<T: Number, S: Simd>(simd: S, row: &mut [T], max: T) -> T {
 /// Multiplies each element of `row` by `factor`.
 #[inline(always)]
 pub(crate) fn scale_row<T: Number, S: Simd>(simd: S, row: &mut [T], factor: T) {
-    for chunk in row.chunks_mut(T::Vector::<S>::LEN) {
-        let v = load::<T, S>(simd, chunk, T::zero());
-        store::<T, S>(v * factor, chunk);
-    }
+    map(
+        simd,
+        row,
+        #[inline(always)]
+        |v| v * factor,
+    );
 }
 
 /// Replaces each row of `n` logits by its softmax.

@@ -14,7 +14,7 @@
 //!
 //! let shape: Shape = "charlm".parse()?;
 //! let mut workload = Workload::<f32>::new(shape, EngineOptions::default(), 0)?;
-//! let mut roof = Roof::new(workload.threads())?;
+//! let mut roof = Roof::new(workload.engine.threads())?;
 //! let speed = compare(&mut workload, &mut roof, std::time::Duration::from_secs(3), |_| ())?;
 //! println!("{:.0} % of the roof", 100.0 * speed.fraction);
 //! # Ok::<(), bptt::Error>(())
@@ -72,9 +72,6 @@ impl Speed {
 /// takes in each round. `progress` is told which part of the time is over after each round.
 ///
 /// Take a step or two before, so that no buffer is new.
-///
-/// # Errors
-/// As [`Workload::step`].
 pub fn compare<T: Scalar>(
     workload: &mut Workload<T>,
     roof: &mut Roof<T>,
@@ -99,11 +96,11 @@ pub fn compare<T: Scalar>(
         lasted = turn.elapsed();
         roofs.push(after);
         steps.extend_from_slice(&round);
-        fractions.push(workload.shape().flops() / median(&mut round) * 2.0 / (before + after));
+        fractions.push(workload.shape.flops() / median(&mut round) * 2.0 / (before + after));
         progress((begin.elapsed().as_secs_f64() / time.as_secs_f64()).min(1.0));
     }
     Ok(Speed {
-        shape: workload.shape(),
+        shape: workload.shape,
         communication: communication.as_secs_f64() / steps.len() as f64,
         steps: steps.len(),
         rounds: fractions.len(),
@@ -113,10 +110,7 @@ pub fn compare<T: Scalar>(
     })
 }
 
-/// The middle one, or the mean of the two in the middle.
-///
-/// # Panics
-/// If there is none.
+/// The middle one, or the mean of the two in the middle; panics if there is none.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();

@@ -3,7 +3,7 @@
 use crate::kernels::blas::{self, OneThread};
 use crate::kernels::packed::Out;
 use crate::kernels::rows::Rows;
-use crate::{Error, Result, Scalar};
+use crate::{Result, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
@@ -25,15 +25,8 @@ pub struct Roof<T> {
 
 impl<T: Scalar> Roof<T> {
     /// Random matrices, and a pool of threads.
-    ///
-    /// # Errors
-    /// [`Error::Threads`] if they cannot be started.
     pub fn new(threads: usize) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .start_handler(|_| blas::prepare_worker())
-            .build()
-            .map_err(|source| Error::Threads { threads, source })?;
+        let pool = blas::pool(threads)?;
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let elements = ROOF_SIZE * ROOF_SIZE;
         let mut element = |_| T::from_f64(rng.random_range(-1.0..1.0));

@@ -30,9 +30,6 @@ impl Shape {
     ];
 
     /// `N, T, n_x, n_h, n_y`: one layer of tanh that reads features.
-    ///
-    /// # Errors
-    /// [`Error::Option`] if one of them is zero.
     pub fn new([n, t, n_x, n_h, n_y]: [usize; 5]) -> Result<Self> {
         if n == 0 || t == 0 {
             let found = format!("{n},{t},{n_x},{n_h},{n_y}");
@@ -44,9 +41,6 @@ impl Shape {
     }
 
     /// The same sizes of so many layers of this cell, which read features or tokens.
-    ///
-    /// # Errors
-    /// As [`Architecture::check`].
     pub fn of(self, cell: Cell, layers: usize, tokens: bool) -> Result<Self> {
         let (n_x, mut architecture) = (self.architecture.input.size(), self.architecture);
         (architecture.cell, architecture.layers) = (cell, layers);

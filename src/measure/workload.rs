@@ -19,9 +19,11 @@ const LR: f64 = 1e-3;
 /// A network, an engine and random data of one shape.
 #[derive(Debug)]
 pub struct Workload<T: Scalar> {
-    shape: Shape,
+    /// What is timed.
+    pub shape: Shape,
     network: Network<T>,
-    engine: Engine<T>,
+    /// What it runs on.
+    pub engine: Engine<T>,
     optimizer: Optimizer<T>,
     features: Array3<T>,
     /// Read in place of `features` where that is empty.
@@ -31,9 +33,6 @@ pub struct Workload<T: Scalar> {
 
 impl<T: Scalar> Workload<T> {
     /// Orthogonal weights; inputs even in [-1, 1) (as the states are, whatever feeds them) or ids; classes as targets.
-    ///
-    /// # Errors
-    /// As [`Engine::new`] and [`Network::new`].
     pub fn new(shape: Shape, options: EngineOptions, seed: u64) -> Result<Self> {
         let Shape { n, t, architecture } = shape;
         let (n_x, tokens) = (architecture.input.size(), architecture.input.is_tokens());
@@ -61,7 +60,7 @@ impl<T: Scalar> Workload<T> {
         })
     }
 
-    /// The bytes of a workload's data and weights; its step takes [`Workload::bytes`] more. A number that sizes cannot overflow,
+    /// The bytes of a workload's data and weights; its step takes [`Engine::bytes`] more. A number that sizes cannot overflow,
     /// for they may be absurd.
     pub fn memory(shape: Shape) -> f64 {
         let Shape { n, t, architecture } = shape;
@@ -75,9 +74,6 @@ impl<T: Scalar> Workload<T> {
     }
 
     /// This process's part of a workload that several ranks share ([`Engine::join`]); all of them time it together.
-    ///
-    /// # Errors
-    /// As [`Engine::join`].
     pub fn join(mut self, ranks: Arc<dyn Ranks>, reduction: Reduction) -> Result<Self> {
         self.engine = self.engine.join(ranks, reduction)?;
         Ok(self)
@@ -97,33 +93,7 @@ impl<T: Scalar> Workload<T> {
         sum[0]
     }
 
-    /// The shape.
-    pub fn shape(&self) -> Shape {
-        self.shape
-    }
-
-    /// Shards that the engine cuts the batch into.
-    pub fn shards(&self) -> usize {
-        self.engine.shards()
-    }
-
-    /// Threads of the engine: no more than shards.
-    pub fn threads(&self) -> usize {
-        self.engine.threads()
-    }
-
-    /// Bytes of scratch and gradients, by the engine's formula ([`Engine::bytes`]).
-    ///
-    /// # Errors
-    /// As [`Engine::bytes`].
-    pub fn bytes(&self) -> Result<usize> {
-        self.engine.bytes(self.shape.n, self.shape.t)
-    }
-
     /// One training step as [`crate::train::Trainer`] takes it; returns the loss before it.
-    ///
-    /// # Errors
-    /// As [`Engine::gradient`].
     pub fn step(&mut self) -> Result<f64> {
         self.engine.step_pool().run(|| self.step_here())
     }
@@ -140,9 +110,6 @@ impl<T: Scalar> Workload<T> {
     }
 
     /// Takes steps for as long as `least` (one at least) and adds the seconds of each to `seconds`.
-    ///
-    /// # Errors
-    /// As [`Workload::step`].
     pub fn time(&mut self, least: Duration, seconds: &mut Vec<f64>) -> Result<()> {
         let begin = Instant::now();
         loop {

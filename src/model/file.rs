@@ -26,9 +26,6 @@ const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
 /// Where a header's length ends and the header begins.
 const LENGTH: usize = 8;
 
-/// Values are turned to bytes in pieces of this size: a large model is written without a copy of it.
-const PIECE: usize = 16 << 10;
-
 /// The content of a file, its tensors only after its header has been found to be one.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let (mut file, length) = atomic::open_ordinary(path)?;
@@ -119,7 +116,7 @@ impl<'a> File<'a> {
             sorted.sort_unstable();
             let stored = sorted.into_iter().filter_map(|name| {
                 let tensor = tensors.tensor(name).ok()?;
-                Some((name, tensor.shape().to_vec(), [tensor.data()]))
+                Some((name, tensor.shape().to_vec(), tensor.data()))
             });
             if stated != checksum(&meta, stored) {
                 return Err(Error::file(
@@ -238,10 +235,16 @@ impl<'a> File<'a> {
             Dtype::F32 => decoded(data, |x| f32::from_le_bytes(x).into()),
             _ => decoded(data, f64::from_le_bytes),
         };
+        self.check_finite(&format!("tensor `{name}`"), &values)?;
+        Ok(values)
+    }
+
+    /// Refuses values of which one is no finite number.
+    pub fn check_finite<T: Scalar>(&self, what: &str, values: &[T]) -> Result<()> {
         match values.iter().position(|x| !x.is_finite()) {
-            None => Ok(values),
+            None => Ok(()),
             Some(i) => Err(Error::NotFinite {
-                what: format!("{}: tensor `{name}`", self.path.display()),
+                what: format!("{}: {what}", self.path.display()),
                 value: values[i].as_f64(),
                 position: vec![i],
             }),
@@ -254,9 +257,8 @@ fn rename(missing: &str, names: &[String]) -> String {
     let Some((module, tensor)) = missing.split_once('.') else {
         return String::new();
     };
-    let others = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(tensor)?.strip_suffix('.'));
+    let names = names.iter();
+    let others = names.filter_map(|name| name.strip_suffix(tensor)?.strip_suffix('.'));
     let known = ["rnn", "encoder", "decoder"];
     let mut others = others.filter(|other| !known.contains(other));
     match (others.next(), others.next()) {
@@ -272,31 +274,17 @@ fn decoded<T: Scalar, const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f
 }
 
 /// The checksum of what a file says: its JSON, and the names, shapes and bytes of its tensors, sorted by name.
-fn checksum<'a, P: AsRef<[u8]>, I: IntoIterator<Item = P>>(
+fn checksum<'a>(
     meta: &Value,
-    tensors: impl IntoIterator<Item = (&'a str, Vec<usize>, I)>,
+    tensors: impl Iterator<Item = (&'a str, Vec<usize>, &'a [u8])>,
 ) -> Value {
     let mut sum = Xxh3::new();
     sum.update(meta.to_string().as_bytes());
-    for (name, shape, pieces) in tensors {
+    for (name, shape, bytes) in tensors {
         sum.update(format!("{name} {shape:?}").as_bytes());
-        for piece in pieces {
-            sum.update(piece.as_ref());
-        }
+        sum.update(bytes);
     }
     format!("{:016x}", sum.digest()).into()
-}
-
-/// The bytes of numbers as a file holds them, in pieces.
-fn pieces<T: Scalar>(values: &[T]) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let pieces = values.chunks(PIECE / size_of::<T>());
-    pieces.map(|piece| {
-        let mut bytes = Vec::with_capacity(PIECE);
-        piece
-            .iter()
-            .for_each(|value| bytes.extend_from_slice(value.to_le_bytes().as_ref()));
-        bytes
-    })
 }
 
 /// A tensor to be written.
@@ -307,9 +295,6 @@ pub(crate) struct Tensor<'a, T: Clone> {
 }
 
 /// Writes a file, all or not at all.
-///
-/// # Errors
-/// [`Error::Io`] naming the file.
 pub(crate) fn write<T: Scalar>(
     path: &Path,
     mut tensors: Vec<Tensor<'_, T>>,
@@ -319,8 +304,8 @@ pub(crate) fn write<T: Scalar>(
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut meta = meta.clone();
     let parts = tensors.iter().map(|tensor| {
-        let pieces = pieces(&tensor.values);
-        (&tensor.name[..], tensor.shape.clone(), pieces)
+        let bytes = bytemuck::cast_slice(&tensor.values);
+        (&tensor.name[..], tensor.shape.clone(), bytes)
     });
     meta[CHECKSUM] = checksum(&meta, parts);
     let header = header(&tensors, &meta);
@@ -328,10 +313,8 @@ pub(crate) fn write<T: Scalar>(
     atomic::replace(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        for tensor in &tensors {
-            pieces(&tensor.values).try_for_each(|piece| file.write_all(&piece))?;
-        }
-        Ok(())
+        let mut values = tensors.iter().map(|tensor| &tensor.values);
+        values.try_for_each(|values| file.write_all(bytemuck::cast_slice(values)))
     })
 }
 

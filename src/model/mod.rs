@@ -6,7 +6,7 @@
 
 pub(crate) mod file;
 mod header;
-mod names;
+pub(crate) mod names;
 
 #[cfg(doc)]
 use crate::Error;
@@ -108,11 +108,7 @@ impl<T: Scalar> Model<T> {
         }
         (architecture.head.loss, architecture.head.at) = (head.loss, head.at);
         let weights = self.network.parameters().as_slice().to_vec();
-        let p = Parameters::from_vec(architecture, weights);
-        Model {
-            network: Network::from_parameters(p.expect("as many weights as before")),
-            ..self
-        }
+        self.with(architecture, weights)
     }
 
     /// The same model with an input of this kind, where its file left that open ([`About::foreign`]): features and one-hot
@@ -135,11 +131,14 @@ impl<T: Scalar> Model<T> {
             let turned = names::transposed(first, columns).into_owned();
             first.copy_from_slice(&turned);
         }
-        let p = Parameters::from_vec(Architecture { input, ..old }, p.as_slice().to_vec());
-        Model {
-            network: Network::from_parameters(p.expect("as many weights as before")),
-            ..self
-        }
+        self.with(Architecture { input, ..old }, p.as_slice().to_vec())
+    }
+
+    /// The same model of another network, which has as many weights.
+    fn with(self, architecture: Architecture, weights: Vec<T>) -> Self {
+        let p = Parameters::from_vec(architecture, weights).expect("as many weights as before");
+        let network = Network::from_parameters(p);
+        Model { network, ..self }
     }
 }
 
@@ -181,7 +180,8 @@ impl ModelFile {
 
 /// [`Model::write`] of these weights.
 pub(crate) fn write<T: Scalar>(path: &Path, p: &Parameters<T>, about: &About) -> Result<()> {
-    file::write(path, names::tensors(p), &meta(p.architecture(), about))
+    let (tensors, meta) = parts(p, about);
+    file::write(path, tensors, &meta)
 }
 
 /// The tensors of a network and its metadata, for files that hold more.
@@ -189,18 +189,14 @@ pub(crate) fn parts<'a, T: Scalar>(
     p: &'a Parameters<T>,
     about: &About,
 ) -> (Vec<file::Tensor<'a, T>>, Value) {
-    (names::tensors(p), meta(p.architecture(), about))
-}
-
-fn meta(architecture: Architecture, about: &About) -> Value {
     let mut meta = json!({ "config": about.config, "version": env!("CARGO_PKG_VERSION") });
     if !about.foreign {
-        meta["architecture"] = json!(architecture);
+        meta["architecture"] = json!(p.architecture());
     }
     if let Some(vocabulary) = &about.vocabulary {
         meta["vocabulary"] = vocabulary.to_json().into();
     }
-    meta
+    (names::tensors(p), meta)
 }
 
 /// The network of a file and what there is to know about it.

@@ -13,11 +13,11 @@ use super::TRAINING;
 use super::file::{File, Tensor};
 use crate::architecture::{Architecture, Head, Input, Which};
 use crate::cells::Cell;
-use crate::{Error, Parameters, Result, Scalar};
+use crate::{Parameters, Result, Scalar};
 use std::borrow::Cow;
 
 /// The name of the other of PyTorch's two biases of a layer.
-fn second_bias(first: &str) -> String {
+pub(crate) fn second_bias(first: &str) -> String {
     first.replace("bias_ih", "bias_hh")
 }
 
@@ -65,7 +65,7 @@ pub(super) fn tensors<T: Scalar>(p: &Parameters<T>) -> Vec<Tensor<'_, T>> {
 }
 
 /// A matrix with so many columns, column by column.
-pub(super) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]> {
+pub(crate) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]> {
     let column = |j| values.iter().skip(j).step_by(columns).copied();
     (0..columns).flat_map(column).collect()
 }
@@ -191,13 +191,7 @@ pub(super) fn parameters<T: Scalar>(
                         to.iter_mut().zip(from).for_each(|(to, &b)| *to += b);
                     }
                 }
-                if let Some(i) = to.iter().position(|b| !b.is_finite()) {
-                    return Err(Error::NotFinite {
-                        what: file.wrong(format!("`{name}` + `{second}`")).to_string(),
-                        value: to[i].as_f64(),
-                        position: vec![i],
-                    });
-                }
+                file.check_finite(&format!("`{name}` + `{second}`"), to)?;
             }
             _ => to.copy_from_slice(&values),
         }

@@ -107,8 +107,9 @@ struct Connection {
 impl Connection {
     fn world(&self) -> SimpleCommunicator {
         let here = thread::current().id();
+        let allowed = self.only.is_none_or(|only| only == here);
         assert!(
-            self.only.is_none_or(|only| only == here),
+            allowed,
             "this MPI is called from the thread that started it"
         );
         SimpleCommunicator::world()

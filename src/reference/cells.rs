@@ -2,7 +2,7 @@
 //!
 //! Sums are rows of gates in PyTorch's order; `from_h[row]` is the part of a sum that comes from the state, with its bias.
 
-use super::{Layer, rows_of_gates};
+use super::{Layer, rows_of_gates, sigmoid};
 use crate::architecture::Which;
 use crate::cells::Cell;
 use crate::{Parameters, Scalar};
@@ -28,10 +28,6 @@ fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
         from_h.push(sum);
     }
     (from_x, from_h)
-}
-
-fn sigmoid<T: Scalar>(a: T) -> T {
-    T::one() / (T::one() + (-a).exp())
 }
 
 /// The state of a layer, `[h]` or `[h, c]`, becomes that after a step with inputs `x`.

@@ -1,10 +1,7 @@
 //! The loss of one answer, its gradient, and what the network says.
 
+use super::sigmoid;
 use crate::{Loss, Scalar};
-
-fn sigmoid<T: Scalar>(u: T) -> T {
-    T::one() / (T::one() + (-u).exp())
-}
 
 fn number<T: Scalar>(x: usize) -> T {
     T::from_f64(x as f64)

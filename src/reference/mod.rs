@@ -44,6 +44,10 @@ pub struct Forward<T> {
     pub state: Array2<T>,
 }
 
+fn sigmoid<T: Scalar>(a: T) -> T {
+    T::one() / (T::one() + (-a).exp())
+}
+
 /// One recurrence's weights as rows of gates, looked up once.
 struct Layer<'a, T> {
     architecture: Architecture,
@@ -170,10 +174,8 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
                 }
             }
         }
-        let last = run
-            .states
-            .iter()
-            .flat_map(|states| &states[problem.lengths[i]]);
+        let states = run.states.iter();
+        let last = states.flat_map(|states| &states[problem.lengths[i]]);
         for (k, &last) in last.enumerate() {
             f.state[[i, k]] = last;
         }

@@ -83,12 +83,9 @@ impl<T: Scalar> Checkpoint<T> {
         };
         progress.check().map_err(|problem| file.wrong(problem))?;
         let [best, state_name] = ["best", "state"].map(|name| format!("{TRAINING}{name}"));
-        let found = file.precision(&best)?;
-        if found != T::NAME {
-            let problem = format!(
-                "is a checkpoint in {found}, the run computes in {}",
-                T::NAME
-            );
+        let (found, own) = (file.precision(&best)?, T::NAME);
+        if found != own {
+            let problem = format!("is a checkpoint in {found}, the run computes in {own}");
             return Err(file.wrong(problem));
         }
         let model = model::from_file::<T>(&file)?;

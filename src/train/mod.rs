@@ -194,10 +194,7 @@ impl<T: Scalar> Trainer<T> {
     /// Says in the next report that settings are others from here on. A new `lr` or `schedule` is meant as it is given: the
     /// halvings of the rate so far, and the wait for a better loss, are forgotten.
     pub fn go_on_with(&mut self, changed: Changes) {
-        if ["lr", "schedule"]
-            .iter()
-            .any(|name| changed.contains_key(*name))
-        {
+        if changed.contains_key("lr") || changed.contains_key("schedule") {
             let progress = &mut self.progress;
             (progress.halvings, progress.plateau, progress.since_best) = (0, 0, 0);
             self.good.progress = self.progress.clone();
@@ -380,9 +377,8 @@ impl<T: Scalar> Trainer<T> {
         }
         // Moments that have, freeze the weights: an update divided by infinity is none.
         if seen && !self.optimizer.moments().iter().all(Parameters::all_finite) {
-            return self
-                .back_off(next, "moment of the optimiser", f64::INFINITY)
-                .map(Err);
+            let (what, value) = ("moment of the optimiser", f64::INFINITY);
+            return self.back_off(next, what, value).map(Err);
         }
 
         let progress = &mut self.progress;

@@ -72,7 +72,7 @@ fn steps_of_every_kind_train() {
     ] {
         let shape = shape.of(cell, 2, tokens).unwrap();
         let mut workload = Workload::<f64>::new(shape, options, 0).unwrap();
-        assert_eq!(workload.shards(), 3);
+        assert_eq!(workload.engine.shards(), 3);
         let mut seconds = Vec::new();
         workload.time(Duration::ZERO, &mut seconds).unwrap();
         assert!(seconds.len() == 1 && seconds[0] > 0.0, "{seconds:?}");
