@@ -242,6 +242,34 @@ def test_numpys_own_blas_keeps_its_threads() -> None:
         assert threads() == before
 
 
+def test_openblas_chooses_kernels_for_this_processor() -> None:
+    """Loaded when it knew only an old processor, it is told to choose again, and nobody else is."""
+    if _machine()[2] not in ("avx2", "avx512"):
+        pytest.skip("the processor is one that every OpenBLAS has kernels for")
+    maps = Path("/proc/self/maps").read_text().split()
+    libraries = {path for path in maps if "openblas" in path and "numpy" not in path and "scipy" not in path}
+    if len(libraries) != 1:
+        pytest.skip("OpenBLAS is no library of its own here")
+    code = f"""
+import ctypes, os
+os.environ["OPENBLAS_CORETYPE"] = "Prescott"
+ctypes.CDLL({libraries.pop()!r})
+del os.environ["OPENBLAS_CORETYPE"]
+import bptt
+from bptt._bptt import machine
+assert "OPENBLAS_CORETYPE" not in os.environ
+print(machine()[1])
+"""
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "SkylakeX kernels" in done.stdout or "Haswell kernels" in done.stdout
+    chosen = subprocess.run(
+        [sys.executable, "-c", "import bptt; print(bptt._machine()[1])"], capture_output=True, text=True, env={**env, "OPENBLAS_CORETYPE": "Nehalem"}
+    )
+    assert "Nehalem kernels" in chosen.stdout, chosen
+
+
 def test_torch_and_back(run: bptt.Run) -> None:
     torch = pytest.importorskip("torch")
     ids = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])

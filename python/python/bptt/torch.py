@@ -285,6 +285,8 @@ def replace(model: _M) -> _M:
     >>> type(replace(model)["rnn"]).__module__
     'bptt.torch'
     """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     found = [module for module in model.modules() if type(module) in _OURS]
     for module in found:
         assert isinstance(module, torch.nn.RNNBase)
