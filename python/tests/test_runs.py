@@ -152,6 +152,8 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.Model.load(tmp_path / "bad.safetensors")
     with pytest.raises(ValueError, match="no estimator"):
         bptt.load(run.folder)
+    with pytest.raises(ValueError, match="expected one of `onnx`, `npz`, `c`, `rtneural`$"):
+        run.model.export(tmp_path / "model", to="onxx")
     with pytest.raises(ValueError, match="temperature"):
         run.model.sample(temperature=-1)
     with pytest.raises(OSError, match="not/there"):

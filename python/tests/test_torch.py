@@ -215,6 +215,7 @@ def test_replace_trains_the_same_weights() -> None:
         if model is ours:
             assert bptt.torch.replace(model) is model
             assert [type(layer).__module__ for layer in model.layers] == ["bptt.torch"] * 2
+            assert "(0): bptt.torch.LSTM(4, 6, batch_first=True)" in repr(model)
         of_model = []
         for _ in range(10):
             optimizer.zero_grad()

@@ -143,6 +143,9 @@ class _Layers(torch.nn.RNNBase):
         super().__init__(*args, **kwargs)
         _check(self)
 
+    def _get_name(self) -> str:
+        return f"bptt.torch.{type(self).__name__}"
+
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """`output, h_n`, or of an LSTM `output, (h_n, c_n)`, as `torch.nn` says."""
         packed = input if isinstance(input, PackedSequence) else None
