@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 import pickle
 from typing import Any
 
@@ -229,6 +230,23 @@ def test_replace_trains_the_same_weights() -> None:
     again = pickle.loads(pickle.dumps(ours))
     assert torch.equal(again(ids), ours(ids))
     assert torch.equal(copy.deepcopy(ours)(ids), ours(ids))
+
+
+@pytest.mark.skipif(not bptt.torch._PAUSES, reason="PyTorch is built with another OpenMP than GCC's")
+def test_pytorchs_idle_threads_leave_the_cores_to_ours() -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    before, x = torch.get_num_threads(), torch.randn(1000, 1000)
+    torch.set_num_threads(3)
+    try:
+        exponentials = x.exp()
+        busy = threads()
+        bptt.torch._have_the_cores()
+        assert threads() <= busy - 2
+        assert torch.equal(x.exp(), exponentials)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_bptt_lacks_is_refused_by_name() -> None:
