@@ -96,11 +96,13 @@ pub fn say_skipped(reading: &Reading, output: Output) {
         ));
     }
     for (count, why) in [
-        (reading.skipped, "not UTF-8 text, or the folders of runs"),
-        (reading.ignored, "named by .gitignore or .ignore"),
+        (reading.skipped, "are not UTF-8 text, or hold runs,"),
+        (reading.ignored, "are named by .gitignore or .ignore"),
     ] {
         if count > 0 {
-            output.remark(format_args!("skipped in folders: {count} that are {why}"));
+            output.remark(format_args!(
+                "{count} files or folders {why} and were skipped"
+            ));
         }
     }
 }
