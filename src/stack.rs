@@ -374,7 +374,7 @@ pub(crate) fn layers_back<T: Scalar>(
     if let Input::Embedding { size, .. } = a.input {
         let table = g.get_mut(Which::Encoder);
         // What a tied decoder has added to it already stays.
-        if !how.accumulate && !(a.head.tied && how.head) {
+        if !(how.accumulate || a.head.tied && how.head) {
             table.fill(T::zero());
         }
         let rows = Rows::of(&dx[..s.ids[0].len() * size], size);

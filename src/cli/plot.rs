@@ -10,6 +10,9 @@ use plotters::prelude::*;
 /// A named line through points `(x, y)`, from left to right.
 type Curve = (&'static str, Vec<(f64, f64)>);
 
+/// What a curve shows of a report, and its name.
+type Kind<'a> = (&'static str, &'a dyn Fn(&Report) -> Option<f64>);
+
 /// Points that a curve is drawn with: the picture has some 780 columns.
 const MOST_POINTS: usize = 512;
 
@@ -22,11 +25,7 @@ struct Panel {
 
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
-    fn new<const N: usize>(
-        axis: String,
-        history: &[Report],
-        kinds: [(&'static str, &dyn Fn(&Report) -> Option<f64>); N],
-    ) -> Self {
+    fn new<const N: usize>(axis: String, history: &[Report], kinds: [Kind<'_>; N]) -> Self {
         let curve = |value: &dyn Fn(&Report) -> Option<f64>| {
             let points = history
                 .iter()
