@@ -64,7 +64,7 @@ impl<T: Scalar> Engine<T> {
     /// and on what leaves each but the highest, which is the caller's to drop from.
     ///
     /// # Errors
-    /// As [`Engine::forward`]; [`Error::Shape`] if the array does not fit; as [`Dropout::check`].
+    /// As [`Engine::forward`]; [`Error::Shape`] if the array does not fit; as [`Dropout::check`](crate::Dropout::check).
     pub fn forward_into<'a>(
         &mut self,
         network: &Network<T>,
