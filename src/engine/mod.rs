@@ -49,8 +49,8 @@ pub struct EngineOptions {
     /// Shards, of all ranks together; 0 for one a thread. Results depend on it, within rounding.
     pub shards: usize,
     /// The most bytes that a process's scratch, packed weights and gradients may take ([`Engine::bytes`]); `None` for as many as they
-    /// like, but a gigabyte of outputs at a time. With less than that, time is taken in segments and their states are computed twice: the same gradients within
-    /// rounding, for at most a third more time. Results depend on it, within rounding.
+    /// like, of which a gigabyte of outputs. Where more would be needed, time is taken in segments and their states are computed
+    /// twice: the same gradients within rounding, for at most a third more time. Results depend on it, within rounding.
     pub memory: Option<usize>,
 }
 

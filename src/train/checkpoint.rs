@@ -178,6 +178,8 @@ impl Progress {
             ("reports", self.reports, self.step.saturating_add(1)),
             ("pending.steps", steps, self.step),
             ("pending.counted", counted, self.tokens),
+            ("pending.answers", answers, MOST),
+            ("pending.right", right, answers),
         ];
         for (name, value, most) in counters {
             if value > most {
@@ -186,7 +188,7 @@ impl Progress {
             }
         }
         let pending = self.pending;
-        match counted < steps || right > answers || (steps == 0 && pending != Pending::default()) {
+        match counted < steps || (steps == 0 && pending != Pending::default()) {
             true => Err(format!(
                 "`progress.pending` is {pending:?}, which no steps come to"
             )),

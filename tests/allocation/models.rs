@@ -191,7 +191,7 @@ fn checkpoints_with_impossible_counters() {
         let mut progress = serde_json::json!({
             "step": 10, "optimizer_steps": 10, "tokens": 100, "position": { "epoch": 0, "window": 1 }, "lr": 0.1,
             "halvings": 0, "divergences": 0, "best_loss": null, "best_step": 0, "since_best": 0, "plateau": 0,
-            "reports": 1, "pending": { "steps": 1, "loss": 1.0, "counted": 5, "norm": 1.0 },
+            "reports": 1, "pending": { "steps": 1, "loss": 1.0, "counted": 5, "norm": 1.0, "right": 2, "answers": 5 },
         });
         let at = progress.pointer_mut(change).unwrap();
         *at = serde_json::from_str(value).unwrap();
@@ -235,6 +235,8 @@ fn checkpoints_with_impossible_counters() {
         ("/since_best", "4294967295"),
         ("/plateau", "4294967295"),
         ("/reports", "12"),
+        ("/pending/right", "6"),
+        ("/pending/answers", "18446744073709551615"),
         ("/halvings", "-1"),
         ("/halvings", "4000000000"),
         ("/pending/counted", "0"),
