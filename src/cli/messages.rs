@@ -193,7 +193,7 @@ fn sample<T: Scalar>(network: &Network<T>, vocabulary: &Vocabulary) -> Result<St
         TokenKind::Word => 80,
         TokenKind::Char | TokenKind::Byte => 400,
     };
-    generate(network, vocabulary, b"", length, options, |id| {
+    generate(network, vocabulary, Vec::new(), length, options, |id| {
         decoder.push(id, &mut text);
         Ok(())
     })?;

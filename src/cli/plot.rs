@@ -21,11 +21,18 @@ struct Panel {
     /// What the vertical axis shows.
     axis: String,
     curves: Vec<Curve>,
+    /// Where curves seldom are.
+    legend: SeriesLabelPosition,
 }
 
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
-    fn new<const N: usize>(axis: String, history: &[Report], kinds: [Kind<'_>; N]) -> Self {
+    fn new(
+        axis: String,
+        history: &[Report],
+        kinds: [Kind<'_>; 2],
+        legend: SeriesLabelPosition,
+    ) -> Self {
         let curve = |value: &dyn Fn(&Report) -> Option<f64>| {
             let points = history
                 .iter()
@@ -34,7 +41,11 @@ impl Panel {
         };
         let curves = kinds.map(|(name, value)| (name, curve(value))).into_iter();
         let curves = curves.filter(|(_, points)| !points.is_empty()).collect();
-        Panel { axis, curves }
+        Panel {
+            axis,
+            curves,
+            legend,
+        }
     }
 }
 
@@ -53,22 +64,25 @@ pub fn draw(folder: &RunFolder, history: &[Report], loss: Loss, accuracy: bool) 
             ("training", &|report| Some(report.train_loss)),
             ("validation", &|report| report.valid_loss),
         ],
+        SeriesLabelPosition::UpperRight,
     );
+    let mut panels = vec![losses];
     let percent = |part: Option<f64>| part.map(|part| 100.0 * part);
     let valid = |report: &Report| {
         let mut metrics = report.valid_metrics.iter();
         percent(metrics.find_map(|(name, &value)| name.ends_with("_accuracy").then_some(value)))
     };
-    let right = Panel::new(
-        "accuracy (%)".into(),
-        history,
-        [
-            ("training", &|report| percent(report.train_accuracy)),
-            ("validation", &valid),
-        ],
-    );
-    let mut panels = vec![losses, right];
-    panels.truncate(1 + usize::from(accuracy));
+    if accuracy {
+        panels.push(Panel::new(
+            "accuracy (%)".into(),
+            history,
+            [
+                ("training", &|report| percent(report.train_accuracy)),
+                ("validation", &valid),
+            ],
+            SeriesLabelPosition::LowerRight,
+        ));
+    }
     panels.retain(|panel| !panel.curves.is_empty());
     if panels.is_empty() {
         return Ok(());
@@ -134,7 +148,11 @@ fn render(title: &str, panels: &[Panel]) -> Drawn<String> {
 
 /// Draws a panel, which must have a point.
 fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel) -> Drawn<()> {
-    let Panel { axis, curves } = panel;
+    let Panel {
+        axis,
+        curves,
+        legend,
+    } = panel;
     let points = || curves.iter().flat_map(|(_, points)| points.iter().copied());
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
@@ -186,13 +204,9 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel)
         .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
     }
     if curves.len() > 1 {
-        let position = match axis.starts_with("accuracy") {
-            true => SeriesLabelPosition::LowerRight,
-            false => SeriesLabelPosition::UpperRight,
-        };
         chart
             .configure_series_labels()
-            .position(position)
+            .position(legend.clone())
             .margin(12)
             .legend_area_size(32)
             .background_style(WHITE.mix(0.85))

@@ -43,7 +43,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         ),
     };
     // Nothing is written before all of the prompt has been understood.
-    vocabulary.encode(&prompt).context(flag.clone())?;
+    let ids = vocabulary.encode(&prompt).context(flag.clone())?;
     let mut text = String::from_utf8_lossy(&prompt).into_owned();
     let unknown = vocabulary.unknown_words(&text);
     if !unknown.is_empty() {
@@ -65,7 +65,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
         text.clear();
     }
     let length = args.length;
-    generate(&model.network, vocabulary, &prompt, length, options, |id| {
+    generate(&model.network, vocabulary, ids, length, options, |id| {
         if raw {
             let mut byte = Vec::new();
             vocabulary.push_decoded(id, &mut byte);
@@ -106,13 +106,13 @@ fn read_prompt(path: &Path) -> Result<Vec<u8>> {
 pub fn generate<T: Scalar>(
     network: &Network<T>,
     vocabulary: &Vocabulary,
-    prompt: &[u8],
+    prompt: Vec<u32>,
     length: usize,
     options: SampleOptions,
     mut write: impl FnMut(u32) -> io::Result<()>,
 ) -> Result<()> {
     let mut sampler = Sampler::new(options)?;
-    let mut next = vocabulary.encode(prompt)?;
+    let mut next = prompt;
     if next.is_empty() {
         // As at the beginning of a line.
         let line_feed = vocabulary.encode(b"\n").unwrap_or_default();

@@ -35,6 +35,8 @@ struct Folder {
     skipped: usize,
     /// How many entries its `.gitignore` and `.ignore` files name.
     ignored: usize,
+    /// Whether there is an `.npz` in it.
+    has_sets: bool,
 }
 
 impl File {
@@ -99,12 +101,6 @@ impl Listing {
         if let Some(ranks) = ranks {
             ranks.sum(Values::F64(&mut no_text));
         }
-        let is_npz = |file: &File| file.path.extension().is_some_and(|ending| ending == "npz");
-        let sets: Vec<_> = self
-            .files
-            .iter()
-            .map(|file| file.folder.filter(|_| is_npz(file)))
-            .collect();
         let mut texts = vec![0; self.folders.len()];
         let mut no_text = no_text.into_iter().map(|ranks| ranks > 0.0);
         self.files.retain(|file| {
@@ -122,10 +118,11 @@ impl Listing {
             path,
             skipped,
             ignored,
+            has_sets,
         } = &self.folders[empty];
         let why = "no text in this folder: it has no files that are UTF-8 and not empty";
         let others = format!("{skipped} others, {ignored} that its .gitignore or .ignore names");
-        let hint = match sets.contains(&Some(empty)) {
+        let hint = match has_sets {
             true => "; of sets, give one .npz by its name",
             false => "",
         };
@@ -222,14 +219,14 @@ impl Folder {
             }
         }
         files.sort_unstable();
-        Ok((
-            files,
-            Folder {
-                path,
-                skipped,
-                ignored,
-            },
-        ))
+        let is_set = |(path, _): &(PathBuf, u64)| path.extension().is_some_and(|e| e == "npz");
+        let folder = Folder {
+            path,
+            skipped,
+            ignored,
+            has_sets: files.iter().any(is_set),
+        };
+        Ok((files, folder))
     }
 }
 

@@ -377,15 +377,9 @@ impl<T: Scalar> Engine<T> {
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
         let inputs = (&batch.inputs, batch.lengths);
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            state.into(),
-            |shard, pass| {
-                shard.evaluate(pass, &batch.answers);
-            },
-        )?;
+        self.infer(network, inputs, state, |shard, pass| {
+            shard.evaluate(pass, &batch.answers);
+        })?;
         Ok(self.metrics())
     }
 
@@ -400,16 +394,10 @@ impl<T: Scalar> Engine<T> {
         if batch.lengths.is_some_and(ended) {
             return Ok(());
         }
-        let (inputs, state) = ((&batch.inputs, batch.lengths), Some(state));
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            state.into(),
-            |shard, pass| {
-                shard.advance(pass, |_| {});
-            },
-        )
+        let inputs = (&batch.inputs, batch.lengths);
+        self.infer(network, inputs, Some(state), |shard, pass| {
+            shard.advance(pass, |_| {});
+        })
     }
 
     /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or
@@ -443,17 +431,22 @@ impl<T: Scalar> Engine<T> {
         check_lengths(lengths, (n, t), head.at)?;
         let mut y = Array3::zeros((n, head.at.answers(t), head.outputs));
         let (rows, inputs) = (RowsOut::new(&mut y), (&inputs, lengths));
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            state.into(),
-            |shard, pass| {
-                shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
-            },
-        )?;
+        self.infer(network, inputs, state, |shard, pass| {
+            shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
+        })?;
         drop(rows);
         Ok(y)
+    }
+
+    /// [`Engine::run`] of a pass forward alone, in which nothing is dropped.
+    fn infer(
+        &mut self,
+        network: &Network<T>,
+        inputs: (&Inputs<'_, T>, Option<&[usize]>),
+        state: Option<&mut Array2<T>>,
+        work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
+    ) -> Result<()> {
+        self.run(network, Passes::Forward, inputs, state.into(), work)
     }
 
     /// Divides the sequences among the shards and runs `work` on each, on the threads of the pool.
