@@ -28,7 +28,6 @@ def test_examples(path: str, count: int, tmp_path: Path, monkeypatch: pytest.Mon
     rng = np.random.default_rng(0)
     names: dict[str, Any] = dict(bptt=bptt, X=rng.normal(size=(20, 5, 3)), y=np.arange(20) % 2, X_new=rng.normal(size=(4, 6, 3)))
     if importlib.util.find_spec("torch") is not None:
-        importlib.import_module("bptt.torch")
         nn = importlib.import_module("torch.nn")
         names["model"] = nn.Sequential(nn.LSTM(3, 4))
     if importlib.util.find_spec("matplotlib") is None:

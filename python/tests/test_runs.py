@@ -137,8 +137,14 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.train(text, out=run.folder)
     with pytest.raises(ValueError, match="--hidden"):
         bptt.train(text, hidden=0)
-    with pytest.raises(ValueError, match="--hiden"):
+    with pytest.raises(ValueError, match=r"(?s)--hiden.*similar.*'--hidden'$") as wrong:
         bptt.train(text, hiden=8)
+    assert "Usage" not in str(wrong.value)
+    with pytest.raises(TypeError, match="paths.*ndarray.*RNNClassifier"):
+        bptt.train(np.zeros(3))  # type: ignore[arg-type]
+    numbers = bptt.RNNRegressor(hidden=2, epochs=1).fit(np.zeros((2, 3, 1)), np.ones(2)).model_
+    with pytest.raises(ValueError, match="model of numbers"):
+        numbers.sample()
     with pytest.raises(ValueError, match="--bidirectional: a text is predicted from what came before"):
         bptt.train(text, bidirectional=True)
     with pytest.raises(ValueError, match="no run to go on with"):

@@ -3,7 +3,7 @@
 ========================================  ==========================================================
 `RNNClassifier`, `RNNRegressor`,          estimators in scikit-learn's way, on sequences of numbers
 `RNNLabeler`
-`bptt.torch`                              drop-in layers for PyTorch (imported on its own)
+`bptt.torch`                              drop-in layers for PyTorch (imported when it is asked for)
 `train`, `resume`                         the runs of the program `bptt train`
 `Model`                                   what a run or an estimator left in a file
 ========================================  ==========================================================
@@ -16,6 +16,16 @@ from bptt.models import Model, from_torch
 from bptt.runs import Run, resume, train
 
 __version__ = _machine()[0]
+
+
+def __getattr__(name: str) -> object:
+    # Without PyTorch, everything else works; with it, nobody waits for its import who does not ask for it.
+    if name == "torch":
+        import importlib
+
+        return importlib.import_module("bptt.torch")
+    raise AttributeError(f"module 'bptt' has no attribute {name!r}")
+
 
 __all__ = [
     "Model",

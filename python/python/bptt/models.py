@@ -76,6 +76,8 @@ class Model:
 
     def sample(self, prompt: str = "", length: int = 500, *, temperature: float = 1.0, top_k: int | None = None, seed: int = 0) -> str:
         """The prompt and `length` more tokens of text, as `bptt sample` writes them."""
+        if self.tokens is None:
+            raise ValueError("sample: this is a model of numbers, expected one of text")
         options = words_of(dict(prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed))
         with self._as_file() as path:
             return str(command("sample", [path, *options])["text"])

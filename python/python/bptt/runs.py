@@ -59,6 +59,11 @@ def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
     >>> run.result["steps"], run.model.tokens
     (5, 'char')
     """
+    for path in data:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(
+                f"data: expected paths of texts or of one .npz, got {type(path).__name__}: arrays are for RNNClassifier and its like"
+            )
     return _train([os.fspath(path) for path in data], dict(out=out, **flags))
 
 
@@ -104,8 +109,11 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
     try:
         done = _bptt.run([name, "--log", "json", *words], show)
     except ValueError as error:
-        # The last line of what is wrong with flags is for the command line.
-        raise ValueError(str(error).removesuffix("\n\nFor more information, try '--help'.")) from None
+        # The last lines of what is wrong with flags are for the command line.
+        text = str(error)
+        for end in ("\n\nUsage:", "\n\nFor more information"):
+            text = text.split(end)[0]
+        raise ValueError(text) from None
     lines = b"".join(results).splitlines()
     last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     if not done:
