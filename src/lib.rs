@@ -38,8 +38,8 @@
 //! | `network` | [`Network`]: an architecture and its weights |
 //! | `batch` | [`Batch`]: inputs, targets, lengths, mask |
 //! | `steps` | which sequences are alive at which step, and where they lie |
-//! | `weights`, `scratch` | weights laid out for products; every buffer of a shard, in one table |
 //! | [`dropout`] | masks for what enters and leaves a layer |
+//! | `weights`, `scratch` | weights laid out for products; every buffer of a shard, in one table |
 //! | `layer`, `stack` | one layer, there and back; layers one on the other, and the head |
 //! | `shard` | a whole pass of one shard, in segments of time where memory is short |
 //! | [`optim`] | one gradient, one update |

@@ -20,14 +20,17 @@ struct Panel {
     curves: Vec<Curve>,
 }
 
+/// What a report says of a curve, if it does.
+type Value<'a> = &'a dyn Fn(&Report) -> Option<f64>;
+
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
     fn new<const N: usize>(
         axis: String,
         history: &[Report],
-        kinds: [(&'static str, &dyn Fn(&Report) -> Option<f64>); N],
+        kinds: [(&'static str, Value<'_>); N],
     ) -> Self {
-        let curve = |value: &dyn Fn(&Report) -> Option<f64>| {
+        let curve = |value: Value<'_>| {
             let points = history
                 .iter()
                 .filter_map(|report| Some((report.step as f64, value(report)?)));

@@ -132,19 +132,6 @@ pub struct Engine<T: Scalar> {
     _one_thread: OneThread,
 }
 
-/// The threads of an engine, for a whole step there: so there is one hand-over, and not one for each part of it. None where
-/// the other processes may be talked to from the present thread alone.
-pub(crate) struct StepPool(Option<Arc<rayon::ThreadPool>>);
-
-impl StepPool {
-    pub fn run<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
-            Some(pool) => pool.install(step),
-            None => step(),
-        }
-    }
-}
-
 impl<T: Scalar> Engine<T> {
     /// An engine for networks of this architecture, with its own pool of threads.
     ///
@@ -302,10 +289,11 @@ impl<T: Scalar> Engine<T> {
         self.pool.install(f)
     }
 
-    /// Where a whole step is best taken.
-    pub(crate) fn step_pool(&self) -> StepPool {
+    /// The threads on which a whole step is best taken: so there is one hand-over, and not one for each part of it. None
+    /// where the other processes may be talked to from the present thread alone.
+    pub(crate) fn step_pool(&self) -> Option<Arc<rayon::ThreadPool>> {
         let from_any = self.comm().is_none_or(Communicator::takes_any_thread);
-        StepPool(from_any.then(|| Arc::clone(&self.pool)))
+        from_any.then(|| Arc::clone(&self.pool))
     }
 
     /// The gradient of the mean loss over the counted steps of `batch`, to be found in [`Engine::gradients`].
@@ -377,15 +365,10 @@ impl<T: Scalar> Engine<T> {
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
         let inputs = (&batch.inputs, batch.lengths);
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            state.into(),
-            |shard, pass| {
-                shard.evaluate(pass, &batch.answers);
-            },
-        )?;
+        let options = state.into();
+        self.run(network, Passes::Forward, inputs, options, |shard, pass| {
+            shard.evaluate(pass, &batch.answers);
+        })?;
         Ok(self.metrics())
     }
 
@@ -401,15 +384,10 @@ impl<T: Scalar> Engine<T> {
             return Ok(());
         }
         let (inputs, state) = ((&batch.inputs, batch.lengths), Some(state));
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            state.into(),
-            |shard, pass| {
-                shard.advance(pass, |_| {});
-            },
-        )
+        let options = state.into();
+        self.run(network, Passes::Forward, inputs, options, |shard, pass| {
+            shard.advance(pass, |_| {});
+        })
     }
 
     /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or
@@ -443,15 +421,10 @@ impl<T: Scalar> Engine<T> {
         check_lengths(lengths, (n, t), head.at)?;
         let mut y = Array3::zeros((n, head.at.answers(t), head.outputs));
         let (rows, inputs) = (RowsOut::new(&mut y), (&inputs, lengths));
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            state.into(),
-            |shard, pass| {
-                shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
-            },
-        )?;
+        let options = state.into();
+        self.run(network, Passes::Forward, inputs, options, |shard, pass| {
+            shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
+        })?;
         drop(rows);
         Ok(y)
     }
