@@ -45,7 +45,7 @@ def main(seconds: float) -> None:
     torch.set_num_threads(THREADS)
     print(f"torch {torch.__version__}, {THREADS} threads, ms a step")
     print(f"{'cell':5} {'shape':24} {'stock':>8} {'bptt':>8} {'ratio':>7}")
-    for cell in (torch.nn.LSTM, torch.nn.GRU):
+    for cell in (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN):
         for name, (n, t, n_x, n_h, n_y) in SHAPES.items():
             torch.manual_seed(0)
             x, y = torch.randn(n, t, n_x), torch.randint(n_y, (n, t))

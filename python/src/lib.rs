@@ -18,6 +18,7 @@ mod layers;
 mod model;
 mod program;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 /// The version, the OpenBLAS and the vector instructions that compute.
@@ -28,6 +29,19 @@ fn machine() -> (&'static str, String, String) {
     (env!("CARGO_PKG_VERSION"), machine.blas, simd)
 }
 
+/// The kernels of OpenBLAS that suit this processor much better than those it has chosen, if nobody else has: a name for
+/// `OPENBLAS_CORETYPE`. Refuses kernels that this processor cannot run.
+#[pyfunction]
+fn better_kernels() -> PyResult<Option<&'static str>> {
+    bptt::cli::kernels::better().map_err(|problem| PyImportError::new_err(problem.to_string()))
+}
+
+/// Has OpenBLAS choose its kernels again; whether it could.
+#[pyfunction]
+fn choose_kernels() -> bool {
+    bptt::internal::blas::choose_core()
+}
+
 #[pymodule]
 fn _bptt(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<layers::Layers32>()?;
@@ -36,5 +50,7 @@ fn _bptt(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(fit::fit, module)?)?;
     module.add_function(wrap_pyfunction!(program::run, module)?)?;
     module.add_function(wrap_pyfunction!(machine, module)?)?;
+    module.add_function(wrap_pyfunction!(better_kernels, module)?)?;
+    module.add_function(wrap_pyfunction!(choose_kernels, module)?)?;
     Ok(())
 }

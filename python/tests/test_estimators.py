@@ -207,7 +207,7 @@ def wrong() -> Any:
     yield DENSE, object(), "y"
 
 
-@pytest.mark.parametrize("X,y,words", wrong())
+@pytest.mark.parametrize("X,y,words", list(wrong()))
 def test_what_is_wrong_is_named(X: Any, y: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         bptt.RNNRegressor(epochs=1, **FAST).fit(X, y)

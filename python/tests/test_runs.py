@@ -152,6 +152,8 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.Model.load(tmp_path / "bad.safetensors")
     with pytest.raises(ValueError, match="no estimator"):
         bptt.load(run.folder)
+    with pytest.raises(ValueError, match="expected one of `onnx`, `npz`, `c`, `rtneural`$"):
+        run.model.export(tmp_path / "model", to="onxx")
     with pytest.raises(ValueError, match="temperature"):
         run.model.sample(temperature=-1)
     with pytest.raises(OSError, match="not/there"):
@@ -240,6 +242,33 @@ def test_numpys_own_blas_keeps_its_threads() -> None:
         x = np.random.default_rng(0).normal(size=(20, 5, 3))
         bptt.RNNRegressor(hidden=4, epochs=1).fit(x, x[:, 0])
         assert threads() == before
+
+
+def test_openblas_chooses_kernels_for_this_processor() -> None:
+    """Loaded when it knew only an old processor, it is told to choose again, and nobody else is."""
+    if _machine()[2] not in ("avx2", "avx512"):
+        pytest.skip("the processor is one that every OpenBLAS has kernels for")
+    maps = Path("/proc/self/maps").read_text().split()
+    libraries = {path for path in maps if "openblas" in path and "numpy" not in path and "scipy" not in path}
+    if len(libraries) != 1:
+        pytest.skip("OpenBLAS is no library of its own here")
+    # Without scikit-learn, which takes longer to import than all else.
+    report = "import sys; sys.modules['sklearn'] = None; import bptt; print(bptt._machine()[1])"
+    code = f"""
+import ctypes, os
+os.environ["OPENBLAS_CORETYPE"] = "Prescott"
+ctypes.CDLL({libraries.pop()!r})
+del os.environ["OPENBLAS_CORETYPE"]
+{report}
+assert "OPENBLAS_CORETYPE" not in os.environ
+"""
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "SkylakeX kernels" in done.stdout or "Haswell kernels" in done.stdout
+    env["OPENBLAS_CORETYPE"] = "Nehalem"
+    chosen = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, env=env)
+    assert "Nehalem kernels" in chosen.stdout, chosen
 
 
 def test_torch_and_back(run: bptt.Run) -> None:

@@ -26,7 +26,24 @@ const OLDER: [&str; 6] = [
 /// Refuses kernels that this processor cannot run. Where it can run much better ones, and nobody has chosen, the program begins
 /// again with them.
 pub fn fit() -> Result<()> {
-    let core = &blas::library().core[..];
+    if let Some(better) = better()? {
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().unwrap_or_default();
+        if let Ok(program) = std::env::current_exe() {
+            // It returns only where that failed: then the program goes on as it is, slower and as right.
+            let _ = Command::new(program)
+                .arg0(name)
+                .args(arguments)
+                .env(VARIABLE, better)
+                .exec();
+        }
+    }
+    Ok(())
+}
+
+/// The much better kernels that this processor can run, if nobody has chosen; refuses those that it cannot run.
+pub fn better() -> Result<Option<&'static str>> {
+    let core = &blas::core()[..];
     let (avx512, avx2) = instructions();
     let needs = match core {
         _ if AVX512.contains(&core) && !avx512 => Some("AVX-512"),
@@ -40,20 +57,8 @@ pub fn fit() -> Result<()> {
             if avx2 { AVX2[0] } else { OLDER[0] }
         );
     }
-    if OLDER.contains(&core) && avx2 && std::env::var_os(VARIABLE).is_none() {
-        let better = if avx512 { AVX512[0] } else { AVX2[0] };
-        let mut arguments = std::env::args_os();
-        let name = arguments.next().unwrap_or_default();
-        if let Ok(program) = std::env::current_exe() {
-            // It returns only where that failed: then the program goes on as it is, slower and as right.
-            let _ = Command::new(program)
-                .arg0(name)
-                .args(arguments)
-                .env(VARIABLE, better)
-                .exec();
-        }
-    }
-    Ok(())
+    let is_slow = OLDER.contains(&core) && avx2 && std::env::var_os(VARIABLE).is_none();
+    Ok(is_slow.then_some(if avx512 { AVX512[0] } else { AVX2[0] }))
 }
 
 /// Whether the processor has AVX-512 and AVX2, as far as OpenBLAS uses them.

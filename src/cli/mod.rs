@@ -25,7 +25,7 @@ mod eval;
 mod export;
 mod inspect;
 mod interrupt;
-mod kernels;
+pub mod kernels;
 mod memory;
 mod messages;
 mod model;

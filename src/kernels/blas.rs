@@ -18,7 +18,7 @@ use super::number::Number;
 use super::packed::Out;
 use super::rows::{Rows, extent};
 use crate::{Error, Result};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 // The crate that carries the link to the library itself.
@@ -58,13 +58,46 @@ pub struct Library {
     pub max_workers: usize,
 }
 
+/// The processor family that OpenBLAS has kernels for now.
+pub fn core() -> String {
+    // SAFETY: the function returns a pointer to a NUL-terminated string that lives as long as the library.
+    unsafe { text(openblas_get_corename()) }
+}
+
+/// Has OpenBLAS choose its kernels again, by what `OPENBLAS_CORETYPE` says now; whether it could. For the beginning of a process
+/// that cannot begin again: before [`library`] is asked, and while nobody else is in a product.
+pub fn choose_core() -> bool {
+    let Some(path) = loaded_from().and_then(|path| CString::new(path).ok()) else {
+        return false;
+    };
+    // SAFETY: looks names up in a library that is loaded already; path and names are NUL-terminated.
+    let [quit, init] = unsafe {
+        let library = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+        if library.is_null() {
+            return false;
+        }
+        [c"gotoblas_dynamic_quit", c"gotoblas_dynamic_init"]
+            .map(|name| libc::dlsym(library, name.as_ptr()))
+    };
+    if quit.is_null() || init.is_null() {
+        return false;
+    }
+    // SAFETY: builds for several processors have these two functions, without arguments: one forgets the table of kernels, the
+    // other, which OpenBLAS calls as it is loaded, chooses one.
+    unsafe {
+        for function in [quit, init] {
+            std::mem::transmute::<*mut c_void, extern "C" fn()>(function)();
+        }
+    }
+    true
+}
+
 /// Asks OpenBLAS what it is, once.
 pub fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // SAFETY: both return a pointer to a NUL-terminated string that lives as long as the library.
-        let (config, core) =
-            unsafe { (text(openblas_get_config()), text(openblas_get_corename())) };
+        // SAFETY: as in `core`.
+        let config = unsafe { text(openblas_get_config()) };
         // SAFETY: reads a constant.
         let flavour = match unsafe { openblas_get_parallel() } {
             0 => Flavour::Serial,
@@ -76,7 +109,7 @@ pub fn library() -> &'static Library {
         let max_workers = config.split_whitespace().find_map(number);
         Library {
             flavour,
-            core,
+            core: core(),
             path: loaded_from(),
             max_workers: max_workers.unwrap_or(64),
             config,

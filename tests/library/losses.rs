@@ -65,6 +65,15 @@ fn distributions_need_not_sum_to_one() {
     let (u, metrics) = loss(simd::level(), &logits, &answers, 3, 1.0);
     assert!((metrics.loss - (0.5 * 6f64.ln() + 2f64.ln())).abs() < 1e-15);
     assert_eq!(metrics.correct, 1);
+    // Of equal logits, only the first is right.
+    let right = |class: u32| {
+        let answers = array![[class]];
+        let answers = Answers::from(Targets::from(&answers));
+        loss(simd::level(), &[7.0, 7.0, 0.0], &answers, 3, 1.0)
+            .1
+            .correct
+    };
+    assert_eq!((right(0), right(1)), (1, 0));
     // Of equal weights, the first is the class that is asked for.
     let even = array![[[0.5, 0.5, 0.0]]];
     let even = Answers::from(Targets::from(&even));

@@ -117,9 +117,11 @@ fn a_run_goes_on_from_its_last_report_at_half_the_rate() {
     }
 }
 
-/// A run on sequences of one number each, sequence by sequence; number `odd` of the first epoch has other inputs, or targets.
+/// A run on sequences of one number each, sequence by sequence; number `odd` of the first epoch has other inputs, or targets, to
+/// train on or to validate with.
 fn run_into<T: Scalar>(
     odd: usize,
+    validates: bool,
     [input, target]: [Option<f64>; 2],
     (cell, loss): (Cell, Loss),
     options: TrainOptions,
@@ -159,9 +161,12 @@ fn run_into<T: Scalar>(
         engine: engine_options(1, 1),
         ..options
     };
-    let valid = Loader::evaluation_sequences(set(&usual)).unwrap();
-    let run = Trainer::new(network, train(&with_odd), options).unwrap();
-    run.with_validation(valid)
+    let [to_train, valid] = match validates {
+        true => [&usual, &with_odd],
+        false => [&with_odd, &usual],
+    };
+    let run = Trainer::new(network, train(to_train), options).unwrap();
+    run.with_validation(Loader::evaluation_sequences(set(valid)).unwrap())
 }
 
 /// Going back once does not help, for the same sequence comes again: then the run starts anew from its best weights, and what
@@ -205,10 +210,31 @@ fn a_run_that_diverges_twice_goes_back_to_its_best_weights() {
     };
     // Its square is more than the largest number.
     let target = [None, Some(1e200)];
-    let mut run = run_into(7, target, (Cell::Tanh, Loss::Mse), options);
+    let mut run = run_into(7, false, target, (Cell::Tanh, Loss::Mse), options);
     let mut back = Back::default();
     assert_eq!(run.run(&mut back).unwrap(), StopReason::Diverged);
     assert_eq!(back.times as u32, DIVERGENCES - 1);
+}
+
+#[test]
+fn a_validation_loss_that_is_no_number_is_never_the_best() {
+    let options = TrainOptions {
+        steps: 6,
+        report_every: 2,
+        ..TrainOptions::default()
+    };
+    let target = [None, Some(1e200)];
+    let mut run = run_into::<f64>(0, true, target, (Cell::Tanh, Loss::Mse), options);
+    assert_eq!(run.run(&mut ()).unwrap(), StopReason::Finished);
+    let losses = run
+        .history()
+        .iter()
+        .map(|report| report.valid_loss.unwrap());
+    assert!(losses.clone().count() == 3 && losses.clone().all(|loss| !loss.is_finite()));
+    assert_eq!(
+        (run.progress().best_loss, run.progress().best_step),
+        (None, 0)
+    );
 }
 
 /// Moments that have overflowed would freeze the weights of a run that goes on: no checkpoint has them.
@@ -231,7 +257,7 @@ fn what_has_overflowed_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
     // The square of the gradient is no number of single precision; the loss, which is linear where it is large, is one.
     let input = [Some(1e25), None];
-    let mut run = run_into(3, input, (Cell::Relu, Loss::Binary), options);
+    let mut run = run_into(3, false, input, (Cell::Relu, Loss::Binary), options);
     let mut save = Save(
         Checkpoints::new(folder.path(), About::default()),
         Vec::new(),

@@ -98,7 +98,8 @@ class _Estimator(_Base):
     `init`, `dtype` (`"f32"`, `"f64"`), `random_state`; `n_jobs`: threads, no part of the result, `None` for all cores; `verbose`:
     a line for each epoch.
 
-    After `fit`: `model_`, `history_` (a list for each number that is reported once an epoch), `n_features_in_`, `stop_reason_`.
+    After `fit`: `model_`, `history_` (a list for each number that is reported once an epoch), `n_features_in_`, `stop_reason_`,
+    and with `standardize` `mean_` and `scale_`.
     """
 
     _loss: ClassVar[str]
@@ -203,6 +204,22 @@ class _Estimator(_Base):
         self.model_ = Model(core)
         self.history_ = _columns(json.loads(reports))
         return self
+
+    @property
+    def mean_(self) -> NDArray[Any]:
+        """With `standardize`: the mean of each feature in the training data."""
+        return self._standard("mean_")[0]
+
+    @property
+    def scale_(self) -> NDArray[Any]:
+        """With `standardize`: the deviation of each feature in the training data."""
+        return self._standard("scale_")[1]
+
+    def _standard(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        found: tuple[NDArray[Any], NDArray[Any]] | None = vars(self).get("_x_scale")
+        if found is None:
+            raise AttributeError(f"{name}: there is one after `fit` with standardize=True")
+        return found
 
     def _show(self, report: str) -> None:
         seen = json.loads(report)

@@ -128,7 +128,13 @@ class Model:
         return module(self.architecture, self.state_dict())
 
     def export(self, path: PathLike, to: str) -> None:
-        """Writes the model for other programs, as `bptt export --to` does."""
+        """Writes the model for other programs, as `bptt export --to` does: `to` is `"onnx"`, `"npz"` (NumPy), `"c"` (a header with a
+        step function) or `"rtneural"`.
+
+        The ONNX graph reads `inputs` `[N, T, n_x]` (of tokens ids `[N, T]`), `lengths` `[N]` (int32), and the states before the first
+        step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It is the network alone: what an estimator with
+        `standardize` reads is `(x - mean_) / scale_`.
+        """
         with self._as_file() as model:
             command("export", [model, *words_of(dict(to=to, out=os.fspath(path)))])
 

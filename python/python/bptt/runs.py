@@ -101,7 +101,11 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
             sys.stderr.write(text.decode(errors="replace"))
             sys.stderr.flush()
 
-    done = _bptt.run([name, "--log", "json", *words], show)
+    try:
+        done = _bptt.run([name, "--log", "json", *words], show)
+    except ValueError as error:
+        # The last line of what is wrong with flags is for the command line.
+        raise ValueError(str(error).removesuffix("\n\nFor more information, try '--help'.")) from None
     lines = b"".join(results).splitlines()
     last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     if not done:

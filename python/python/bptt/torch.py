@@ -16,6 +16,7 @@ refuse by name.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import weakref
 from typing import Any, TypeVar
@@ -39,6 +40,27 @@ _waiting: weakref.WeakKeyDictionary[torch.nn.Module, list[tuple[_Kind, _Engine]]
 
 # Their threads do not live on in a forked process.
 os.register_at_fork(after_in_child=_waiting.clear)
+
+
+def _pauses() -> list[Any]:
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            paths = {line.split()[-1] for line in maps if "/libgomp" in line}
+        found = [ctypes.CDLL(path) for path in sorted(paths)]
+        return [library.omp_pause_resource_all for library in found if hasattr(library, "omp_pause_resource_all")]
+    except OSError:
+        return []
+
+
+# PyTorch's threads look out for more work for some milliseconds after each operation, and keep the cores from ours. OpenMP gives
+# its idle threads up if it is asked to, and starts them anew when it needs them, in some hundredths of a millisecond.
+_PAUSES = _pauses()
+_SOFT = 1
+
+
+def _have_the_cores() -> None:
+    for pause in _PAUSES:
+        pause(_SOFT)
 
 
 class _Lease:
@@ -89,6 +111,7 @@ class _Run(torch.autograd.Function):
             _forward(lease, ctx.how, x, state, weights)
         lease.is_fresh = False
         d_rows = d_hidden if batch_first else d_hidden.transpose(0, 1)
+        _have_the_cores()
         d_x, d_state, d_weights = lease.engine.backward(d_rows.numpy(), d_last.numpy())
         d_inputs = torch.from_numpy(d_x)
         shaped = (torch.from_numpy(d).view_as(w) for d, w in zip(d_weights, weights))
@@ -109,6 +132,7 @@ def _forward(
     rows, to = (x, hidden) if batch_first else (x.transpose(0, 1), hidden.transpose(0, 1))
     arrays = [w.detach().numpy() for w in weights]
     lease.is_fresh = False
+    _have_the_cores()
     lease.engine.forward(rows.detach().numpy(), to.numpy(), last.numpy(), arrays, lengths, dropout)
     lease.is_fresh = True
     return hidden, last
@@ -118,6 +142,9 @@ class _Layers(torch.nn.RNNBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _check(self)
+
+    def _get_name(self) -> str:
+        return f"bptt.torch.{type(self).__name__}"
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """`output, h_n`, or of an LSTM `output, (h_n, c_n)`, as `torch.nn` says."""
@@ -285,6 +312,8 @@ def replace(model: _M) -> _M:
     >>> type(replace(model)["rnn"]).__module__
     'bptt.torch'
     """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     found = [module for module in model.modules() if type(module) in _OURS]
     for module in found:
         assert isinstance(module, torch.nn.RNNBase)
