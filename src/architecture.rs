@@ -128,11 +128,9 @@ impl Head {
     }
 
     /// The same, answered once a sequence.
-    pub fn at_last(self) -> Self {
-        Head {
-            at: At::Last,
-            ..self
-        }
+    pub fn at_last(mut self) -> Self {
+        self.at = At::Last;
+        self
     }
 }
 

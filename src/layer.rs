@@ -404,10 +404,7 @@ fn weight_gradients<T: Scalar>(
     if !accumulate {
         bias.fill(T::zero());
     }
-    let sums = Rows {
-        data: &sums.data[..k * sums.stride],
-        ..sums
-    };
+    let sums = Rows::of(&sums.data[..k * sums.stride], sums.stride);
     T::sum_rows(l.level, sums, bias);
 }
 

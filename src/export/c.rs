@@ -56,11 +56,8 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
         text += &format!("static const float {array}[{n}] = {{\n{lines}\n}};\n\n");
     }
     let (lstm, gates) = (network.cell == Cell::Lstm, network.cell.gates());
-    let cells = if lstm {
-        format!("    float c[{upper}_LAYERS][{upper}_HIDDEN];\n")
-    } else {
-        String::new()
-    };
+    let cells = lstm.then(|| format!("    float c[{upper}_LAYERS][{upper}_HIDDEN];\n"));
+    let cells = cells.unwrap_or_default();
     text += &format!(
         "typedef struct {{\n    float h[{upper}_LAYERS][{upper}_HIDDEN];\n{cells}}} {name}_state;\n\n\
          static inline void {name}_reset({name}_state *state) {{\n    memset(state, 0, sizeof *state);\n}}\n\n"
@@ -122,11 +119,8 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
     }
     for layer in 0..network.layers {
         let n_in = if layer == 0 { first } else { network.hidden };
-        let c = if lstm {
-            format!(", state->c[{layer}]")
-        } else {
-            String::new()
-        };
+        let c = lstm.then(|| format!(", state->c[{layer}]"));
+        let c = c.unwrap_or_default();
         text += &format!(
             "    {name}_layer({}, {}, {}, {}, {n_in}, x, state->h[{layer}]{c});\n    x = state->h[{layer}];\n",
             array(Which::WeightIh(layer)),
@@ -162,15 +156,8 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
 /// The name of a file as C allows one.
 fn identifier(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name: String = (stem.chars())
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let name = stem.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let name = name.to_ascii_lowercase();
     match name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         true => name,
         false => format!("model_{name}"),

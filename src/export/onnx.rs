@@ -158,31 +158,27 @@ impl Graph {
         let (shape, bias) = self.weight(Which::DecoderBias);
         self.floats("decoder_bias", &shape, &bias);
         self.node("MatMul", &[&x, "decoder"], &["products"], &[]);
-        let output = match network.head.loss {
-            Loss::CrossEntropy | Loss::Binary => "logits",
-            Loss::Mse | Loss::Huber => "values",
+        let (output, response) = match network.head.loss {
+            Loss::CrossEntropy => ("logits", Some("Softmax")),
+            Loss::Binary => ("logits", Some("Sigmoid")),
+            Loss::Mse | Loss::Huber => ("values", None),
         };
+        let sums = ["products", "decoder_bias"];
         let outputs = network.head.outputs.to_string();
         let form: &[&str] = match network.head.at {
-            At::Every => &["N", "T", &outputs],
-            At::Last => &["N", &outputs],
-        };
-        match network.head.at {
             At::Every => {
-                self.node("Add", &["products", "decoder_bias"], &["sums"], &[]);
+                self.node("Add", &sums, &["sums"], &[]);
                 self.transposed("sums", output, &[1, 0, 2]);
+                &["N", "T", &outputs]
             }
-            At::Last => self.node("Add", &["products", "decoder_bias"], &[output], &[]),
-        }
-        match network.head.loss {
-            Loss::CrossEntropy => {
-                let axis = ints("axis", INT, &[-1]);
-                self.node("Softmax", &[output], &["probabilities"], &[axis]);
+            At::Last => {
+                self.node("Add", &sums, &[output], &[]);
+                &["N", &outputs]
             }
-            Loss::Binary => self.node("Sigmoid", &[output], &["probabilities"], &[]),
-            Loss::Mse | Loss::Huber => {}
-        }
-        if output == "logits" {
+        };
+        if let Some(operator) = response {
+            let axis = (operator == "Softmax").then(|| ints("axis", INT, &[-1]));
+            self.node(operator, &[output], &["probabilities"], axis.as_slice());
             self.value(12, "probabilities", FLOAT, form);
         }
         self.value(12, output, FLOAT, form);
