@@ -200,23 +200,22 @@ impl Architecture {
             }
         }
         let (width, n_y) = (self.outputs_of_layer(), self.head.outputs);
-        match self.input {
-            _ if !self.head.tied => Ok(()),
-            Input::Embedding { size, .. } if size != width => {
-                let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
-                Err(Error::option("embedding", size, expected))
-            }
-            Input::Embedding { tokens, .. } if tokens != n_y => {
-                let expected =
-                    "as many classes as tokens, for the embedding is tied to the decoder";
-                Err(Error::option("n_y", n_y, expected))
-            }
-            Input::Embedding { .. } => Ok(()),
-            Input::Features(_) | Input::Tokens(_) => {
-                let expected = "possible without an embedding, whose rows are to be the decoder's";
-                Err(Error::option("tie", true, expected))
-            }
+        if !self.head.tied {
+            return Ok(());
         }
+        let Input::Embedding { tokens, size } = self.input else {
+            let expected = "possible without an embedding, whose rows are to be the decoder's";
+            return Err(Error::option("tie", true, expected));
+        };
+        if size != width {
+            let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
+            return Err(Error::option("embedding", size, expected));
+        }
+        if tokens != n_y {
+            let expected = "as many classes as tokens, for the embedding is tied to the decoder";
+            return Err(Error::option("n_y", n_y, expected));
+        }
+        Ok(())
     }
 
     /// `D`, the directions in which a layer reads: 1 or 2.
@@ -357,10 +356,8 @@ impl Architecture {
     /// Tokens are counted as the one-hot rows that they stand for, rows of an embedding not at all.
     pub fn flops(&self, n: usize, t: usize) -> f64 {
         let decoder = self.head.outputs * self.outputs_of_layer();
-        let recurrent = self.tensors().filter(|tensor| match tensor.which {
-            Which::WeightIh(_) | Which::WeightHh(_) => true,
-            Which::Encoder | Which::Decoder | Which::Bias(_) | Which::DecoderBias => false,
-        });
+        let recurrent = |which| matches!(which, Which::WeightIh(_) | Which::WeightHh(_));
+        let recurrent = self.tensors().filter(|tensor| recurrent(tensor.which));
         let recurrent: usize = recurrent.map(|tensor| tensor.len()).sum();
         let answers = self.head.at.answers(t);
         6.0 * n as f64 * (t as f64 * recurrent as f64 + answers as f64 * decoder as f64)

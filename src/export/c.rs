@@ -91,34 +91,25 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
          for (k = 0; k < n; k++)\n            s[j] += hh[j * n + k] * h[k];\n    }}\n    \
          for (j = 0; j < n; j++) {{\n        {update}\n    }}\n}}\n\n"
     );
-    let (argument, first, begin) = match network.input {
-        Input::Features(n) => (
-            "const float *input",
-            n,
-            "    const float *x = input;\n".to_string(),
-        ),
-        Input::Embedding { size, .. } => (
-            "int token",
-            size,
-            format!(
-                "    const float *x = {} + (size_t)token * {size};\n",
-                array(Which::Encoder)
-            ),
-        ),
-        Input::Tokens(n) => (
-            "int token",
-            n,
-            format!("    float one_hot[{upper}_INPUTS] = {{0}};\n    const float *x = one_hot;\n"),
-        ),
+    let argument = match network.input {
+        Input::Features(_) => "const float *input",
+        Input::Tokens(_) | Input::Embedding { .. } => "int token",
     };
     text += &format!(
-        "static inline void {name}_step({name}_state *state, {argument}, float *output) {{\n    int j, k;\n{begin}"
+        "static inline void {name}_step({name}_state *state, {argument}, float *output) {{\n    int j, k;\n"
     );
-    if let Input::Tokens(_) = network.input {
-        text += "    one_hot[token] = 1.0f;\n";
-    }
+    text += &match network.input {
+        Input::Features(_) => "    const float *x = input;\n".to_string(),
+        Input::Embedding { size, .. } => {
+            let table = array(Which::Encoder);
+            format!("    const float *x = {table} + (size_t)token * {size};\n")
+        }
+        Input::Tokens(_) => format!(
+            "    float one_hot[{upper}_INPUTS] = {{0}};\n    const float *x = one_hot;\n    one_hot[token] = 1.0f;\n"
+        ),
+    };
     for layer in 0..network.layers {
-        let n_in = if layer == 0 { first } else { network.hidden };
+        let n_in = network.inputs_of(layer);
         let c = lstm.then(|| format!(", state->c[{layer}]"));
         let c = c.unwrap_or_default();
         text += &format!(

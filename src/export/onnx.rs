@@ -149,10 +149,7 @@ impl Graph {
             self.node("Reshape", &[&last, "rows"], &["answered"], &[]);
             x = "answered".into();
         }
-        let (shape, decoder) = self.weight(match network.head.tied {
-            true => Which::Encoder,
-            false => Which::Decoder,
-        });
+        let (shape, decoder) = self.weight(Which::Decoder);
         let (rows, columns) = (shape[0], shape[1]);
         self.floats("decoder", &[columns, rows], &transposed(&decoder, columns));
         let (shape, bias) = self.weight(Which::DecoderBias);
@@ -199,10 +196,9 @@ impl Graph {
         let gates = order.len() * n_h;
         let recurrences = layer * directions..(layer + 1) * directions;
         let [mut w, mut r, mut b] = [const { Vec::new() }; 3];
-        let mut n_in = 0;
+        let n_in = network.inputs_of(recurrences.start);
         for i in recurrences {
-            let (shape, ih) = self.weight(Which::WeightIh(i));
-            n_in = shape[1];
+            let (_, ih) = self.weight(Which::WeightIh(i));
             w.extend(reordered(&ih, order, n_h * n_in));
             let (_, hh) = self.weight(Which::WeightHh(i));
             r.extend(reordered(&hh, order, n_h * n_h));
