@@ -367,11 +367,9 @@ impl Architecture {
 /// As a reader wants it: `2 layers of 256 tanh units, 65 tokens, 65 classes`.
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.layers {
-            1 => write!(f, "1 layer")?,
-            n => write!(f, "{n} layers")?,
-        }
-        write!(f, " of {} {} units", self.hidden, self.cell.name())?;
+        let (layers, cell) = (self.layers, self.cell.name());
+        let plural = if layers == 1 { "" } else { "s" };
+        write!(f, "{layers} layer{plural} of {} {cell} units", self.hidden)?;
         if self.bidirectional {
             write!(f, " in each direction")?;
         }

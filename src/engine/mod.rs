@@ -4,8 +4,6 @@
 //! sequences on one thread, meeting nobody until it is done; then the shards' gradients are added in the order of the
 //! shards, every thread owning slices of the flat buffer.
 //!
-//! Within a shard, a time step runs over the sequences that are still alive.
-//!
 //! Several processes can be one engine ([`Engine::join`]): each has some of the shards, and the gradient of all of them.
 //!
 //! Shards are part of the result, threads are not: at a given `S` every bit is the same for any number of threads. The
@@ -275,9 +273,8 @@ impl<T: Scalar> Engine<T> {
             }
             least = least.min(bytes);
         }
-        let n = partition.n;
         Err(Error::Memory {
-            n,
+            n: partition.n,
             t,
             budget,
             least,

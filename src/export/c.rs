@@ -120,10 +120,7 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
             of(&second_bias(&network.name(Which::Bias(layer)))),
         );
     }
-    let decoder = array(match network.head.tied {
-        true => Which::Encoder,
-        false => Which::Decoder,
-    });
+    let decoder = array(network.tensor(Which::Decoder).which);
     let bias = array(Which::DecoderBias);
     text += &format!(
         "    for (j = 0; j < {upper}_OUTPUTS; j++) {{\n        output[j] = {bias}[j];\n        \
