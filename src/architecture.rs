@@ -128,11 +128,9 @@ impl Head {
     }
 
     /// The same, answered once a sequence.
-    pub fn at_last(self) -> Self {
-        Head {
-            at: At::Last,
-            ..self
-        }
+    pub fn at_last(mut self) -> Self {
+        self.at = At::Last;
+        self
     }
 }
 
@@ -202,23 +200,22 @@ impl Architecture {
             }
         }
         let (width, n_y) = (self.outputs_of_layer(), self.head.outputs);
-        match self.input {
-            _ if !self.head.tied => Ok(()),
-            Input::Embedding { size, .. } if size != width => {
-                let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
-                Err(Error::option("embedding", size, expected))
-            }
-            Input::Embedding { tokens, .. } if tokens != n_y => {
-                let expected =
-                    "as many classes as tokens, for the embedding is tied to the decoder";
-                Err(Error::option("n_y", n_y, expected))
-            }
-            Input::Embedding { .. } => Ok(()),
-            Input::Features(_) | Input::Tokens(_) => {
-                let expected = "possible without an embedding, whose rows are to be the decoder's";
-                Err(Error::option("tie", true, expected))
-            }
+        if !self.head.tied {
+            return Ok(());
         }
+        let Input::Embedding { tokens, size } = self.input else {
+            let expected = "possible without an embedding, whose rows are to be the decoder's";
+            return Err(Error::option("tie", true, expected));
+        };
+        if size != width {
+            let expected = "the number of a layer's outputs, as it must be where these rows are tied to the decoder";
+            return Err(Error::option("embedding", size, expected));
+        }
+        if tokens != n_y {
+            let expected = "as many classes as tokens, for the embedding is tied to the decoder";
+            return Err(Error::option("n_y", n_y, expected));
+        }
+        Ok(())
     }
 
     /// `D`, the directions in which a layer reads: 1 or 2.
@@ -359,10 +356,8 @@ impl Architecture {
     /// Tokens are counted as the one-hot rows that they stand for, rows of an embedding not at all.
     pub fn flops(&self, n: usize, t: usize) -> f64 {
         let decoder = self.head.outputs * self.outputs_of_layer();
-        let recurrent = self.tensors().filter(|tensor| match tensor.which {
-            Which::WeightIh(_) | Which::WeightHh(_) => true,
-            Which::Encoder | Which::Decoder | Which::Bias(_) | Which::DecoderBias => false,
-        });
+        let recurrent = |which| matches!(which, Which::WeightIh(_) | Which::WeightHh(_));
+        let recurrent = self.tensors().filter(|tensor| recurrent(tensor.which));
         let recurrent: usize = recurrent.map(|tensor| tensor.len()).sum();
         let answers = self.head.at.answers(t);
         6.0 * n as f64 * (t as f64 * recurrent as f64 + answers as f64 * decoder as f64)
@@ -372,11 +367,9 @@ impl Architecture {
 /// As a reader wants it: `2 layers of 256 tanh units, 65 tokens, 65 classes`.
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.layers {
-            1 => write!(f, "1 layer")?,
-            n => write!(f, "{n} layers")?,
-        }
-        write!(f, " of {} {} units", self.hidden, self.cell.name())?;
+        let (layers, cell) = (self.layers, self.cell.name());
+        let plural = if layers == 1 { "" } else { "s" };
+        write!(f, "{layers} layer{plural} of {} {cell} units", self.hidden)?;
         if self.bidirectional {
             write!(f, " in each direction")?;
         }

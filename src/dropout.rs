@@ -8,8 +8,6 @@
 //! (Srivastava et al. 2014; where to put it in a recurrent network: Zaremba et al. 2014.) A token is an element of its
 //! one-hot row: dropped, it leaves the bias alone.
 //!
-//! What leaves each layer is dropped on its way to the layer above or the head, with a mask of its own.
-//!
 //! Masks come from a counter-based generator, ChaCha8 keyed by seed, update and layer, its stream by shard, its position by
 //! time step: they are drawn where they are needed, in any order, on any thread, and never stored.
 

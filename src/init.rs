@@ -9,8 +9,8 @@
 //!
 //! for a matrix of `n` by `m`, each gate by itself. The rows of an embedding are N(0, 1 / size), of length 1 as one-hot rows are.
 //! Biases begin at zero, but for the LSTM's forget gate: 1, so that it keeps its state at first (Jozefowicz et al. 2015;
-//! [`set_forget_bias`] for another number). PyTorch's are drawn like its weights, two for each sum where it has two. Everything is drawn in `f64` from ChaCha8 and then rounded, so that
-//! one seed gives one network, whatever the number type or the machine.
+//! [`set_forget_bias`] for another number). PyTorch's are drawn like its weights, two for each sum where it has two. Everything
+//! is drawn in `f64` from ChaCha8 and then rounded, so that one seed gives one network, whatever the number type or the machine.
 
 use crate::architecture::{Architecture, Which};
 use crate::cells::Cell;

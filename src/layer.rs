@@ -102,7 +102,9 @@ pub(crate) fn forward<T: Scalar>(
         let (rows, before) = (steps.rows(t), steps.before(t));
         let after = steps.n() + rows.start;
         let (h_past, h_now) = s.states.h.split_at_mut(after * n_h);
-        let (c_past, c_now) = split(&mut s.states.c, after * n_h);
+        // Of cells with one state, there is nothing to split.
+        let c_after = (after * n_h).min(s.states.c.len());
+        let (c_past, c_now) = s.states.c.split_at_mut(c_after);
         for part in parts(rows.len(), form.columns) {
             let first = rows.start + part.start;
             let entered = before + part.start..before + part.end;
@@ -304,16 +306,14 @@ fn step_back<T: Scalar>(
         // The cell, while these rows are in the second-level cache.
         let [entered, left] = [before, after].map(|row| row + part.start..row + part.end);
         let (State { h, c }, carry) = (&s.states, &mut s.carry);
+        let states = |rows| State {
+            h: part_of(h, &rows, n_h),
+            c: part_of(c, &rows, n_h),
+        };
         let rows = Backward {
             sums: part_of_mut(sums, &part, width),
-            before: State {
-                h: part_of(h, &entered, n_h),
-                c: part_of(c, &entered, n_h),
-            },
-            after: State {
-                h: part_of(h, &left, n_h),
-                c: part_of(c, &left, n_h),
-            },
+            before: states(entered),
+            after: states(left),
             dh: part_of_mut(dh, &part, n_h),
             carry: State {
                 h: part_of_mut(&mut carry.h, &part, n_h),
@@ -352,12 +352,6 @@ fn multiply<T: Scalar>(
         [Some(only), None] | [None, Some(only)] => T::multiply(level, start, &[only], out),
         [None, None] => T::multiply(level, start, &[], out),
     }
-}
-
-/// `values` before and from element `at` on; nothing twice where there are none.
-fn split<T>(values: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
-    let at = at.min(values.len());
-    values.split_at_mut(at)
 }
 
 /// The gradients of the sums of all steps, as rows.
@@ -404,10 +398,7 @@ fn weight_gradients<T: Scalar>(
     if !accumulate {
         bias.fill(T::zero());
     }
-    let sums = Rows {
-        data: &sums.data[..k * sums.stride],
-        ..sums
-    };
+    let sums = Rows::of(&sums.data[..k * sums.stride], sums.stride);
     T::sum_rows(l.level, sums, bias);
 }
 

@@ -27,9 +27,7 @@ impl<T: Scalar> Network<T> {
     /// # Errors
     /// As [`initialize`].
     pub fn new(architecture: Architecture, init: Init, seed: u64) -> Result<Self> {
-        Ok(Network {
-            parameters: initialize(architecture, init, seed)?,
-        })
+        initialize(architecture, init, seed).map(Self::from_parameters)
     }
 
     /// A network with these weights.

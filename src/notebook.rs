@@ -287,7 +287,8 @@ pub fn backward<T: Scalar>(
     Ok(engine.gradients().clone())
 }
 
-/// Parameters, with the passes that use them.
+/// Parameters, with the passes that use them. Errors are those of the functions of these names; [`Error::Invalid`] for
+/// parameters of another kind of network, and for the way back where there was none forward.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecurrentNeuralNetwork<T: Scalar = f64> {
     /// `Wx`, `Wh`, `Wy`, `bh`, `by`.
@@ -300,9 +301,6 @@ pub struct RecurrentNeuralNetwork<T: Scalar = f64> {
 
 impl<T: Scalar> RecurrentNeuralNetwork<T> {
     /// A network with parameters of [`initialize_rnn_parameters`]. The sizes come in the notebook's order.
-    ///
-    /// # Errors
-    /// As [`initialize_rnn_parameters`].
     pub fn new(
         input_size: usize,
         output_size: usize,
@@ -314,9 +312,6 @@ impl<T: Scalar> RecurrentNeuralNetwork<T> {
     }
 
     /// A network with these parameters.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if they are of another kind of network.
     pub fn from_parameters(parameters: Parameters<T>) -> Result<Self> {
         check(&parameters)?;
         Ok(RecurrentNeuralNetwork {
@@ -327,9 +322,6 @@ impl<T: Scalar> RecurrentNeuralNetwork<T> {
     }
 
     /// Draws all parameters anew.
-    ///
-    /// # Errors
-    /// As [`initialize_rnn_parameters`].
     pub fn initialize_parameters(&mut self, seed: u64) -> Result<()> {
         let [n_x, n_h, n_y] = check(&self.parameters)?;
         *self = Self::new(n_x, n_y, n_h, seed)?;
@@ -337,9 +329,6 @@ impl<T: Scalar> RecurrentNeuralNetwork<T> {
     }
 
     /// [`forward`] with the network's parameters: from `[N, T, n_x]` to `[N, T, n_y]`.
-    ///
-    /// # Errors
-    /// As [`forward`].
     pub fn forward(&mut self, inputs: &ArrayRef<T, Ix3>) -> Result<Array3<T>> {
         let (yhats, caches) = forward(inputs, &self.parameters)?;
         self.caches = Some(caches);
@@ -347,9 +336,6 @@ impl<T: Scalar> RecurrentNeuralNetwork<T> {
     }
 
     /// [`backward`] from targets `y [N, T, n_y]` of the inputs that were read last.
-    ///
-    /// # Errors
-    /// As [`backward`]; [`Error::Invalid`] if nothing was read yet.
     pub fn backward(&mut self, y: &ArrayRef<T, Ix3>) -> Result<()> {
         let nothing = || Error::invalid("caches", "there are none: call `forward` first");
         let caches = self.caches.as_ref().ok_or_else(nothing)?;

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 /// A batch of sequences among all shards of all ranks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Partition {
     /// All shards there are.
     pub shards: usize,
@@ -23,9 +23,7 @@ impl Partition {
     pub fn new(shards: usize) -> Self {
         Partition {
             shards,
-            n: 0,
-            t: 0,
-            order: Vec::new(),
+            ..Partition::default()
         }
     }
 

@@ -10,13 +10,13 @@ use crate::architecture::{Architecture, At, Head, Input, Which};
 use crate::dropout::{Dropout, Dropping};
 use crate::heads::Metrics;
 use crate::kernels::simd;
-use crate::scratch::{Filled, Scratch, copy_rows};
+use crate::scratch::{Filled, LayerScratch, Scratch, copy_rows};
 use crate::stack::{self, How, Weights};
 use crate::steps::{Assigned, Extent};
 use crate::targets::Answers;
 use crate::weights::PackedNetwork;
 use crate::{Inputs, Parameters, Scalar};
-use ndarray::{ArrayView2, ArrayView3, s};
+use ndarray::{ArrayView2, ArrayView3};
 
 /// What every shard of a batch is given.
 pub(crate) struct Pass<'a, T: Scalar> {
@@ -81,7 +81,7 @@ impl<T: Scalar> Shard<T> {
                 self.keep_states();
             }
         }
-        self.begin_carry(None);
+        self.begin_carry();
         let at = self.architecture().head.at;
         if at == At::Last {
             stack::take_last(&mut self.scratch, &self.finals);
@@ -193,8 +193,16 @@ impl<T: Scalar> Shard<T> {
         }
         let states = self.assigned.len() * a.state();
         scratch.d_state.resize(states, T::zero());
-        self.begin_carry(d_state);
+        self.begin_carry();
         let (scratch, g) = (&mut self.scratch, &mut self.gradients);
+        // To a cell's second state, the gradient comes through no product.
+        for (i, recurrence) in scratch.recurrences.iter_mut().enumerate() {
+            let carry = recurrence.carry.c.chunks_exact_mut(a.hidden);
+            for (to, from) in carry.zip(scratch.d_state.chunks_exact(a.state())) {
+                let from = &from[i * a.recurrence_state() + a.hidden..];
+                to.copy_from_slice(&from[..a.hidden]);
+            }
+        }
         if !a.head.tied {
             g.get_mut(Which::Decoder).fill(T::zero());
         }
@@ -237,28 +245,16 @@ impl<T: Scalar> Shard<T> {
         self.between.extend_from_slice(&self.finals[..alive]);
     }
 
-    /// What comes from beyond the last step: nothing, or to a cell's second state the gradients `d_state [N, W]`.
-    fn begin_carry(&mut self, d_state: Option<ArrayView2<'_, T>>) {
+    /// Nothing comes from beyond the last step.
+    fn begin_carry(&mut self) {
         let a = self.architecture();
-        let (form, n_h, n) = (a.cell.form(), a.hidden, self.assigned.len());
-        for (i, recurrence) in self.scratch.recurrences.iter_mut().enumerate() {
-            recurrence.after.clear();
-            let carry = &mut recurrence.carry;
+        let (form, len) = (a.cell.form(), self.assigned.len() * a.hidden);
+        for LayerScratch { after, carry, .. } in &mut self.scratch.recurrences {
+            after.clear();
             carry.h.clear();
             carry.c.clear();
-            if form.passes_h {
-                carry.h.resize(n * n_h, T::zero());
-            }
-            match &d_state {
-                _ if form.states < 2 => {}
-                None => carry.c.resize(n * n_h, T::zero()),
-                Some(d_state) => {
-                    let c = i * a.recurrence_state() + n_h;
-                    for &row in self.assigned.index() {
-                        carry.c.extend(d_state.slice(s![row, c..c + n_h]));
-                    }
-                }
-            }
+            carry.h.resize(len * form.passes_h as usize, T::zero());
+            carry.c.resize(len * (form.states == 2) as usize, T::zero());
         }
     }
 

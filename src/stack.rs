@@ -13,7 +13,6 @@
 //! came from.
 
 use crate::architecture::{Architecture, At, Input, Which};
-use crate::dropout::Dropping;
 use crate::heads::{LossStep, Metrics};
 use crate::kernels::blas::{gemm_nn, gemm_nt, gemm_tn};
 use crate::kernels::packed::{Out, Packed, Source, Start};
@@ -185,10 +184,8 @@ pub(crate) fn take_last<T: Scalar>(s: &mut Scratch<T>, finals: &[T]) {
 
 fn drop_last<T: Scalar>(s: &mut Scratch<T>) {
     // One mask a sequence, whichever time step is its last.
-    let dropping = Dropping {
-        first: 0,
-        ..s.dropping
-    };
+    let mut dropping = s.dropping;
+    dropping.first = 0;
     if let Some(mut mask) = dropping.outputs(0, s.architecture.outputs_of_layer()) {
         mask.apply(0, &mut s.last);
     }
@@ -236,7 +233,7 @@ pub(crate) fn loss<T: Scalar>(
     let mut metrics = Metrics::default();
     let (level, head, first) = (simd::level(), s.architecture.head, s.dropping.first);
     let n_y = head.outputs;
-    let step = LossStep {
+    let mut step = LossStep {
         answers,
         rows: index,
         step: 0,
@@ -250,10 +247,7 @@ pub(crate) fn loss<T: Scalar>(
     for t in 0..s.steps.count() {
         let rows = s.steps.rows(t);
         let u = &mut s.u[rows.start * n_y..rows.end * n_y];
-        let step = LossStep {
-            step: first + t,
-            ..step
-        };
+        step.step = first + t;
         metrics += T::judge(level, head.loss, u, step);
     }
     metrics

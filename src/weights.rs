@@ -146,10 +146,8 @@ fn pack_forward<T: Scalar>(to: &mut ForwardWeights<T>, p: &Parameters<T>, i: usi
     to.resize_with(sums.len(), Default::default);
     for ([ih, hh], sum) in to.iter_mut().zip(sums) {
         if sum.ih && !a.has_table(i) {
-            ih.pack(
-                level,
-                blocks(p, Which::WeightIh(i), sum.columns.clone()).reversed_axes(),
-            );
+            let rows = blocks(p, Which::WeightIh(i), sum.columns.clone());
+            ih.pack(level, rows.reversed_axes());
         }
         if let Some(rows) = sum.hh.clone() {
             hh.pack(level, blocks(p, Which::WeightHh(i), rows).reversed_axes());

@@ -6,8 +6,7 @@
 //!
 //! Shapes are counted in blocks of `n_h` elements, the hidden units of one layer.
 //!
-//! To add a cell: a file here, a variant of [`Cell`] with its name and form, and its lines in [`forward`] and [`backward`]; its
-//! plain loops in `reference/cells.rs`, and its name in the program's flags.
+//! To add a cell: CONTRIBUTING.md says what to touch.
 
 mod elman;
 mod gru;

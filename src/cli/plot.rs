@@ -10,9 +10,6 @@ use plotters::prelude::*;
 /// A named line through points `(x, y)`, from left to right.
 type Curve = (&'static str, Vec<(f64, f64)>);
 
-/// What a curve shows of a report, and its name.
-type Kind<'a> = (&'static str, &'a dyn Fn(&Report) -> Option<f64>);
-
 /// Points that a curve is drawn with: the picture has some 780 columns.
 const MOST_POINTS: usize = 512;
 
@@ -25,15 +22,18 @@ struct Panel {
     legend: SeriesLabelPosition,
 }
 
+/// What a report says of a curve, if it does.
+type Value<'a> = &'a dyn Fn(&Report) -> Option<f64>;
+
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
     fn new(
         axis: String,
         history: &[Report],
-        kinds: [Kind<'_>; 2],
+        kinds: [(&'static str, Value<'_>); 2],
         legend: SeriesLabelPosition,
     ) -> Self {
-        let curve = |value: &dyn Fn(&Report) -> Option<f64>| {
+        let curve = |value: Value<'_>| {
             let points = history
                 .iter()
                 .filter_map(|report| Some((report.step as f64, value(report)?)));

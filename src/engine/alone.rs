@@ -89,18 +89,13 @@ impl<T: Scalar> Engine<T> {
             hidden.fill(T::zero());
         }
         let (rows, inputs) = (RowsOut::new(&mut hidden), (&inputs, lengths));
-        self.run(
-            network,
-            Passes::BackToInputs,
-            inputs,
-            options,
-            |shard, pass| {
-                let write = |shard: &mut Shard<T>| {
-                    rows.write(shard, stack::hidden(&shard.scratch).data, At::Every)
-                };
-                shard.advance(pass, write);
-            },
-        )?;
+        let write = |shard: &mut Shard<T>| {
+            rows.write(shard, stack::hidden(&shard.scratch).data, At::Every);
+        };
+        let passes = Passes::BackToInputs;
+        self.run(network, passes, inputs, options, |shard, pass| {
+            shard.advance(pass, write);
+        })?;
         drop(rows);
         self.alone = Some([n, t]);
         Ok(())

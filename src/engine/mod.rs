@@ -4,8 +4,6 @@
 //! sequences on one thread, meeting nobody until it is done; then the shards' gradients are added in the order of the
 //! shards, every thread owning slices of the flat buffer.
 //!
-//! Within a shard, a time step runs over the sequences that are still alive.
-//!
 //! Several processes can be one engine ([`Engine::join`]): each has some of the shards, and the gradient of all of them.
 //!
 //! Shards are part of the result, threads are not: at a given `S` every bit is the same for any number of threads. The
@@ -130,19 +128,6 @@ pub struct Engine<T: Scalar> {
     alone: Option<[usize; 2]>,
     pool: Arc<rayon::ThreadPool>,
     _one_thread: OneThread,
-}
-
-/// The threads of an engine, for a whole step there: so there is one hand-over, and not one for each part of it. None where
-/// the other processes may be talked to from the present thread alone.
-pub(crate) struct StepPool(Option<Arc<rayon::ThreadPool>>);
-
-impl StepPool {
-    pub fn run<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
-            Some(pool) => pool.install(step),
-            None => step(),
-        }
-    }
 }
 
 impl<T: Scalar> Engine<T> {
@@ -288,9 +273,8 @@ impl<T: Scalar> Engine<T> {
             }
             least = least.min(bytes);
         }
-        let n = partition.n;
         Err(Error::Memory {
-            n,
+            n: partition.n,
             t,
             budget,
             least,
@@ -302,10 +286,11 @@ impl<T: Scalar> Engine<T> {
         self.pool.install(f)
     }
 
-    /// Where a whole step is best taken.
-    pub(crate) fn step_pool(&self) -> StepPool {
+    /// The threads on which a whole step is best taken: so there is one hand-over, and not one for each part of it. None
+    /// where the other processes may be talked to from the present thread alone.
+    pub(crate) fn step_pool(&self) -> Option<Arc<rayon::ThreadPool>> {
         let from_any = self.comm().is_none_or(Communicator::takes_any_thread);
-        StepPool(from_any.then(|| Arc::clone(&self.pool)))
+        from_any.then(|| Arc::clone(&self.pool))
     }
 
     /// The gradient of the mean loss over the counted steps of `batch`, to be found in [`Engine::gradients`].
@@ -377,7 +362,7 @@ impl<T: Scalar> Engine<T> {
     ) -> Result<Metrics> {
         batch.check(&self.architecture)?;
         let inputs = (&batch.inputs, batch.lengths);
-        self.infer(network, inputs, state, |shard, pass| {
+        self.run(network, Passes::Forward, inputs, state, |shard, pass| {
             shard.evaluate(pass, &batch.answers);
         })?;
         Ok(self.metrics())
@@ -395,9 +380,15 @@ impl<T: Scalar> Engine<T> {
             return Ok(());
         }
         let inputs = (&batch.inputs, batch.lengths);
-        self.infer(network, inputs, Some(state), |shard, pass| {
-            shard.advance(pass, |_| {});
-        })
+        self.run(
+            network,
+            Passes::Forward,
+            inputs,
+            Some(state),
+            |shard, pass| {
+                shard.advance(pass, |_| {});
+            },
+        )
     }
 
     /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or
@@ -431,34 +422,23 @@ impl<T: Scalar> Engine<T> {
         check_lengths(lengths, (n, t), head.at)?;
         let mut y = Array3::zeros((n, head.at.answers(t), head.outputs));
         let (rows, inputs) = (RowsOut::new(&mut y), (&inputs, lengths));
-        self.infer(network, inputs, state, |shard, pass| {
+        self.run(network, Passes::Forward, inputs, state, |shard, pass| {
             shard.predict(pass, |shard| rows.write(shard, &shard.scratch.u, head.at));
         })?;
         drop(rows);
         Ok(y)
     }
 
-    /// [`Engine::run`] of a pass forward alone, in which nothing is dropped.
-    fn infer(
-        &mut self,
-        network: &Network<T>,
-        inputs: (&Inputs<'_, T>, Option<&[usize]>),
-        state: Option<&mut Array2<T>>,
-        work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
-    ) -> Result<()> {
-        self.run(network, Passes::Forward, inputs, state.into(), work)
-    }
-
     /// Divides the sequences among the shards and runs `work` on each, on the threads of the pool.
-    fn run(
+    fn run<'a>(
         &mut self,
         network: &Network<T>,
         passes: Passes,
         (inputs, lengths): (&Inputs<'_, T>, Option<&[usize]>),
-        options: GradientOptions<'_, T>,
+        options: impl Into<GradientOptions<'a, T>>,
         work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
     ) -> Result<()> {
-        let GradientOptions { mut state, dropout } = options;
+        let GradientOptions { mut state, dropout } = options.into();
         dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
         let (n, t) = inputs.sequences();
         let (p, a) = (network.parameters(), self.architecture);

@@ -56,11 +56,8 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
         text += &format!("static const float {array}[{n}] = {{\n{lines}\n}};\n\n");
     }
     let (lstm, gates) = (network.cell == Cell::Lstm, network.cell.gates());
-    let cells = if lstm {
-        format!("    float c[{upper}_LAYERS][{upper}_HIDDEN];\n")
-    } else {
-        String::new()
-    };
+    let cells = lstm.then(|| format!("    float c[{upper}_LAYERS][{upper}_HIDDEN];\n"));
+    let cells = cells.unwrap_or_default();
     text += &format!(
         "typedef struct {{\n    float h[{upper}_LAYERS][{upper}_HIDDEN];\n{cells}}} {name}_state;\n\n\
          static inline void {name}_reset({name}_state *state) {{\n    memset(state, 0, sizeof *state);\n}}\n\n"
@@ -94,39 +91,27 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
          for (k = 0; k < n; k++)\n            s[j] += hh[j * n + k] * h[k];\n    }}\n    \
          for (j = 0; j < n; j++) {{\n        {update}\n    }}\n}}\n\n"
     );
-    let (argument, first, begin) = match network.input {
-        Input::Features(n) => (
-            "const float *input",
-            n,
-            "    const float *x = input;\n".to_string(),
-        ),
-        Input::Embedding { size, .. } => (
-            "int token",
-            size,
-            format!(
-                "    const float *x = {} + (size_t)token * {size};\n",
-                array(Which::Encoder)
-            ),
-        ),
-        Input::Tokens(n) => (
-            "int token",
-            n,
-            format!("    float one_hot[{upper}_INPUTS] = {{0}};\n    const float *x = one_hot;\n"),
-        ),
+    let argument = match network.input {
+        Input::Features(_) => "const float *input",
+        Input::Tokens(_) | Input::Embedding { .. } => "int token",
     };
     text += &format!(
-        "static inline void {name}_step({name}_state *state, {argument}, float *output) {{\n    int j, k;\n{begin}"
+        "static inline void {name}_step({name}_state *state, {argument}, float *output) {{\n    int j, k;\n"
     );
-    if let Input::Tokens(_) = network.input {
-        text += "    one_hot[token] = 1.0f;\n";
-    }
+    text += &match network.input {
+        Input::Features(_) => "    const float *x = input;\n".to_string(),
+        Input::Embedding { size, .. } => {
+            let table = array(Which::Encoder);
+            format!("    const float *x = {table} + (size_t)token * {size};\n")
+        }
+        Input::Tokens(_) => format!(
+            "    float one_hot[{upper}_INPUTS] = {{0}};\n    const float *x = one_hot;\n    one_hot[token] = 1.0f;\n"
+        ),
+    };
     for layer in 0..network.layers {
-        let n_in = if layer == 0 { first } else { network.hidden };
-        let c = if lstm {
-            format!(", state->c[{layer}]")
-        } else {
-            String::new()
-        };
+        let n_in = network.inputs_of(layer);
+        let c = lstm.then(|| format!(", state->c[{layer}]"));
+        let c = c.unwrap_or_default();
         text += &format!(
             "    {name}_layer({}, {}, {}, {}, {n_in}, x, state->h[{layer}]{c});\n    x = state->h[{layer}];\n",
             array(Which::WeightIh(layer)),
@@ -135,10 +120,7 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
             of(&second_bias(&network.name(Which::Bias(layer)))),
         );
     }
-    let decoder = array(match network.head.tied {
-        true => Which::Encoder,
-        false => Which::Decoder,
-    });
+    let decoder = array(network.tensor(Which::Decoder).which);
     let bias = array(Which::DecoderBias);
     text += &format!(
         "    for (j = 0; j < {upper}_OUTPUTS; j++) {{\n        output[j] = {bias}[j];\n        \
@@ -162,15 +144,8 @@ pub fn header<T: Scalar>(model: &Model<T>, path: &Path) -> Result<String> {
 /// The name of a file as C allows one.
 fn identifier(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name: String = (stem.chars())
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let name = stem.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let name = name.to_ascii_lowercase();
     match name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         true => name,
         false => format!("model_{name}"),

@@ -1,12 +1,6 @@
 //! Models in the formats of other programs: [`Format`].
 //!
-//! | file | format | read by |
-//! |---|---|---|
-//! | `onnx` | ONNX, opset 17 | onnxruntime and most other engines |
-//! | `npz` | NumPy's archive of arrays | NumPy |
-//! | `c` | a C99 header without a runtime | a C compiler |
-//! | `rtneural` | RTNeural's JSON | audio plug-ins |
-//! | `wire` | the encoding of protocol buffers, in which ONNX files are written | |
+//! `wire` is the encoding of protocol buffers, in which ONNX files are written.
 
 mod c;
 mod npz;
@@ -15,7 +9,7 @@ mod rtneural;
 #[doc(hidden)]
 pub mod wire;
 
-use crate::model::{About, Model, file::Tensor, parts};
+use crate::model::{Model, file::Tensor, parts};
 use crate::{Result, Scalar, atomic};
 use std::path::Path;
 
@@ -23,15 +17,16 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A graph of opset 17 in single precision. Inputs are `inputs` (`[N, T, n_x]`, or ids `[N, T]`), `lengths` `[N]` and the
-    /// states from which layers start, `h0` and of an LSTM `c0` `[L D, N, n_h]`; outputs `probabilities` and `logits`, or
-    /// `values`, and the last states `hn`, `cn`.
+    /// A graph of ONNX, opset 17, in single precision, for onnxruntime and most other engines. Inputs are `inputs`
+    /// (`[N, T, n_x]`, or ids `[N, T]`), `lengths` `[N]` and the states from which layers start, `h0` and of an LSTM `c0`
+    /// `[L D, N, n_h]`; outputs `probabilities` and `logits`, or `values`, and the last states `hn`, `cn`.
     Onnx,
-    /// An array for each tensor, under PyTorch's name, and `bptt`, the metadata as JSON.
+    /// NumPy's archive: an array for each tensor, under PyTorch's name, and `bptt`, the metadata as JSON.
     Npz,
     /// A C99 header with the weights, a state, and a function that takes it a step further, in single precision.
     C,
-    /// The JSON that RTNeural reads: a GRU or an LSTM of features, in one direction, with an answer at every step.
+    /// The JSON that RTNeural reads, for audio plug-ins: a GRU or an LSTM of features, in one direction, answered at every
+    /// step.
     RtNeural,
 }
 
@@ -66,9 +61,7 @@ impl Format {
 
 /// The tensors of a model under PyTorch's names, and what else there is to know about it.
 fn tensors<T: Scalar>(model: &Model<T>) -> (Vec<Tensor<'_, T>>, serde_json::Value) {
-    let about = About {
-        foreign: false,
-        ..model.about.clone()
-    };
+    let mut about = model.about.clone();
+    about.foreign = false;
     parts(model.network.parameters(), &about)
 }

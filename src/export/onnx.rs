@@ -149,40 +149,33 @@ impl Graph {
             self.node("Reshape", &[&last, "rows"], &["answered"], &[]);
             x = "answered".into();
         }
-        let (shape, decoder) = self.weight(match network.head.tied {
-            true => Which::Encoder,
-            false => Which::Decoder,
-        });
+        let (shape, decoder) = self.weight(Which::Decoder);
         let (rows, columns) = (shape[0], shape[1]);
         self.floats("decoder", &[columns, rows], &transposed(&decoder, columns));
         let (shape, bias) = self.weight(Which::DecoderBias);
         self.floats("decoder_bias", &shape, &bias);
         self.node("MatMul", &[&x, "decoder"], &["products"], &[]);
-        let output = match network.head.loss {
-            Loss::CrossEntropy | Loss::Binary => "logits",
-            Loss::Mse | Loss::Huber => "values",
+        let (output, response) = match network.head.loss {
+            Loss::CrossEntropy => ("logits", Some("Softmax")),
+            Loss::Binary => ("logits", Some("Sigmoid")),
+            Loss::Mse | Loss::Huber => ("values", None),
         };
+        let sums = ["products", "decoder_bias"];
         let outputs = network.head.outputs.to_string();
         let form: &[&str] = match network.head.at {
-            At::Every => &["N", "T", &outputs],
-            At::Last => &["N", &outputs],
-        };
-        match network.head.at {
             At::Every => {
-                self.node("Add", &["products", "decoder_bias"], &["sums"], &[]);
+                self.node("Add", &sums, &["sums"], &[]);
                 self.transposed("sums", output, &[1, 0, 2]);
+                &["N", "T", &outputs]
             }
-            At::Last => self.node("Add", &["products", "decoder_bias"], &[output], &[]),
-        }
-        match network.head.loss {
-            Loss::CrossEntropy => {
-                let axis = ints("axis", INT, &[-1]);
-                self.node("Softmax", &[output], &["probabilities"], &[axis]);
+            At::Last => {
+                self.node("Add", &sums, &[output], &[]);
+                &["N", &outputs]
             }
-            Loss::Binary => self.node("Sigmoid", &[output], &["probabilities"], &[]),
-            Loss::Mse | Loss::Huber => {}
-        }
-        if output == "logits" {
+        };
+        if let Some(operator) = response {
+            let axis = (operator == "Softmax").then(|| ints("axis", INT, &[-1]));
+            self.node(operator, &[output], &["probabilities"], axis.as_slice());
             self.value(12, "probabilities", FLOAT, form);
         }
         self.value(12, output, FLOAT, form);
@@ -203,10 +196,9 @@ impl Graph {
         let gates = order.len() * n_h;
         let recurrences = layer * directions..(layer + 1) * directions;
         let [mut w, mut r, mut b] = [const { Vec::new() }; 3];
-        let mut n_in = 0;
+        let n_in = network.inputs_of(recurrences.start);
         for i in recurrences {
-            let (shape, ih) = self.weight(Which::WeightIh(i));
-            n_in = shape[1];
+            let (_, ih) = self.weight(Which::WeightIh(i));
             w.extend(reordered(&ih, order, n_h * n_in));
             let (_, hh) = self.weight(Which::WeightHh(i));
             r.extend(reordered(&hh, order, n_h * n_h));

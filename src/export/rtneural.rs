@@ -47,7 +47,6 @@ pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
     };
     let mut layers = Vec::new();
     for layer in 0..network.layers {
-        let n_in = if layer == 0 { n_x } else { n_h };
         let first = get(Which::Bias(layer));
         let second = &tensors[&second_bias(&network.name(Which::Bias(layer)))];
         let [first, second] = [first, second].map(|bias| turned(bias, 1).remove(0));
@@ -60,7 +59,7 @@ pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
             "activation": "",
             "shape": [null, null, n_h],
             "weights": [
-                turned(get(Which::WeightIh(layer)), n_in),
+                turned(get(Which::WeightIh(layer)), network.inputs_of(layer)),
                 turned(get(Which::WeightHh(layer)), n_h),
                 bias,
             ],

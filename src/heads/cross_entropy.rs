@@ -21,13 +21,7 @@ pub(super) fn kernel<T: Number>(level: Level, u: &mut [T], step: LossStep<'_, '_
 
 #[inline(always)]
 fn one_step<T: Number, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
-    let LossStep {
-        answers,
-        step: t,
-        scale,
-        ranks,
-        ..
-    } = step;
+    let (answers, t, scale, ranks) = (step.answers, step.step, step.scale, step.ranks);
     let mut metrics = Metrics::default();
     step.each_counted(u, |u, row| {
         // STEP 1: what the loss needs of the logits, before they are overwritten.

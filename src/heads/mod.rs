@@ -45,33 +45,29 @@ impl Loss {
     /// Every loss.
     pub const ALL: [Loss; 4] = [Loss::CrossEntropy, Loss::Binary, Loss::Mse, Loss::Huber];
 
+    /// Its name, its title, and what the outputs are.
+    fn words(self) -> [&'static str; 3] {
+        match self {
+            Loss::CrossEntropy => ["cross-entropy", "cross-entropy", "classes"],
+            Loss::Binary => ["binary", "binary cross-entropy", "labels"],
+            Loss::Mse => ["mse", "mean squared error", "numbers"],
+            Loss::Huber => ["huber", "Huber loss", "numbers"],
+        }
+    }
+
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
-        match self {
-            Loss::CrossEntropy => "cross-entropy",
-            Loss::Binary => "binary",
-            Loss::Mse => "mse",
-            Loss::Huber => "huber",
-        }
+        self.words()[0]
     }
 
     /// What a report calls the number.
     pub fn title(self) -> &'static str {
-        match self {
-            Loss::CrossEntropy => "cross-entropy",
-            Loss::Binary => "binary cross-entropy",
-            Loss::Mse => "mean squared error",
-            Loss::Huber => "Huber loss",
-        }
+        self.words()[1]
     }
 
     /// What the outputs are: classes, labels or numbers.
     pub fn answers(self) -> &'static str {
-        match self {
-            Loss::CrossEntropy => "classes",
-            Loss::Binary => "labels",
-            Loss::Mse | Loss::Huber => "numbers",
-        }
+        self.words()[2]
     }
 }
 

@@ -246,16 +246,15 @@ pub trait Blas: Number {
 
 /// Whether the matrices of a product hold what its sizes ask for.
 fn check<T>([a, b]: [Rows<'_, T>; 2], transposed: [bool; 2], c: &Out<'_, T>, k: usize) {
-    let sizes = [[c.n, k], [k, c.m]];
-    let stored = |i: usize| {
-        let [rows, columns] = sizes[i];
-        if transposed[i] {
-            [columns, rows]
-        } else {
-            [rows, columns]
-        }
+    let stored = |[rows, columns]: [usize; 2], transposed| match transposed {
+        true => [columns, rows],
+        false => [rows, columns],
     };
-    for (name, x, [rows, columns]) in [("a", a, stored(0)), ("b", b, stored(1))] {
+    let (of_a, of_b) = (
+        stored([c.n, k], transposed[0]),
+        stored([k, c.m], transposed[1]),
+    );
+    for (name, x, [rows, columns]) in [("a", a, of_a), ("b", b, of_b)] {
         assert!(x.holds(rows, columns), "{name} is [{rows}, {columns}]");
     }
     let holds = c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m);
@@ -277,10 +276,8 @@ macro_rules! gemm {
                 let int = |x: usize| {
                     c_int::try_from(x).expect("a matrix dimension fits into BLAS's 32-bit integer")
                 };
-                let trans = transposed.map(|transposed| match transposed {
-                    false => cblas_sys::CblasNoTrans,
-                    true => cblas_sys::CblasTrans,
-                });
+                let orders = [cblas_sys::CblasNoTrans, cblas_sys::CblasTrans];
+                let trans = transposed.map(|transposed| orders[transposed as usize]);
                 let _turn = turn();
                 // SAFETY: it was checked that the slices hold as many rows as the sizes
                 // say, a leading dimension apart, and `c` is borrowed exclusively.

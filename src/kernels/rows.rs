@@ -20,18 +20,14 @@ impl<'a, T> Rows<'a, T> {
 
     /// Rows from `first` on.
     pub fn skip(self, first: usize) -> Self {
-        Rows {
-            data: self.data.get(first * self.stride..).unwrap_or_default(),
-            ..self
-        }
+        let begin = first * self.stride;
+        self.columns(begin)
     }
 
     /// The columns from `first` on.
-    pub fn columns(self, first: usize) -> Self {
-        Rows {
-            data: self.data.get(first..).unwrap_or_default(),
-            ..self
-        }
+    pub fn columns(mut self, first: usize) -> Self {
+        self.data = self.data.get(first..).unwrap_or_default();
+        self
     }
 
     /// Whether there are `n` rows of `width` elements.

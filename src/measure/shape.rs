@@ -41,17 +41,14 @@ impl Shape {
     }
 
     /// The same sizes of so many layers of this cell, which read features or tokens.
-    pub fn of(self, cell: Cell, layers: usize, tokens: bool) -> Result<Self> {
-        let (n_x, mut architecture) = (self.architecture.input.size(), self.architecture);
+    pub fn of(mut self, cell: Cell, layers: usize, tokens: bool) -> Result<Self> {
+        let architecture = &mut self.architecture;
         (architecture.cell, architecture.layers) = (cell, layers);
         if tokens {
-            architecture.input = Input::Tokens(n_x);
+            architecture.input = Input::Tokens(architecture.input.size());
         }
         architecture.check()?;
-        Ok(Shape {
-            architecture,
-            ..self
-        })
+        Ok(self)
     }
 
     /// All shapes with names.

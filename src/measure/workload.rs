@@ -95,7 +95,10 @@ impl<T: Scalar> Workload<T> {
 
     /// One training step as [`crate::train::Trainer`] takes it; returns the loss before it.
     pub fn step(&mut self) -> Result<f64> {
-        self.engine.step_pool().run(|| self.step_here())
+        match self.engine.step_pool() {
+            Some(pool) => pool.install(|| self.step_here()),
+            None => self.step_here(),
+        }
     }
 
     fn step_here(&mut self) -> Result<f64> {

@@ -86,9 +86,8 @@ impl<T: Scalar> Model<T> {
     /// The tensors as the file has them: name, shape and values, row by row.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<T>)> {
         let tensors = names::tensors(self.network.parameters()).into_iter();
-        tensors
-            .map(|tensor| (tensor.name, tensor.shape, tensor.values.into_owned()))
-            .collect()
+        let parts = |tensor: file::Tensor<T>| (tensor.name, tensor.shape, tensor.values.into());
+        tensors.map(parts).collect()
     }
 
     /// What the file of another program does not say of the network, so that it was assumed: features, the tanh cell, classes
@@ -143,6 +142,7 @@ impl<T: Scalar> Model<T> {
 }
 
 /// A model file that has been read and not yet interpreted: its precision is known before its weights are taken.
+/// Errors are those of [`Model::read`].
 #[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
@@ -151,28 +151,17 @@ pub struct ModelFile {
 
 impl ModelFile {
     /// Reads a file, its tensors only after its header has been found to be one.
-    ///
-    /// # Errors
-    /// As [`Model::read`].
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(ModelFile {
-            path: path.to_owned(),
-            bytes: file::read(path)?,
-        })
+        let (path, bytes) = (path.to_owned(), file::read(path)?);
+        Ok(ModelFile { path, bytes })
     }
 
     /// The precision of the weights: `"f32"` or `"f64"`.
-    ///
-    /// # Errors
-    /// As [`Model::read`].
     pub fn precision(&self) -> Result<&'static str> {
         File::parse(&self.path, &self.bytes)?.precision("rnn.weight_ih_l0")
     }
 
     /// The model, in this precision whatever the file's is.
-    ///
-    /// # Errors
-    /// As [`Model::read`].
     pub fn model<T: Scalar>(&self) -> Result<Model<T>> {
         Model::from_bytes(&self.path, &self.bytes)
     }

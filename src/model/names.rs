@@ -97,19 +97,13 @@ pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
     };
     let tied = embedded && file.is_again(&name(Which::Decoder), &name(Which::Encoder));
     let [outputs, _] = matrix(if tied { Which::Encoder } else { Which::Decoder })?;
-    let both_ways = Architecture {
-        bidirectional: true,
-        ..plain
-    };
+    let (mut both_ways, mut head) = (plain, Head::softmax(outputs));
+    (both_ways.bidirectional, head.tied) = (true, tied);
     Ok(Architecture {
         cell,
         layers: layers.expect("a file has finitely many tensors"),
         bidirectional: file.has(&both_ways.name(Which::WeightIh(1))),
-        head: Head {
-            tied,
-            ..Head::softmax(outputs)
-        },
-        ..Architecture::new(input, hidden, Head::softmax(outputs))
+        ..Architecture::new(input, hidden, head)
     })
 }
 

@@ -330,7 +330,10 @@ impl<T: Scalar> Trainer<T> {
     /// One update, unless something is not finite, as the inner error says: then the run is where it was at its last report,
     /// at half the rate.
     fn step(&mut self) -> Result<Result<StepReport>> {
-        self.engine.step_pool().run(|| self.step_here())
+        match self.engine.step_pool() {
+            Some(pool) => pool.install(|| self.step_here()),
+            None => self.step_here(),
+        }
     }
 
     fn step_here(&mut self) -> Result<Result<StepReport>> {
