@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 /// A bar of what is done, for whoever waits.
 pub const BAR: &str = "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left";
@@ -128,6 +129,12 @@ impl Output {
         let style = ProgressStyle::with_template(template).expect("a template of ours");
         ProgressBar::with_draw_target(Some(length), target).with_style(style.progress_chars("━╸─"))
     }
+}
+
+/// Whether an output would replace this input.
+pub fn is_same_file(out: &Path, input: &Path) -> bool {
+    let [out, input] = [out, input].map(|path| fs_err::canonicalize(path).ok());
+    out.is_some() && out == input
 }
 
 /// From here on a loss is that of a run in ruins, and its digits say nothing.
