@@ -166,6 +166,11 @@ pub fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
+/// `51.20 %`.
+pub fn percent(part: f64) -> String {
+    format!("{:.2} %", 100.0 * part)
+}
+
 /// A metric in the words and with the digits of a reader: `accuracy`, `51.20 %`. The name may say that it is of the validation
 /// data.
 pub fn metric(name: &str, value: f64) -> (&str, String) {
@@ -179,7 +184,7 @@ pub fn metric(name: &str, value: f64) -> (&str, String) {
         other => other,
     };
     match words.ends_with("accuracy") {
-        true => (words, format!("{:.2} %", 100.0 * value)),
+        true => (words, percent(value)),
         false => (words, format!("{value:.4}")),
     }
 }
