@@ -45,7 +45,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     if let (Command::Train(args), Some((_, train))) = (&mut cli.command, matches.subcommand()) {
         let given =
             |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-        let settings = Config::augment_args(clap::Command::new("settings"));
+        let settings = settings();
         let ids = settings.get_arguments().map(clap::Arg::get_id);
         args.given = ids.filter(given).map(ToString::to_string).collect();
     }
@@ -54,9 +54,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
 
 /// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.
 pub fn is_flag(setting: &str) -> bool {
-    let settings = Config::augment_args(clap::Command::new("settings"));
+    let settings = settings();
     let mut flags = settings.get_arguments().filter(|arg| !arg.is_positional());
     flags.any(|flag| flag.get_id() == setting)
+}
+
+/// The settings of a run as clap knows them.
+fn settings() -> clap::Command {
+    Config::augment_args(clap::Command::new("settings"))
 }
 
 #[derive(Args, Clone, Copy)]
@@ -233,7 +238,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
     /// Parts a batch is cut into [default: as many as threads]
-    #[arg(long, value_parser = up_to(1 << 16), value_name = "N")]
+    #[arg(long, value_parser = up_to::<usize>(1 << 16), value_name = "N")]
     pub shards: Option<usize>,
     /// Of several processes (mpirun): how they add their gradients
     #[arg(long, value_parser = named::<Reduction>, default_value = "ordered", value_name = "ordered|fast")]
@@ -245,7 +250,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu|gru|lstm")]
     pub cell: Cell,
     /// Layers, one on the other
-    #[arg(long, value_parser = up_to(256), default_value_t = 1, value_name = "L")]
+    #[arg(long, value_parser = up_to::<usize>(256), default_value_t = 1, value_name = "L")]
     pub layers: usize,
     /// Layers that read from both ends
     #[arg(long)]

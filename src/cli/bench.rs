@@ -55,18 +55,11 @@ fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> 
         simd::name(simd::level()),
         T::NAME,
         bench.threads,
-        if args.bidirectional {
-            " in both directions"
-        } else {
-            ""
-        },
-        if args.tokens { ", token inputs" } else { "" },
+        ["", " in both directions"][usize::from(args.bidirectional)],
+        ["", ", token inputs"][usize::from(args.tokens)],
     ))?;
-    let shapes = match &args.shape[..] {
-        [] => Shape::all_named().collect(),
-        given => given.to_vec(),
-    };
-    for shape in shapes {
+    let named = Shape::all_named().filter(|_| args.shape.is_empty());
+    for shape in args.shape.iter().copied().chain(named) {
         let mut shape = shape.of(args.cell, args.layers, args.tokens)?;
         shape.architecture.bidirectional = args.bidirectional;
         let row = bench.measure::<T>("bench", shape, shards)?;
@@ -110,20 +103,17 @@ fn sweep<T: Scalar>(bench: &Bench<'_>, start: Row) -> Result<()> {
         }
     }
     let (tokens, fraction) = (choice.speed.tokens_per_second(), choice.speed.fraction);
-    bench.output.event(
-        "advice",
-        &json!({
-            "shape": start.speed.shape.to_string(),
-            "batch": choice.speed.shape.n,
-            "shards": choice.shards,
-            "roof_fraction": fraction,
-            "tokens_per_second": tokens,
-        }),
-    )?;
+    let (batch, shards) = (choice.speed.shape.n, choice.shards);
+    let fields = json!({
+        "shape": start.speed.shape.to_string(),
+        "batch": batch,
+        "shards": shards,
+        "roof_fraction": fraction,
+        "tokens_per_second": tokens,
+    });
+    bench.output.event("advice", &fields)?;
     Ok(bench.output.text(format_args!(
-        "  take --batch {} --shards {}: {} tokens/s, {:.0} % of the roof\n",
-        choice.speed.shape.n,
-        choice.shards,
+        "  take --batch {batch} --shards {shards}: {} tokens/s, {:.0} % of the roof\n",
         HumanCount(tokens as u64),
         100.0 * fraction
     ))?)
@@ -182,10 +172,8 @@ impl Bench<'_> {
         bar.finish_and_clear();
         let mut speed = speed?;
         // A sweep goes the same way on all ranks.
-        let found = (speed.step, speed.fraction);
-        (speed.step, speed.fraction) = self
-            .processes
-            .broadcast(self.processes.is_root().then_some(found))?;
+        let found = Some((speed.step, speed.fraction)).filter(|_| self.processes.is_root());
+        (speed.step, speed.fraction) = self.processes.broadcast(found)?;
         let row = Row {
             shards,
             speed,
@@ -242,22 +230,19 @@ const HEAD: &str = "          N, T, n_x, n_h, n_y         step ms  GFLOP/s   roo
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let speed = &self.speed;
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20).to_string();
         write!(
             f,
             "{:<10}{:<25}{:>10}{:>9.1}{:>7.1}  {:<BAR$}{:>4.0} %{:>13}{:>6}{:>7}",
-            self.speed.shape.name().unwrap_or_default(),
-            self.speed
-                .shape
-                .sizes()
-                .map(|size| size.to_string())
-                .join(", "),
-            format!("{:.3}", 1e3 * self.speed.step),
-            self.speed.flops() / 1e9,
-            self.speed.roof / 1e9,
-            "█".repeat((self.speed.fraction.clamp(0.0, 1.0) * BAR as f64).round() as usize),
-            100.0 * self.speed.fraction,
-            HumanCount(self.speed.tokens_per_second() as u64).to_string(),
+            speed.shape.name().unwrap_or_default(),
+            speed.shape.sizes().map(|size| size.to_string()).join(", "),
+            format!("{:.3}", 1e3 * speed.step),
+            speed.flops() / 1e9,
+            speed.roof / 1e9,
+            "█".repeat((speed.fraction.clamp(0.0, 1.0) * BAR as f64).round() as usize),
+            100.0 * speed.fraction,
+            HumanCount(speed.tokens_per_second() as u64).to_string(),
             mebibytes(self.memory_bytes as u64),
             self.resident_bytes.map_or("?".into(), mebibytes),
         )

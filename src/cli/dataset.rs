@@ -11,6 +11,7 @@ use bptt::data::{
 use bptt::ranks::Ranks;
 use bptt::{At, Head, Input, Scalar};
 use indicatif::HumanCount;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -47,16 +48,13 @@ pub struct Dataset<T> {
 
 /// DATA, if it is one .npz.
 pub fn npz(data: &[PathBuf]) -> Result<Option<&Path>> {
-    let is_npz = |path: &&PathBuf| {
-        path.extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("npz"))
-    };
-    match data.iter().find(is_npz) {
-        Some(_) if data.len() > 1 => {
-            bail!("an .npz must be the only DATA, found {} paths", data.len())
-        }
-        npz => Ok(npz.map(PathBuf::as_path)),
+    let ending = |path: &PathBuf| path.extension().map(OsStr::to_ascii_lowercase);
+    let is_npz = |path: &&PathBuf| ending(path).is_some_and(|ending| ending == "npz");
+    let npz = data.iter().find(is_npz);
+    if npz.is_some() && data.len() > 1 {
+        bail!("an .npz must be the only DATA, found {} paths", data.len());
     }
+    Ok(npz.map(PathBuf::as_path))
 }
 
 /// The sequences of an `.npz` file: in memory, if there is room for them and no other process reads them as well.
@@ -95,35 +93,32 @@ pub fn say_skipped(reading: &Reading, output: Output) {
             plural(reading.other_formats, "file")
         ));
     }
-    for (count, why) in [
+    let skipped = [
         (reading.skipped, "are not UTF-8 text, or hold runs,"),
         (reading.ignored, "are named by .gitignore or .ignore"),
-    ] {
-        if count > 0 {
-            output.remark(format_args!(
-                "{count} files or folders {why} and were skipped"
-            ));
-        }
+    ];
+    for (count, why) in skipped.into_iter().filter(|(count, _)| *count > 0) {
+        output.remark(format_args!(
+            "{count} files or folders {why} and were skipped"
+        ));
     }
 }
 
 /// Says how many words the vocabulary lacks, for a loss is flattered by what is all one word; and that `<unk>` itself is not
 /// learnt, if that is so.
 fn say_unknown(corpus: &Corpus, valid: &Corpus, output: Output) {
-    let counts = [corpus, valid].map(|part| part.unknown_words().unwrap_or(0));
-    let of = |part: &Corpus, unknown| 100.0 * unknown as f64 / part.len().max(1) as f64;
-    match counts {
-        [0, 0] => {}
-        [0, unknown] => output.remark(format_args!(
-            "{:.2} % of the words to validate with are unknown, and <unk>, as which they are read, never occurs in training: \
-             --min-count 2 teaches it",
-            of(valid, unknown)
-        )),
-        [known, unknown] => output.remark(format_args!(
-            "read as <unk>: {:.2} % of the words to train on, {:.2} % of the words to validate with",
-            of(corpus, known),
-            of(valid, unknown)
-        )),
+    let unknown = |part: &Corpus| part.unknown_words().unwrap_or(0) as f64;
+    let [train, valid] =
+        [corpus, valid].map(|part| 100.0 * unknown(part) / part.len().max(1) as f64);
+    if train > 0.0 {
+        output.remark(format_args!(
+            "read as <unk>: {train:.2} % of the words to train on, {valid:.2} % of the words to validate with"
+        ));
+    } else if valid > 0.0 {
+        output.remark(format_args!(
+            "{valid:.2} % of the words to validate with are unknown, and <unk>, as which they are read, never occurs in training: \
+             --min-count 2 teaches it"
+        ));
     }
 }
 
@@ -163,17 +158,19 @@ impl<T: Scalar> Dataset<T> {
             1 => settings.data[0].display().to_string(),
             n => format!("{n} files"),
         };
-        if !settings.valid.is_empty() {
-            let (valid, _) = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
-            say_unknown(&corpus, &valid, output);
-            return Self::text(settings, (corpus, valid), &name, ranks);
-        }
         let most = VALID_TOKENS as f64 / corpus.len().max(1) as f64;
-        let fraction = fraction.unwrap_or(VALID_FRACTION.min(most));
-        let (corpus, valid) = corpus.split(fraction)?;
+        let part = fraction.unwrap_or(VALID_FRACTION.min(most));
+        let part = settings.valid.is_empty().then_some(part);
+        let (corpus, valid) = match part {
+            Some(part) => corpus.split(part)?,
+            None => {
+                let held = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
+                (corpus, held.0)
+            }
+        };
         say_unknown(&corpus, &valid, output);
         let mut data = Self::text(settings, (corpus, valid), &name, ranks)?;
-        data.valid_fraction = Some(fraction);
+        data.valid_fraction = part;
         Ok(data)
     }
 
@@ -203,8 +200,8 @@ impl<T: Scalar> Dataset<T> {
         }
         let seq_len = settings.seq_len.unwrap_or(SEQ_LEN);
         let valid_tokens = valid.len();
-        let train =
-            Loader::text(corpus, settings.batch, seq_len).with_context(|| summary.clone())?;
+        let train = Loader::text(corpus, settings.batch, seq_len);
+        let train = train.with_context(|| summary.clone())?;
         if valid_tokens > 0 && valid.predictions() == 0 {
             let tokens = plural(valid_tokens, "token");
             bail!(
@@ -213,9 +210,8 @@ impl<T: Scalar> Dataset<T> {
             );
         }
         let valid = (valid_tokens > 0).then(|| Loader::evaluation_text(valid));
-        let (rows, steps) = train.shape();
         Ok(Dataset {
-            report_every: report_every(train.windows_per_epoch(), rows * steps, valid_tokens),
+            report_every: report_every(&train, valid_tokens),
             train,
             valid: valid.transpose()?,
             input: Input::Tokens(vocabulary.len()),
@@ -249,6 +245,7 @@ impl<T: Scalar> Dataset<T> {
             ));
         }
         let fraction = settings.valid_fraction.unwrap_or(VALID_FRACTION);
+        let name = path.display();
         let (train, valid) = match &settings.valid[..] {
             [] if fraction == 0.0 => (set, None),
             [] => {
@@ -258,12 +255,11 @@ impl<T: Scalar> Dataset<T> {
             [valid] => {
                 digest.update(&file_fingerprint(valid, ranks)?.to_le_bytes());
                 let held = read_set::<T>(valid, ranks, output)?;
+                let valid = valid.display();
                 held.check(set.input(), set.head()).with_context(|| {
                     format!(
-                        "--valid {} does not fit {} (where the largest ids to train on are not all there are, state the sizes in \
-                         it as `n_x` and `n_y`)",
-                        valid.display(),
-                        path.display()
+                        "--valid {valid} does not fit {name} (where the largest ids to train on are not all there are, state \
+                         the sizes in it as `n_x` and `n_y`)"
                     )
                 })?;
                 (set, Some(held))
@@ -272,8 +268,7 @@ impl<T: Scalar> Dataset<T> {
         };
         let input = train.input();
         let summary = format!(
-            "{}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} {}",
-            path.display(),
+            "{name}: {} sequences of {} steps to train on, {} to validate with, {n_x} {}, {n_y} {}",
             HumanCount(train.len() as u64),
             train.steps(),
             valid.as_ref().map_or(0, Sequences::len),
@@ -281,17 +276,14 @@ impl<T: Scalar> Dataset<T> {
             settings.loss.unwrap_or(head.loss).answers(),
         );
         let valid_steps = valid.as_ref().map_or(0, |v| v.len() * v.steps());
-        let part = |what| format!("{}: the part to {what}", path.display());
+        let part = |what| format!("{name}: the part to {what}");
         let train = Loader::sequences(train, settings.batch, settings.seq_len, settings.seed);
         let train = train.with_context(|| part("train on"))?;
-        let (rows, steps) = train.shape();
+        let valid = valid.map(Loader::evaluation_sequences).transpose();
         Ok(Dataset {
-            report_every: report_every(train.windows_per_epoch(), rows * steps, valid_steps),
+            report_every: report_every(&train, valid_steps),
             train,
-            valid: valid
-                .map(Loader::evaluation_sequences)
-                .transpose()
-                .with_context(|| part("validate with (--valid-fraction, --valid)"))?,
+            valid: valid.with_context(|| part("validate with (--valid-fraction, --valid)"))?,
             input,
             head,
             vocabulary: None,
@@ -305,9 +297,10 @@ impl<T: Scalar> Dataset<T> {
 
 /// Reports so far apart that validation, at a third of training's cost a token, takes less than a tenth of the time;
 /// at least every 200 updates or every epoch apart from that.
-fn report_every(windows_per_epoch: u64, tokens_per_window: usize, valid_tokens: usize) -> u64 {
-    let affordable = (4 * valid_tokens).div_ceil(tokens_per_window) as u64;
-    affordable.max(windows_per_epoch.min(200)).max(10)
+fn report_every<T: Scalar>(train: &Loader<T>, valid_tokens: usize) -> u64 {
+    let (rows, steps) = train.shape();
+    let affordable = (4 * valid_tokens).div_ceil(rows * steps) as u64;
+    affordable.max(train.windows_per_epoch().min(200)).max(10)
 }
 
 /// Where validation begins in generated text: at the beginning of a string.

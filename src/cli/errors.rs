@@ -12,7 +12,7 @@ pub const USAGE: u8 = 2;
 /// What is wrong with a command line whose flags are each right by themselves.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(pub &'static str);
+pub struct Usage(pub String);
 
 /// The exit status after this error.
 pub fn status(error: &anyhow::Error) -> u8 {
@@ -67,6 +67,6 @@ pub fn say_of_library(error: &Error) -> String {
 }
 
 /// `clip_norm` to `--clip-norm`.
-fn flag(setting: &str) -> String {
+pub fn flag(setting: &str) -> String {
     format!("--{}", setting.replace('_', "-"))
 }

@@ -39,41 +39,34 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     let (rows, window) = data.shape();
     let (largest, arrays) = memory::largest_window(&data);
     memory::check(
-        memory::of_window(&largest, arrays, &engine)?,
+        (arrays + engine.bytes_of(&largest)?) as f64,
         engine.threads(),
         &format!("evaluating {rows} sequences of {window} steps"),
         "use a smaller model",
     )?;
     let bar = output.bar(data.counted_per_epoch(), BAR);
-    let seen = |tokens| bar.inc(tokens);
-    let metrics = train::evaluate(&mut engine, &model.network, &mut data, seen)?;
+    let network = &model.network;
+    let metrics = train::evaluate(&mut engine, network, &mut data, |tokens| bar.inc(tokens))?;
     bar.finish_and_clear();
     let mut known = None;
     if unknown.is_some_and(|unknown| unknown > 0) {
         data.leave_out_unknown();
-        known = Some(train::evaluate(
-            &mut engine,
-            &model.network,
-            &mut data,
-            |_| (),
-        )?);
+        known = Some(train::evaluate(&mut engine, network, &mut data, |_| ())?);
     }
-    let judged = model.network.architecture().head.loss;
+    let judged = network.architecture().head.loss;
     let loss = metrics.mean_loss();
     let mut fields =
         json!({ "loss": loss, "loss_name": judged.title(), "tokens": metrics.counted });
     let mut said = format!("{:<16}{loss:.6}", "loss");
     if judged == Loss::CrossEntropy {
-        let bits = loss / std::f64::consts::LN_2;
-        (fields["perplexity"], fields["bits_per_token"]) = (loss.exp().into(), bits.into());
-        said += &format!(
-            " nats per token\nperplexity      {:.4}\nbits per token  {bits:.4}",
-            loss.exp()
-        );
+        let (perplexity, bits) = (loss.exp(), loss / std::f64::consts::LN_2);
+        (fields["perplexity"], fields["bits_per_token"]) = (perplexity.into(), bits.into());
+        said +=
+            &format!(" nats per token\nperplexity      {perplexity:.4}\nbits per token  {bits:.4}");
     } else {
         said += &format!(", {}", judged.title());
     }
-    if let Some(guessing) = model.network.architecture().head.guessing() {
+    if let Some(guessing) = network.architecture().head.guessing() {
         fields["guessing_loss"] = guessing.into();
         said += &format!("\nguessing loss   {guessing:.6}");
     }
@@ -89,15 +82,11 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     if let Some(unknown) = unknown {
         fields["unknown_words"] = unknown.into();
         let part = 100.0 * unknown as f64 / metrics.counted as f64;
-        said += &format!(
-            "\nunknown words   {} ({part:.2} %, all read as <unk>)",
-            HumanCount(unknown as u64)
-        );
+        let unknown = HumanCount(unknown as u64);
+        said += &format!("\nunknown words   {unknown} ({part:.2} %, all read as <unk>)");
     }
     output.event("eval", &fields)?;
-    output.text(format_args!(
-        "{said}\ntokens          {}",
-        HumanCount(metrics.counted)
-    ))?;
+    let tokens = HumanCount(metrics.counted);
+    output.text(format_args!("{said}\ntokens          {tokens}"))?;
     Ok(Done::Finished)
 }

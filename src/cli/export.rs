@@ -3,7 +3,7 @@
 use super::Done;
 use super::args::ExportArgs;
 use super::model::{file, with_model};
-use super::output::Output;
+use super::output::{Output, is_same_file};
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
 use bptt::export::Format;
@@ -17,17 +17,11 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
 
 fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Result<Done> {
     let from = file(&args.model)?;
-    let path = match &args.out {
-        Some(path) => path.clone(),
-        None => from.with_extension(args.to.extension()),
-    };
-    if fs_err::canonicalize(&path)
-        .is_ok_and(|path| fs_err::canonicalize(&from).is_ok_and(|from| path == from))
-    {
-        bail!(
-            "--out: {} is the model itself, choose another file",
-            path.display()
-        );
+    let beside = || from.with_extension(args.to.extension());
+    let path = args.out.clone().unwrap_or_else(beside);
+    let out = path.display();
+    if is_same_file(&path, &from) {
+        bail!("--out: {out} is the model itself, choose another file");
     }
     if [Format::Onnx, Format::C].contains(&args.to) && T::NAME == "f64" {
         output.remark(
@@ -42,10 +36,8 @@ fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Res
     let written = args.to.write(model, !args.no_lengths, &path);
     written.with_context(|| from.display().to_string())?;
     let bytes = fs_err::metadata(&path)?.len();
-    output.event(
-        "export",
-        &json!({ "out": path.to_string_lossy(), "to": args.to, "bytes": bytes }),
-    )?;
-    output.text(format_args!("{}, {}", path.display(), HumanBytes(bytes)))?;
+    let fields = json!({ "out": path.to_string_lossy(), "to": args.to, "bytes": bytes });
+    output.event("export", &fields)?;
+    output.text(format_args!("{out}, {}", HumanBytes(bytes)))?;
     Ok(Done::Finished)
 }

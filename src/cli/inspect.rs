@@ -32,46 +32,44 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
         let largest = values.iter().fold(0.0f64, |max, x| max.max(x.abs()));
         let shape = tensor.shape();
         let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
-        table += &format!(
-            "\n{name:<26}{:>16}{:>14}{norm:>12.4}{largest:>12.4}",
+        let (sizes, count) = (
             sizes.join(" x "),
-            HumanCount(values.len() as u64).to_string()
+            HumanCount(values.len() as u64).to_string(),
         );
+        table += &format!("\n{name:<26}{sizes:>16}{count:>14}{norm:>12.4}{largest:>12.4}");
         tensors.push(json!({
             "name": name, "shape": shape, "values": values.len(), "norm": norm, "largest": largest,
         }));
     }
-    output.event(
-        "inspect",
-        &json!({
-            "model": path.to_string_lossy(),
-            "n_x": network.input.size(),
-            "n_h": network.hidden,
-            "n_y": network.head.outputs,
-            "cell": network.cell,
-            "layers": network.layers,
-            "bidirectional": network.bidirectional,
-            "loss": network.head.loss,
-            "at": network.head.at,
-            "architecture": network,
-            "dtype": T::NAME,
-            "parameters": network.len(),
-            "spectral_radius": radii.iter().copied().fold(0.0, f64::max),
-            "tokens": vocabulary.map(|v| v.kind()),
-            "vocabulary": vocabulary.map(|v| v.len()),
-            "tensors": tensors,
-            "config": model.about.config,
-        }),
-    )?;
+    let fields = json!({
+        "model": path.to_string_lossy(),
+        "n_x": network.input.size(),
+        "n_h": network.hidden,
+        "n_y": network.head.outputs,
+        "cell": network.cell,
+        "layers": network.layers,
+        "bidirectional": network.bidirectional,
+        "loss": network.head.loss,
+        "at": network.head.at,
+        "architecture": network,
+        "dtype": T::NAME,
+        "parameters": network.len(),
+        "spectral_radius": radii.iter().copied().fold(0.0, f64::max),
+        "tokens": vocabulary.map(|v| v.kind()),
+        "vocabulary": vocabulary.map(|v| v.len()),
+        "tensors": tensors,
+        "config": model.about.config,
+    });
+    output.event("inspect", &fields)?;
     let (parameters, loss) = (HumanCount(network.len() as u64), network.head.loss.title());
     output.text(format_args!(
         "{network}: {parameters} parameters in {}, judged by {loss}",
         T::NAME
     ))?;
     if model.about.foreign {
+        let untold = model.untold().join("; ");
         output.text(format_args!(
-            "a file of another program, which does not say {}",
-            model.untold().join("; ")
+            "a file of another program, which does not say {untold}"
         ))?;
     }
     if let Some(vocabulary) = vocabulary {

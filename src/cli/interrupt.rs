@@ -28,12 +28,9 @@ impl Interrupt {
             at_once: Arc::new(AtomicBool::new(true)),
             host,
         };
-        if host.is_some() {
-            return Ok(interrupt);
-        }
         let ignored = ignored_signals();
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU] {
-            if ignored & (1 << (signal - 1)) == 0 {
+            if host.is_none() && ignored & (1 << (signal - 1)) == 0 {
                 interrupt.on(signal).context("cannot listen to signals")?;
             }
         }
@@ -70,7 +67,7 @@ pub fn outlive_file_limits() -> Result<()> {
 /// The signals this process was started to ignore, a bit each; none where the system does not say.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    u64::from_str_radix(mask.unwrap_or("0").trim(), 16).unwrap_or(0)
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use bptt::data::Loader;
 use bptt::internal::blas;
 use bptt::optim::Algorithm;
-use bptt::{Architecture, Engine, Scalar};
+use bptt::{Architecture, Scalar};
 use indicatif::DecimalBytes;
 use rustix::process::{Resource, getrlimit};
 use std::fs::read_to_string;
@@ -23,14 +23,11 @@ const PROGRAM: f64 = 16e6;
 /// `what` says what takes it, with so many threads that call OpenBLAS, and `cure` what to do about it.
 pub fn check(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
     check_limits(bytes, callers, what, cure)?;
-    match available() {
-        Some(available) if bytes > available => bail!(
-            "{what} needs {} of memory, this machine has {} to give: {cure}",
-            size(bytes),
-            size(available)
-        ),
-        _ => Ok(()),
+    if let Some(available) = available().filter(|&available| bytes > available) {
+        let (bytes, available) = (size(bytes), size(available));
+        bail!("{what} needs {bytes} of memory, this machine has {available} to give: {cure}");
     }
+    Ok(())
 }
 
 /// Refuses limits under which the program could do nothing at all.
@@ -82,12 +79,6 @@ pub fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shard
     network.parameters() * copies as f64 * size_of::<T>() as f64
 }
 
-/// The bytes of a step on the largest window of a loader: the arrays of its rows, of so many steps, and the engine's
-/// scratch and gradients.
-pub fn of_window<T: Scalar>(rows: &[usize], arrays: usize, engine: &Engine<T>) -> Result<f64> {
-    Ok((arrays + engine.bytes_of(rows)?) as f64)
-}
-
 /// The steps of each row of a loader's largest window, and the bytes of its arrays.
 pub fn largest_window<T: Scalar>(loader: &Loader<T>) -> (Vec<usize>, usize) {
     let rows = loader.largest_window();
@@ -103,12 +94,8 @@ fn available() -> Option<f64> {
         line.split_whitespace().next()?.parse().ok()
     };
     let free = 1024.0 * (kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0));
-    Some(
-        groups()
-            .iter()
-            .filter_map(|group| room(group))
-            .fold(free, f64::min),
-    )
+    let rooms = groups().into_iter().filter_map(room);
+    Some(rooms.fold(free, f64::min))
 }
 
 /// The folders of the control groups with a limit on memory that this process is in, of both versions, from its own group to
@@ -136,17 +123,15 @@ fn groups() -> Vec<PathBuf> {
 
 /// What the limit of a control group leaves: without what the group uses already, but for files that are kept only as long as
 /// nobody needs the memory.
-fn room(group: &Path) -> Option<f64> {
+fn room(group: PathBuf) -> Option<f64> {
     let number =
         |file: &str| -> Option<f64> { read_to_string(group.join(file)).ok()?.trim().parse().ok() };
     let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
     let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"));
     let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
-    let cached = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("inactive_file "));
-    let cached = cached.and_then(|bytes| bytes.parse().ok()).unwrap_or(0.0);
-    Some(limit - (used.unwrap_or(0.0) - cached).max(0.0))
+    let mut lines = stat.lines();
+    let cached = lines.find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok());
+    Some(limit - (used.unwrap_or(0.0) - cached.unwrap_or(0.0)).max(0.0))
 }
 
 fn size(bytes: f64) -> DecimalBytes {

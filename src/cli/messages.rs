@@ -20,14 +20,12 @@ pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
     let folder = run.watch.checkpoints.folder.to_string_lossy();
     output.event("start", &json!({ "folder": folder, "config": config }))?;
     output.remark(&run.summary);
+    let guessing = network.head.guessing();
     output.remark(format_args!(
         "{network}: {} parameters, judged by {}{}, {} on {} of {}{} threads, {}, {}",
         HumanCount(network.len() as u64),
         network.head.loss.title(),
-        match network.head.guessing() {
-            Some(loss) => format!(" (guessing: {loss:.4})"),
-            None => String::new(),
-        },
+        guessing.map_or(String::new(), |loss| format!(" (guessing: {loss:.4})")),
         T::NAME,
         plural(engine.shards(), "shard"),
         match engine.ranks() {
@@ -59,11 +57,9 @@ pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
              build, on Debian libopenblas0-pthread)",
         );
     }
-    if trainer.progress().step > 0 {
-        output.remark(format_args!(
-            "going on after step {}",
-            HumanCount(trainer.progress().step)
-        ));
+    let step = trainer.progress().step;
+    if step > 0 {
+        output.remark(format_args!("going on after step {}", HumanCount(step)));
     }
     Ok(())
 }
@@ -79,54 +75,46 @@ pub fn finish<T: Scalar>(
     let (progress, last) = (trainer.progress(), trainer.history().last());
     let loss = trainer.network().architecture().head.loss;
     let title = loss.title();
-    output.event(
-        "done",
-        &json!({
-            "stop_reason": reason,
-            "loss_name": title,
-            "steps": progress.step,
-            "epochs": trainer.epoch(),
-            "tokens": progress.tokens,
-            "train_loss": last.map(|report| report.train_loss),
-            "valid_loss": progress.best_loss,
-            "best_step": progress.best_step,
-            "best_possible_loss": run.best_loss,
-            "guessing_loss": trainer.network().architecture().head.guessing(),
-            "divergences": progress.divergences,
-            "tokens_per_second": tokens_per_second,
-            "seconds": seconds,
-            "model": checkpoints.model().to_string_lossy(),
-        }),
-    )?;
+    let fields = json!({
+        "stop_reason": reason,
+        "loss_name": title,
+        "steps": progress.step,
+        "epochs": trainer.epoch(),
+        "tokens": progress.tokens,
+        "train_loss": last.map(|report| report.train_loss),
+        "valid_loss": progress.best_loss,
+        "best_step": progress.best_step,
+        "best_possible_loss": run.best_loss,
+        "guessing_loss": trainer.network().architecture().head.guessing(),
+        "divergences": progress.divergences,
+        "tokens_per_second": tokens_per_second,
+        "seconds": seconds,
+        "model": checkpoints.model().to_string_lossy(),
+    });
+    output.event("done", &fields)?;
+    let (step, folder) = (HumanCount(progress.step), checkpoints.folder.display());
     match reason {
         StopReason::Finished => {}
         StopReason::NoImprovement => {
-            let (rule, change) = match trainer.options().patience {
-                n if n > 0 && progress.since_best >= n => (
-                    format!("--patience {n} reports without a better validation loss"),
-                    "--patience 0",
-                ),
-                _ => (
-                    format!(
-                        "no better validation loss after {MOST_HALVINGS} halvings of the rate (--schedule halve-on-plateau)"
-                    ),
-                    "--schedule constant",
-                ),
-            };
-            let steps = match progress.step < trainer.options().steps {
-                true => format!(" of {}", HumanCount(trainer.options().steps)),
+            let (patience, steps) = (trainer.options().patience, trainer.options().steps);
+            let mut rule = format!(
+                "no better validation loss after {MOST_HALVINGS} halvings of the rate (--schedule halve-on-plateau)"
+            );
+            let mut change = "--schedule constant";
+            if patience > 0 && progress.since_best >= patience {
+                rule = format!("--patience {patience} reports without a better validation loss");
+                change = "--patience 0";
+            }
+            let all = match progress.step < steps {
+                true => format!(" of {}", HumanCount(steps)),
                 false => String::new(),
             };
             output.remark(format_args!(
-                "stopped at step {}{steps}: {rule}; go on with: bptt train --resume {} {change}",
-                HumanCount(progress.step),
-                checkpoints.folder.display()
+                "stopped at step {step}{all}: {rule}; go on with: bptt train --resume {folder} {change}"
             ));
         }
         StopReason::Interrupted => output.remark(format_args!(
-            "interrupted at step {}; go on with: bptt train --resume {}",
-            HumanCount(progress.step),
-            checkpoints.folder.display()
+            "interrupted at step {step}; go on with: bptt train --resume {folder}"
         )),
         StopReason::Diverged => output.remark(format_args!(
             "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
@@ -138,8 +126,7 @@ pub fn finish<T: Scalar>(
     }
     if let Some(report) = last {
         output.text(format_args!(
-            "{} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training {title} {}",
-            HumanCount(progress.step),
+            "{step} steps, {:.1} epochs, {seconds:.0} s, {} tokens/s, training {title} {}",
             trainer.epoch(),
             HumanCount(tokens_per_second as u64),
             loss_text(report.train_loss)
@@ -148,11 +135,8 @@ pub fn finish<T: Scalar>(
     if let Some(best) = progress.best_loss {
         let mut said = format!("validation loss {}", loss_text(best));
         if loss == Loss::CrossEntropy && best < ABSURD {
-            let bits = best / std::f64::consts::LN_2;
-            said += &format!(
-                " nats per token (perplexity {:.3}, {bits:.3} bits)",
-                best.exp()
-            );
+            let (perplexity, bits) = (best.exp(), best / std::f64::consts::LN_2);
+            said += &format!(" nats per token (perplexity {perplexity:.3}, {bits:.3} bits)");
         }
         let step = HumanCount(progress.best_step);
         output.text(format_args!("{said} at step {step}: {title}"))?;
@@ -189,10 +173,8 @@ fn sample<T: Scalar>(network: &Network<T>, vocabulary: &Vocabulary) -> Result<St
         temperature: 0.7,
         ..SampleOptions::default()
     };
-    let length = match vocabulary.kind() {
-        TokenKind::Word => 80,
-        TokenKind::Char | TokenKind::Byte => 400,
-    };
+    let is_words = vocabulary.kind() == TokenKind::Word;
+    let length = if is_words { 80 } else { 400 };
     generate(network, vocabulary, Vec::new(), length, options, |id| {
         decoder.push(id, &mut text);
         Ok(())

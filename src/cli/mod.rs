@@ -80,12 +80,8 @@ pub fn main() -> ExitCode {
         Err(error) => return ExitCode::from(fail(&error, None)),
     };
     let output = Output::new(cli.output, processes.is_root(), None);
-    let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
-    let agreed = can_compute
-        .and_then(|_| interrupt::outlive_file_limits())
-        .and_then(|()| processes.check_same_program());
-    let done = agreed.and_then(|()| act(cli.command, output, &processes));
-    match done {
+    let agreed = interrupt::outlive_file_limits().and_then(|()| processes.check_same_program());
+    match agreed.and_then(|()| act(cli.command, output, &processes)) {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(Done::Failed) => ExitCode::from(FAILED),
@@ -103,6 +99,7 @@ pub fn main() -> ExitCode {
 }
 
 fn act(command: Command, output: Output, processes: &Processes) -> anyhow::Result<Done> {
+    bptt::internal::simd::chosen()?;
     match command {
         Command::Train(args) => train::run(*args, output, processes),
         Command::Bench(args) => bench::run(&args, output, processes),
@@ -135,9 +132,7 @@ pub fn run(
         error: None,
     })?;
     let output = Output::new(cli.output, true, Some(host));
-    let can_compute = bptt::internal::simd::chosen().map_err(anyhow::Error::from);
-    let done = can_compute.and_then(|_| act(cli.command, output, &Processes::alone()));
-    done.map_err(|error| Failure {
+    act(cli.command, output, &Processes::alone()).map_err(|error| Failure {
         usage: errors::status(&error) == errors::USAGE,
         text: errors::say(&error),
         error: Some(error),

@@ -24,23 +24,13 @@ pub fn file(model: &Path) -> Result<PathBuf> {
         let folders = std::fs::read_dir(model)?.filter_map(|entry| Some(entry.ok()?.path()));
         let mut runs: Vec<_> = folders.filter(holds_model).collect();
         runs.sort();
-        let names: Vec<_> = runs
-            .iter()
-            .take(8)
-            .map(|run| run.display().to_string())
-            .collect();
-        match &names[..] {
-            [] => bail!(
-                "{}: no model in this folder: there is no {}",
-                model.display(),
-                run_folder::MODEL
-            ),
-            _ => bail!(
-                "{}: a folder of runs, give one of them: {}",
-                model.display(),
-                names.join(", ")
-            ),
+        let (folder, file) = (model.display(), run_folder::MODEL);
+        if runs.is_empty() {
+            bail!("{folder}: no model in this folder: there is no {file}");
         }
+        let runs = runs.iter().take(8).map(|run| run.to_string_lossy());
+        let runs = runs.collect::<Vec<_>>().join(", ");
+        bail!("{folder}: a folder of runs, give one of them: {runs}");
     }
     // The file as it is, and its values in double precision at most.
     let bytes = 3.0 * atomic::metadata(&path)?.len() as f64;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 /// A bar of what is done, for whoever waits.
 pub const BAR: &str = "{elapsed} {bar:30.cyan/blue} {percent}% {eta} left";
@@ -130,6 +131,12 @@ impl Output {
     }
 }
 
+/// Whether an output would replace this input.
+pub fn is_same_file(out: &Path, input: &Path) -> bool {
+    let [out, input] = [out, input].map(|path| fs_err::canonicalize(path).ok());
+    out.is_some() && out == input
+}
+
 /// From here on a loss is that of a run in ruins, and its digits say nothing.
 pub const ABSURD: f64 = 1e5;
 
@@ -159,6 +166,11 @@ pub fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
+/// `51.20 %`.
+pub fn percent(part: f64) -> String {
+    format!("{:.2} %", 100.0 * part)
+}
+
 /// A metric in the words and with the digits of a reader: `accuracy`, `51.20 %`. The name may say that it is of the validation
 /// data.
 pub fn metric(name: &str, value: f64) -> (&str, String) {
@@ -172,7 +184,7 @@ pub fn metric(name: &str, value: f64) -> (&str, String) {
         other => other,
     };
     match words.ends_with("accuracy") {
-        true => (words, format!("{:.2} %", 100.0 * value)),
+        true => (words, percent(value)),
         false => (words, format!("{value:.4}")),
     }
 }

@@ -10,6 +10,9 @@ use plotters::prelude::*;
 /// A named line through points `(x, y)`, from left to right.
 type Curve = (&'static str, Vec<(f64, f64)>);
 
+/// What a curve shows of a report, and its name.
+type Kind<'a> = (&'static str, &'a dyn Fn(&Report) -> Option<f64>);
+
 /// Points that a curve is drawn with: the picture has some 780 columns.
 const MOST_POINTS: usize = 512;
 
@@ -22,24 +25,19 @@ struct Panel {
     legend: SeriesLabelPosition,
 }
 
-/// What a report says of a curve, if it does.
-type Value<'a> = &'a dyn Fn(&Report) -> Option<f64>;
-
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
     fn new(
         axis: String,
         history: &[Report],
-        kinds: [(&'static str, Value<'_>); 2],
+        kinds: [Kind<'_>; 2],
         legend: SeriesLabelPosition,
     ) -> Self {
-        let curve = |value: Value<'_>| {
-            let points = history
-                .iter()
-                .filter_map(|report| Some((report.step as f64, value(report)?)));
-            thin(points.filter(|point| point.1.is_finite()).collect())
-        };
-        let curves = kinds.map(|(name, value)| (name, curve(value))).into_iter();
+        let curves = kinds.into_iter().map(|(name, value)| {
+            let finite = |report: &Report| value(report).filter(|y| y.is_finite());
+            let point = |report: &Report| Some((report.step as f64, finite(report)?));
+            (name, thin(history.iter().filter_map(point).collect()))
+        });
         let curves = curves.filter(|(_, points)| !points.is_empty()).collect();
         Panel {
             axis,
@@ -87,11 +85,8 @@ pub fn draw(folder: &RunFolder, history: &[Report], loss: Loss, accuracy: bool) 
     if panels.is_empty() {
         return Ok(());
     }
-    let title = folder
-        .path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let title = folder.path.file_name().unwrap_or_default();
+    let title = title.to_string_lossy();
     let svg = render(&title, &panels)
         .map_err(|error| Error::Io(std::io::Error::other(format!("drawing {title:?}: {error}"))))?;
     folder.check_ours()?;
@@ -105,14 +100,12 @@ fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     }
     let mut thinned = vec![points[0]];
     for part in points.chunks(points.len().div_ceil(MOST_POINTS / 2)) {
-        let ends = [f64::min, f64::max].map(|end| part.iter().map(|point| point.1).reduce(end));
-        let mut ends = ends.map(|y| part.iter().find(|point| Some(point.1) == y));
-        ends.sort_by(|a, b| {
-            a.map(|point| point.0)
-                .partial_cmp(&b.map(|point| point.0))
-                .expect("finite")
-        });
-        thinned.extend(ends.into_iter().flatten());
+        let height = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+        // The first of several that are as low, or as high.
+        let ends = [part.iter().min_by(height), part.iter().rev().max_by(height)];
+        let mut ends = ends.map(|point| *point.expect("no part is empty"));
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        thinned.extend(ends);
     }
     thinned.extend(points.last());
     thinned.dedup();
@@ -148,19 +141,12 @@ fn render(title: &str, panels: &[Panel]) -> Drawn<String> {
 
 /// Draws a panel, which must have a point.
 fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel) -> Drawn<()> {
-    let Panel {
-        axis,
-        curves,
-        legend,
-    } = panel;
-    let points = || curves.iter().flat_map(|(_, points)| points.iter().copied());
-    let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
-            (low.min(v), high.max(v))
-        })
-    };
-    let (left, right) = range(&mut points().map(|(x, _)| x));
-    let (bottom, top) = range(&mut points().map(|(_, y)| y));
+    let curves = &panel.curves;
+    let points = curves.iter().flat_map(|(_, points)| points.iter().copied());
+    let (mut xs, mut ys): (Vec<f64>, Vec<f64>) = points.unzip();
+    xs.sort_by(f64::total_cmp);
+    ys.sort_by(f64::total_cmp);
+    let [(left, right), (bottom, top)] = [xs, ys].map(|all| (all[0], all[all.len() - 1]));
     let logarithmic = bottom > 0.0 && top / bottom > LOG_SCALE_FROM;
     let height = |y: f64| if logarithmic { y.log10() } else { y };
     let (bottom, top) = (height(bottom), height(top));
@@ -175,10 +161,9 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel)
         .build_cartesian_2d(left..right.max(left + 1e-9), bottom - margin..top + margin)?;
     let tick = |y: &f64| {
         let y = if logarithmic { 10f64.powf(*y) } else { *y };
-        if y != 0.0 && y.abs() < 0.01 {
-            format!("{y:.1e}")
-        } else {
-            format!("{y:.2}")
+        match y != 0.0 && y.abs() < 0.01 {
+            true => format!("{y:.1e}"),
+            false => format!("{y:.2}"),
         }
     };
     chart
@@ -186,7 +171,7 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel)
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.12))
         .x_desc("updates")
-        .y_desc(axis)
+        .y_desc(&panel.axis)
         .y_label_formatter(&tick)
         .x_label_formatter(&|x| format!("{x}"))
         .label_style(TEXT)
@@ -206,7 +191,7 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel)
     if curves.len() > 1 {
         chart
             .configure_series_labels()
-            .position(legend.clone())
+            .position(panel.legend.clone())
             .margin(12)
             .legend_area_size(32)
             .background_style(WHITE.mix(0.85))

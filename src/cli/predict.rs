@@ -2,7 +2,7 @@
 
 use super::args::PredictArgs;
 use super::model::{engine, with_model};
-use super::output::{BAR, Output};
+use super::output::{BAR, Output, is_same_file};
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, OwnedInputs, Sequences};
@@ -31,10 +31,11 @@ fn predict<T: Scalar + WritableElement>(
     output: Output,
 ) -> Result<Done> {
     let input = args.input.display();
-    let same = |out: &PathBuf| {
-        Some(fs_err::canonicalize(out).ok()? == fs_err::canonicalize(&args.input).ok()?)
-    };
-    if args.out.as_ref().and_then(same) == Some(true) {
+    if args
+        .out
+        .as_ref()
+        .is_some_and(|out| is_same_file(out, &args.input))
+    {
         bail!("--out: {input} is what is read, choose another file");
     }
     let bytes = Sequences::<T>::npz_memory(&args.input, false)?;
@@ -60,10 +61,8 @@ fn predict<T: Scalar + WritableElement>(
         At::Every => answers.into_dyn(),
         At::Last => answers.index_axis_move(Axis(1), 0).into_dyn(),
     };
-    let path = args
-        .out
-        .clone()
-        .unwrap_or_else(|| beside(&args.input, name));
+    let out = args.out.clone();
+    let path = out.unwrap_or_else(|| beside(&args.input, name));
     replace(&path, |file| {
         let mut file = Patient { file, error: None };
         let mut npz = NpzWriter::new(BufWriter::new(&mut file));
@@ -73,17 +72,10 @@ fn predict<T: Scalar + WritableElement>(
         file.error.map_or(Ok(()), Err)
     })?;
     let shape = answers.shape();
-    output.event(
-        "predict",
-        &json!({
-            "out": path.to_string_lossy(), "array": name, "shape": shape, "dtype": T::NAME,
-        }),
-    )?;
-    output.text(format_args!(
-        "{name} {shape:?} {}: {}",
-        T::NAME,
-        path.display()
-    ))?;
+    let out = path.to_string_lossy();
+    let fields = json!({ "out": out, "array": name, "shape": shape, "dtype": T::NAME });
+    output.event("predict", &fields)?;
+    output.text(format_args!("{name} {shape:?} {}: {out}", T::NAME))?;
     Ok(Done::Finished)
 }
 
@@ -146,15 +138,14 @@ fn compute<T: Scalar>(
         let mut state = Array2::zeros((rows.len(), architecture.state()));
         for begin in (0..t).step_by(steps) {
             let steps = begin..(begin + steps).min(t);
+            let (r, t) = (rows.clone(), steps.clone());
             let part = match inputs {
-                Inputs::Dense(x) => {
-                    Inputs::Dense(x.slice_move(s![rows.clone(), steps.clone(), ..]))
-                }
-                Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(s![rows.clone(), steps.clone()])),
+                Inputs::Dense(x) => Inputs::Dense(x.slice_move(s![r, t, ..])),
+                Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(s![r, t])),
             };
             let left = |&length: &usize| length.clamp(begin, steps.end) - begin;
-            let left = lengths.map(|lengths| lengths[rows.clone()].iter().map(left).collect());
-            let left: Option<Vec<usize>> = left;
+            let left: Option<Vec<_>> =
+                lengths.map(|lengths| lengths[rows.clone()].iter().map(left).collect());
             let part = engine.predict_with(network, part, left.as_deref(), Some(&mut state))?;
             let answers = begin.min(answers - 1)..steps.end.min(answers);
             y.slice_mut(s![rows.clone(), answers, ..]).assign(&part);

@@ -9,6 +9,7 @@ use super::tensorboard::EventFile;
 use super::train::Plan;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
+use bptt::data::Loader;
 use bptt::init::set_forget_bias;
 use bptt::internal::atomic;
 use bptt::model::{About, Model};
@@ -33,9 +34,8 @@ impl<T: Scalar> Run<T> {
         let (mut config, output) = (plan.config, plan.output);
         let ranks = processes.ranks.as_deref();
         let model = first_model::<T>(&config.settings, plan.folder.as_ref(), processes)?;
-        let vocabulary = model
-            .as_ref()
-            .and_then(|model| model.about.vocabulary.as_ref());
+        let about = model.as_ref().map(|model| &model.about);
+        let vocabulary = about.and_then(|about| about.vocabulary.as_ref());
         let mut data = Dataset::<T>::read(&config.settings, vocabulary, output, ranks);
         if let Some(missing) = config.settings.missing().filter(|_| plan.resumes) {
             data = data.context(missing);
@@ -134,10 +134,8 @@ fn first_model<T: Scalar>(
     let bytes = processes.broadcast_bytes(bytes);
     let model = Model::from_bytes(path, &bytes).context("--from")?;
     if npz(&settings.data)?.is_none() && model.about.vocabulary.is_none() {
-        bail!(
-            "--from: {} is no model of text: give it one .npz",
-            path.display()
-        );
+        let path = path.display();
+        bail!("--from: {path} is no model of text: give it one .npz");
     }
     Ok(Some(model))
 }
@@ -159,22 +157,20 @@ fn build<T: Scalar>(
         match loader.suit(&architecture) {
             Err(error @ bptt::Error::Option { .. }) => return Err(error.into()),
             suits => suits.with_context(|| {
-                let at = match architecture.head.at {
-                    At::Every => "every",
-                    At::Last => "last",
+                let head = architecture.head;
+                let at = if head.at == At::Every {
+                    "every"
+                } else {
+                    "last"
                 };
-                format!("--loss {} --at {at}", architecture.head.loss.name())
+                format!("--loss {} --at {at}", head.loss.name())
             })?,
         }
     }
     // More shards than sequences would stay empty: the result is the same without them.
     let loaders = [Some(&data.train), data.valid.as_ref()];
-    let most_rows = loaders
-        .into_iter()
-        .flatten()
-        .map(|loader| loader.shape().0)
-        .max();
-    let most_shards = most_rows.unwrap_or(1).max(processes.size());
+    let rows = loaders.into_iter().flatten().map(Loader::streams);
+    let most_shards = rows.fold(processes.size(), usize::max);
     let engine = EngineOptions {
         threads: config.threads(),
         shards: settings.shards.unwrap_or(1).min(most_shards),
@@ -211,7 +207,7 @@ fn build<T: Scalar>(
             continue;
         };
         memory::check(
-            memory::of_window(&largest, arrays + moments, trainer.engine())?,
+            (arrays + moments + trainer.engine().bytes_of(&largest)?) as f64,
             trainer.engine().threads(),
             &format!("{what} {rows} sequences of {steps} steps"),
             "choose a smaller --batch, --seq-len or --hidden, of words a smaller --vocab-size, or --valid-fraction 0",
@@ -252,10 +248,10 @@ fn restore<T: Scalar>(
         .with_context(|| format!("{} is a checkpoint of another run", path.display()))?;
     let reports = checkpoint.progress.reports;
     let history = folder.map(|folder| {
-        let (history, bytes) = folder.history(reports)?;
-        history::check_last(&history, &checkpoint.progress)
+        let found = folder.history(reports)?;
+        history::check_last(&found.0, &checkpoint.progress)
             .with_context(|| format!("{} does not fit", path.display()))?;
-        anyhow::Ok((history, bytes))
+        anyhow::Ok(found)
     });
     let (history, bytes) = processes.broadcast(history.transpose()?)?;
     trainer.restore(checkpoint, history)?;

@@ -85,10 +85,10 @@ impl Processes {
 
     /// Whether all ranks give the same bytes; the error says that the first rank which differs from rank 0 has `what`.
     pub fn check_same(&self, what: &'static str, bytes: &[u8]) -> Result<()> {
-        match &self.ranks {
-            None => Ok(()),
-            Some(ranks) => Ok(ranks::check_equal(&**ranks, what, bytes)?),
+        if let Some(ranks) = &self.ranks {
+            ranks::check_equal(&**ranks, what, bytes)?;
         }
+        Ok(())
     }
 
     /// Lets this process use as many cores as it has threads, where a launcher has bound it to fewer.
@@ -119,10 +119,8 @@ impl Processes {
             ));
         }
         let kernels = format!("{} {}", simd::name(simd::level()), blas::library());
-        if self
-            .check_same("other kernels", kernels.as_bytes())
-            .is_err()
-        {
+        let same = self.check_same("other kernels", kernels.as_bytes());
+        if same.is_err() {
             output.remark(format_args!(
                 "the ranks' machines differ in vector instructions or OpenBLAS, so the last bits depend on which rank runs \
                  where: {} and OPENBLAS_CORETYPE in the environment of all can make them equal",
@@ -140,19 +138,13 @@ pub fn cores() -> usize {
 
 /// What `OMP_NUM_THREADS` says of the threads of every program, and SLURM of the cores that a job has asked for.
 fn most_threads() -> usize {
-    let number = |name| {
+    let number = |name| -> Option<usize> {
         // Of `4,2` the second number is that of threads inside threads.
         let value = std::env::var(name).ok()?;
-        let first = value.split(',').next()?;
-        first
-            .trim()
-            .parse()
-            .ok()
-            .filter(|&threads: &usize| threads > 0)
+        value.split(',').next()?.trim().parse().ok()
     };
-    let limits = ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"]
-        .into_iter()
-        .filter_map(number);
+    let limits = ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"].map(number);
+    let limits = limits.into_iter().flatten().filter(|&threads| threads > 0);
     limits.min().unwrap_or(usize::MAX)
 }
 
@@ -190,10 +182,8 @@ mod binding {
             }
         });
         let own = hasher.finish();
-        let sharing = gather_values(ranks, own)
-            .into_iter()
-            .filter(|&other| other == own);
-        (cores / sharing.count()).max(1)
+        let all = gather_values(ranks, own).into_iter();
+        (cores / all.filter(|&other| other == own).count()).max(1)
     }
 
     pub fn make_room(threads: usize) {

@@ -86,14 +86,10 @@ impl RunFolder {
         options.custom_flags(libc::O_NOFOLLOW);
         let cannot = || format!("cannot write in {}", path.display());
         let lock = options.open(path.join(LOCK)).with_context(cannot)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => bail!(
-                "another run is writing to {}: wait for it, or choose another folder",
-                path.display()
-            ),
-            // A file system without locks: better a run than none.
-            Err(std::fs::TryLockError::Error(_)) => {}
+        // Other errors are those of a file system without locks: better a run than none.
+        if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
+            let folder = path.display();
+            bail!("another run is writing to {folder}: wait for it, or choose another folder");
         }
         let history = path.join(HISTORY);
         let file = options.open(&history).with_context(cannot)?;
@@ -116,13 +112,10 @@ impl RunFolder {
 
     /// Whether the folder is still the one that was opened: somebody may have removed it, and begun another run there.
     pub fn check_ours(&self) -> bptt::Result<()> {
-        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-        let there = std::fs::symlink_metadata(self.path.join(LOCK)).map(identity);
-        if there.is_ok_and(|there| {
-            self.lock
-                .metadata()
-                .is_ok_and(|ours| identity(ours) == there)
-        }) {
+        let there = std::fs::symlink_metadata(self.path.join(LOCK));
+        let [there, ours] = [there, self.lock.metadata()]
+            .map(|meta| meta.ok().map(|meta| (meta.dev(), meta.ino())));
+        if ours.is_some() && ours == there {
             return Ok(());
         }
         let problem =
@@ -177,29 +170,24 @@ impl RunFolder {
 /// Makes the name of a new folder durable, and those of the folders above it that may be new as well.
 fn sync_parents(folder: &Path) -> io::Result<()> {
     let folder = fs::canonicalize(folder)?;
-    folder
-        .ancestors()
-        .skip(1)
-        .take(3)
-        .try_for_each(atomic::sync_folder)
+    let mut above = folder.ancestors().skip(1).take(3);
+    above.try_for_each(atomic::sync_folder)
 }
 
 /// The first of `runs/NAME`, `runs/NAME-2`, … that is not there, made.
 fn new_in(runs: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(runs)?;
-    for i in 1.. {
-        let path = match i {
-            1 => runs.join(name),
-            i => runs.join(format!("{name}-{i}")),
-        };
+    let mut path = runs.join(name);
+    for i in 2.. {
         match fs::create_dir(&path) {
-            Ok(()) => {
-                sync_parents(&path)?;
-                return Ok(path);
-            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error.into()),
+            made => {
+                made?;
+                break;
+            }
         }
+        path = runs.join(format!("{name}-{i}"));
     }
-    unreachable!("there are more numbers than folders")
+    sync_parents(&path)?;
+    Ok(path)
 }

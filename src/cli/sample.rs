@@ -25,10 +25,8 @@ pub fn run(args: &SampleArgs, output: Output) -> Result<Done> {
 
 fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Result<Done> {
     let Some(vocabulary) = &model.about.vocabulary else {
-        bail!(
-            "{} is no model of text: nothing to sample",
-            args.model.display()
-        );
+        let model = args.model.display();
+        bail!("{model} is no model of text: nothing to sample");
     };
     let options = SampleOptions {
         temperature: args.temperature,
@@ -57,13 +55,16 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     let raw =
         vocabulary.kind() == TokenKind::Byte && output.is_human() && !io::stdout().is_terminal();
     let mut decoder = Decoder::after(vocabulary, &text);
-    if output.is_human() {
-        match raw {
-            true => output.piece(&prompt)?,
-            false => output.piece(visible(&text).as_bytes())?,
-        }
+    // Eyes see text as it comes; JSON holds all of it.
+    let show = |text: &mut String| match output.is_human() {
+        true => output.piece(visible(&std::mem::take(text)).as_bytes()),
+        false => Ok(()),
+    };
+    if raw {
+        output.piece(&prompt)?;
         text.clear();
     }
+    show(&mut text)?;
     let length = args.length;
     generate(&model.network, vocabulary, ids, length, options, |id| {
         if raw {
@@ -72,18 +73,13 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
             return output.piece(&byte);
         }
         decoder.push(id, &mut text);
-        if !output.is_human() {
-            return Ok(());
-        }
-        let shown = output.piece(visible(&text).as_bytes());
-        text.clear();
-        shown
+        show(&mut text)
     })?;
     decoder.finish(&mut text);
     if output.is_human() {
         text.push('\n');
-        output.piece(visible(&text).as_bytes())?;
     }
+    show(&mut text)?;
     output.event("sample", &json!({ "text": text, "tokens": args.length }))?;
     Ok(Done::Finished)
 }
@@ -94,29 +90,26 @@ fn read_prompt(path: &Path) -> Result<Vec<u8>> {
     let read = fs_err::File::open(path)
         .and_then(|file| file.take(MOST_PROMPT + 1).read_to_end(&mut prompt));
     if read.context("--prompt-file")? as u64 > MOST_PROMPT {
-        bail!(
-            "--prompt-file {}: more than {MOST_PROMPT} bytes, give the end of the text",
-            path.display()
-        );
+        let path = path.display();
+        bail!("--prompt-file {path}: more than {MOST_PROMPT} bytes, give the end of the text");
     }
     Ok(prompt)
 }
 
-/// Hands `length` tokens that go on from the prompt to `write`, as they come.
+/// Hands `length` tokens that go on from the prompt, the `next` ones to read, to `write`, as they come.
 pub fn generate<T: Scalar>(
     network: &Network<T>,
     vocabulary: &Vocabulary,
-    prompt: Vec<u32>,
+    mut next: Vec<u32>,
     length: usize,
     options: SampleOptions,
     mut write: impl FnMut(u32) -> io::Result<()>,
 ) -> Result<()> {
     let mut sampler = Sampler::new(options)?;
-    let mut next = prompt;
     if next.is_empty() {
         // As at the beginning of a line.
         let line_feed = vocabulary.encode(b"\n").unwrap_or_default();
-        next = vec![line_feed.first().copied().unwrap_or(0)];
+        next.push(line_feed.first().copied().unwrap_or(0));
     }
     let mut stream = Stream::new(network, 1)?;
     for _ in 0..length {
@@ -127,9 +120,8 @@ pub fn generate<T: Scalar>(
                 "the network's outputs are no finite numbers: its weights are too large to go on from"
             );
         }
-        let id = sampler.choose(probabilities.as_slice().expect("one row"));
-        write(id)?;
-        next = vec![id];
+        next = vec![sampler.choose(probabilities.as_slice().expect("one row"))];
+        write(next[0])?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 
 use super::args::{self, Dtype};
 use super::dataset::npz;
-use super::errors::Usage;
+use super::errors::{Usage, flag};
 use super::run_folder;
 use anyhow::{Context, Result, bail};
 use bptt::data::TokenKind;
@@ -33,22 +33,9 @@ const LONGER: [&str; 2] = ["steps", "epochs"];
 /// Settings that may be others from now on where a run goes on: the history says from which step.
 const CHANGEABLE: [&str; 5] = ["lr", "schedule", "warmup", "patience", "report_every"];
 
-/// What a model says, where a run begins with one.
-const OF_MODEL: [&str; 13] = [
-    "tokens",
-    "min_count",
-    "vocab_size",
-    "cell",
-    "hidden",
-    "layers",
-    "bidirectional",
-    "embedding",
-    "tie",
-    "loss",
-    "at",
-    "init",
-    "forget_bias",
-];
+/// The flags for which a model speaks, where a run begins with one.
+const OF_MODEL: &str = "--tokens, --min-count, --vocab-size, --cell, --hidden, --layers, --bidirectional, --embedding, \
+                        --tie, --loss, --at, --init, --forget-bias";
 
 /// Settings on which the result does not depend (of data, on its content alone).
 const FREE: [&str; 6] = [
@@ -117,16 +104,16 @@ pub struct Settings {
     #[arg(long, help_heading = MODEL, value_name = "tanh|relu|gru|lstm", value_parser = named::<Cell>, default_value = "tanh")]
     pub cell: Cell,
     /// Hidden units of each layer
-    #[arg(long, help_heading = MODEL, value_name = "N", value_parser = up_to(1 << 24), default_value_t = 256)]
+    #[arg(long, help_heading = MODEL, value_name = "N", value_parser = up_to::<usize>(1 << 24), default_value_t = 256)]
     pub hidden: usize,
     /// Layers, one on the other
-    #[arg(long, help_heading = MODEL, value_name = "L", value_parser = up_to(256), default_value_t = 1)]
+    #[arg(long, help_heading = MODEL, value_name = "L", value_parser = up_to::<usize>(256), default_value_t = 1)]
     pub layers: usize,
     /// Read sequences from both ends: forwards, and with other weights backwards
     #[arg(long, help_heading = MODEL)]
     pub bidirectional: bool,
     /// Give each token a row of so many numbers, which are trained and read in place of the token [default: none]
-    #[arg(long, help_heading = MODEL, value_name = "SIZE", value_parser = up_to(1 << 24))]
+    #[arg(long, help_heading = MODEL, value_name = "SIZE", value_parser = up_to::<usize>(1 << 24))]
     pub embedding: Option<usize>,
     /// Let the rows of the embedding be the decoder's weights too: fewer numbers to learn
     #[arg(long, help_heading = MODEL)]
@@ -198,7 +185,7 @@ pub struct Settings {
 
     /// Parts a batch is cut into by each process, a part of the result (within rounding) [default: as many as threads]
     // In a run, the shards of all processes together.
-    #[arg(long, help_heading = MACHINE, value_name = "N", value_parser = up_to(1 << 16))]
+    #[arg(long, help_heading = MACHINE, value_name = "N", value_parser = up_to::<usize>(1 << 16))]
     pub shards: Option<usize>,
     /// The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of the
     /// result (within rounding) [default: as it comes]
@@ -264,36 +251,29 @@ pub fn within(range: Range) -> impl Fn(&str) -> Result<f64, String> + Clone + Se
 /// A parser of whole numbers from 1 up.
 pub fn positive<T: TryFrom<u64> + Clone + Send + Sync>()
 -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
-    whole(1, MOST_WHOLE)
+    up_to(MOST_WHOLE)
 }
 
-/// A parser of whole numbers from 1 to `most`.
-pub fn up_to(most: u64) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
-    whole(1, most)
-}
-
-/// A parser of whole numbers as people write them: `20000`, `20_000`, `20k`, `2e4`.
-fn whole<T: TryFrom<u64>>(
-    least: u64,
+/// A parser of whole numbers from 1 to `most`, as people write them: `20000`, `20_000`, `20k`, `2e4`.
+pub fn up_to<T: TryFrom<u64>>(
     most: u64,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
     move |text| {
         let plain = text.replace('_', "");
-        let (digits, factor) = match plain.strip_suffix(['k', 'K']) {
-            Some(digits) => (digits, 1e3),
-            None => (
-                plain.strip_suffix('M').unwrap_or(&plain),
-                if plain.ends_with('M') { 1e6 } else { 1.0 },
-            ),
+        let digits = plain.trim_end_matches(['k', 'K', 'M']);
+        let factor = match &plain[digits.len()..] {
+            "" => 1.0,
+            "k" | "K" => 1e3,
+            "M" => 1e6,
+            _ => f64::NAN,
         };
         // Every whole number up to 2^53 is a number in floating point, which reads `2e4` as well.
         let number = digits.parse().map(|x: f64| x * factor).ok();
-        let number =
-            number.filter(|x| x.fract() == 0.0 && (least as f64..=most as f64).contains(x));
+        let number = number.filter(|x| x.fract() == 0.0 && (1.0..=most as f64).contains(x));
         let number = number.and_then(|x| T::try_from(x as u64).ok());
         number.ok_or_else(|| match most {
-            MOST_WHOLE => format!("expected a whole number from {least} up"),
-            most => format!("expected a whole number from {least} to {most}"),
+            MOST_WHOLE => "expected a whole number from 1 up".into(),
+            most => format!("expected a whole number from 1 to {most}"),
         })
     }
 }
@@ -369,12 +349,10 @@ impl Config {
         let mut changes = Changes::new();
         for name in given {
             let (old, new) = (&settings[name], &new[name]);
-            let flag = name.replace('_', "-");
+            let flag = flag(name);
             if LONGER.contains(&name.as_str()) {
                 if new.as_u64() < old.as_u64() {
-                    bail!(
-                        "--{flag} {new}: the run already has {old}; more is possible, less is not"
-                    );
+                    bail!("{flag} {new}: the run already has {old}; more is possible, less is not");
                 }
             } else if CHANGEABLE.contains(&name.as_str()) {
                 if old != new {
@@ -382,7 +360,7 @@ impl Config {
                 }
             } else if !FREE.contains(&name.as_str()) && old != new {
                 bail!(
-                    "--{flag} {new} differs from the run in {}, which has {old}: leave it out to go on, or start another run",
+                    "{flag} {new} differs from the run in {}, which has {old}: leave it out to go on, or start another run",
                     folder.display()
                 );
             }
@@ -407,7 +385,7 @@ fn check(text: &[u8], ours: &Map<String, Value>) -> Result<Map<String, Value>> {
     let mut words = vec!["bptt".to_string(), "train".into()];
     let is_flag = |name: &String| !NO_FLAGS.contains(&name.as_str());
     for (name, value) in settings.iter().filter(|(name, _)| is_flag(name)) {
-        let flag = format!("--{}", name.replace('_', "-"));
+        let flag = flag(name);
         match value {
             Value::Null | Value::Bool(false) | Value::Array(_) => {}
             Value::Bool(true) => words.push(flag),
@@ -453,19 +431,18 @@ fn check_fields(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Resul
 }
 
 impl Settings {
-    /// Refuses settings that contradict each other, or of which some, as far as they were `given`, would have no effect.
-    pub fn check(&self, given: &[String]) -> Result<()> {
-        let given = |name| given.iter().any(|given| given == name);
+    /// Refuses settings that contradict each other, or of which some, as far as they were given by `names`, would have no effect.
+    pub fn check(&self, names: &[String]) -> Result<()> {
+        let given = |name| names.iter().any(|given| given == name);
         let words = self.tokens == TokenKind::Word;
         let set = npz(&self.data)?.is_some();
         let plateau = given("schedule") && self.schedule == Schedule::HalveOnPlateau;
+        let of_model = |name: &String| OF_MODEL.split(", ").any(|of| of == flag(name));
+        if self.from.is_some() && names.iter().any(of_model) {
+            let why = "--from: the network and its tokens are those of the model, and flags that say otherwise are to be left out";
+            return Err(Usage(format!("{why} ({OF_MODEL})")).into());
+        }
         let wrong = [
-            (
-                self.from.is_some() && OF_MODEL.into_iter().any(given),
-                "--from: the network and its tokens are those of the model, and flags that say otherwise are to be left out \
-                 (--tokens, --min-count, --vocab-size, --cell, --hidden, --layers, --bidirectional, --embedding, --tie, --loss, \
-                 --at, --init, --forget-bias)",
-            ),
             (
                 self.from.is_some() && self.data.is_empty(),
                 "--from: DATA to go on with is needed",
@@ -507,10 +484,8 @@ impl Settings {
                 "--patience, --schedule halve-on-plateau: the validation loss decides, and --valid-fraction 0 leaves none",
             ),
         ];
-        match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
-            Some((_, why)) => Err(Usage(why).into()),
-            None => Ok(()),
-        }
+        let wrong = wrong.into_iter().find(|(is_wrong, _)| *is_wrong);
+        wrong.map_or(Ok(()), |(_, why)| Err(Usage(why.into()).into()))
     }
 
     /// Takes the network and the tokens of the model that the run begins with.

@@ -59,10 +59,9 @@ impl EventFile {
             false => VERSION.to_vec(),
         };
         let last = history.last().map_or(0, |report| report.step);
-        let Some((length, written)) = kept(&content, last) else {
-            let problem = "is no event file of `bptt train`: move it away";
-            return Err(Error::file(path, problem));
-        };
+        let problem = "is no event file of `bptt train`: move it away";
+        let kept = kept(&content, last).ok_or_else(|| Error::file(path, problem));
+        let (length, written) = kept?;
         file.set_len(length as u64)?;
         file.seek(SeekFrom::End(0))?;
         let mut events = EventFile(file);
@@ -88,16 +87,15 @@ impl EventFile {
         ];
         let metrics = report.valid_metrics.iter();
         let metrics = metrics.map(|(name, &value)| (name.replacen('_', "/", 1), value));
-        let values = values
-            .into_iter()
-            .filter_map(|(tag, value)| Some((tag.to_string(), value?)));
+        let values = values.into_iter();
+        let values = values.filter_map(|(tag, value)| Some((tag.to_string(), value?)));
         let mut summary = Vec::new();
         for (tag, value) in values.chain(metrics) {
-            let scalar = [
+            let (tag, value) = (
                 bytes(TAG, tag.as_bytes()),
                 float(SIMPLE_VALUE, value as f32),
-            ];
-            summary.extend(bytes(VALUE, &scalar.concat()));
+            );
+            summary.extend(bytes(VALUE, &[tag, value].concat()));
         }
         self.append(&number(STEP, report.step), &bytes(SUMMARY, &summary))
     }
@@ -108,13 +106,10 @@ impl EventFile {
         let now = double(WALL_TIME, now.map_or(0.0, |since| since.as_secs_f64()));
         let event = [&now, step, content].concat();
         let length = (event.len() as u64).to_le_bytes();
-        let parts = [
-            &length[..],
-            &masked_checksum(&length),
-            &event,
-            &masked_checksum(&event),
-        ];
-        Ok(self.0.write_all(&parts.concat())?)
+        let [of_length, of_event] = [&length[..], &event].map(masked_checksum);
+        Ok(self
+            .0
+            .write_all(&[&length[..], &of_length, &event, &of_event].concat())?)
     }
 }
 

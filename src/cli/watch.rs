@@ -2,7 +2,7 @@
 
 use super::errors::say_of_library;
 use super::interrupt::Interrupt;
-use super::output::{Output, loss_text, metric};
+use super::output::{Output, loss_text, metric, percent};
 use super::plot;
 use super::run_folder::RunFolder;
 use super::tensorboard::EventFile;
@@ -108,11 +108,10 @@ impl Watch {
     pub fn draw<T: Scalar>(&mut self, run: &Trainer<T>) -> Result<()> {
         self.drawn = Some(Instant::now());
         let loss = run.network().architecture().head.loss;
-        let folder = self.folder.as_ref();
-        let right = self.judges_sequences();
-        folder.map_or(Ok(()), |folder| {
-            plot::draw(folder, run.history(), loss, right)
-        })
+        match &self.folder {
+            Some(folder) => plot::draw(folder, run.history(), loss, self.judges_sequences()),
+            None => Ok(()),
+        }
     }
 
     /// Whether a sequence has its own answers, of which it counts how many are right; of a text, only the loss tells much.
@@ -123,9 +122,7 @@ impl Watch {
     fn show(&self, report: &Report) -> Result<()> {
         self.output.event("report", report)?;
         if self.output.shows_lines() {
-            let valid = report.valid_loss;
-            let mut valid =
-                valid.map_or(String::new(), |loss| format!("  valid {}", loss_text(loss)));
+            let mut valid = said("  valid", report.valid_loss.map(loss_text));
             for (name, &value) in &report.valid_metrics {
                 let (name, value) = metric(name, value);
                 valid += &format!("  {name} {value}");
@@ -135,7 +132,7 @@ impl Watch {
                 HumanCount(report.step).to_string(),
                 report.epoch,
                 loss_text(report.train_loss),
-                accuracy("  ", report.train_accuracy),
+                said("  accuracy", report.train_accuracy.map(percent)),
                 report.lr,
                 HumanCount(report.tokens_per_second as u64)
             ));
@@ -144,12 +141,9 @@ impl Watch {
     }
 }
 
-/// ` accuracy 51.20 %`, where there is one.
-fn accuracy(space: &str, right: Option<f64>) -> String {
-    let right = right.map(|right| metric("accuracy", right));
-    right.map_or(String::new(), |(name, value)| {
-        format!("{space}{name} {value}")
-    })
+/// ` accuracy 51.20 %`, where there is a number.
+fn said(what: &str, number: Option<String>) -> String {
+    number.map_or(String::new(), |number| format!("{what} {number}"))
 }
 
 impl<T: Scalar> Observer<T> for Watch {
@@ -162,19 +156,17 @@ impl<T: Scalar> Observer<T> for Watch {
         let since = self.shown.elapsed();
         if since >= LOOK {
             let valid = run.history().last().and_then(|report| report.valid_loss);
-            let valid = valid.map_or(String::new(), |loss| format!(" valid {}", loss_text(loss)));
-            let right = run
-                .progress()
-                .accuracy()
-                .filter(|_| self.judges_sequences());
+            let right = run.progress().accuracy();
+            let right = right.filter(|_| self.judges_sequences()).map(percent);
             let speed = HumanCount((self.tokens as f64 / since.as_secs_f64()) as u64);
             self.bar.set_position(step.step);
             self.bar.set_message(format!(
-                "epoch {:.1} {} {}{}{valid} {speed} tokens/s",
+                "epoch {:.1} {} {}{}{} {speed} tokens/s",
                 step.epoch,
                 run.network().architecture().head.loss.title(),
                 loss_text(run.progress().mean_loss().unwrap_or(step.loss)),
-                accuracy(" ", right)
+                said(" accuracy", right),
+                said(" valid", valid.map(loss_text))
             ));
             (self.shown, self.tokens) = (Instant::now(), 0);
         }
