@@ -21,10 +21,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
 }
 
 fn write_beside(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    // A rename would put a file in the place of a device such as /dev/null.
-    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return Err(io::Error::other("it is there and no ordinary file"));
-    }
+    check_replaceable(path)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -40,6 +37,18 @@ fn write_beside(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) ->
     // It has its name now; nothing is left to remove.
     let _ = unfinished.keep();
     sync_folder(folder)
+}
+
+/// Whether a file can be put in the place of what is at a path: a rename would replace a device such as /dev/null too.
+pub fn check_replaceable(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => {
+            let name = path.file_name().unwrap_or_default().display();
+            let problem = format!("{name} is there and no ordinary file");
+            Err(io::Error::other(problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the names in a folder durable: a file that was created or renamed there is there after a power failure once this has

@@ -108,6 +108,15 @@ pub enum Error {
         value: f64,
     },
 
+    /// A run that diverged again and again, and stopped.
+    #[error(
+        "training diverged {divergences} times and was given up: try a smaller `lr` or `clip_norm`"
+    )]
+    GivenUp {
+        /// How often.
+        divergences: u32,
+    },
+
     /// The ranks of a run do not work on the same.
     #[error(
         "rank {rank} has {what} than rank 0: start all ranks with the same program, arguments and data"

@@ -19,6 +19,9 @@ fuzz_target!(|bytes: &[u8]| {
             serde_json::to_writer(&mut again, report).unwrap();
             again.push(b'\n');
         }
-        assert_eq!(first_reports(&again, reports.into()).unwrap().0.len(), history.len());
+        assert_eq!(
+            first_reports(&again, reports.into()).unwrap().0.len(),
+            history.len()
+        );
     }
 });

@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     let options = SimpleFileOptions::default().compression_method(Stored);
     let mut rest = bytes;
     while let Some((&[name, low, high], data)) = rest.split_first_chunk() {
-        let (entry, after) = data.split_at(usize::from(u16::from_le_bytes([low, high])).min(data.len()));
+        let (entry, after) =
+            data.split_at(usize::from(u16::from_le_bytes([low, high])).min(data.len()));
         let name = NAMES[usize::from(name) % NAMES.len()];
         if zip.start_file(format!("{name}.npy"), options).is_err() {
             return;

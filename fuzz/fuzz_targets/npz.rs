@@ -14,6 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
         let all = set.counted();
         let mut loader = Loader::evaluation_sequences(set).unwrap();
         let windows = 0..loader.windows_per_epoch();
-        assert_eq!(windows.map(|_| loader.next().unwrap().counted).sum::<u64>(), all);
+        assert_eq!(
+            windows.map(|_| loader.next().unwrap().counted).sum::<u64>(),
+            all
+        );
     }
 });

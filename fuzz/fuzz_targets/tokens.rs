@@ -14,7 +14,8 @@ fuzz_target!(|input: (&[u8], &str)| {
         };
         assert!(ids.iter().all(|&id| (id as usize) < vocabulary.len()));
         let mut back = Vec::new();
-        ids.iter().for_each(|&id| vocabulary.push_decoded(id, &mut back));
+        ids.iter()
+            .for_each(|&id| vocabulary.push_decoded(id, &mut back));
         // Symbols come back as they were; words come back with one space behind each, so that they stay what they are.
         if vocabulary.kind() == bptt::data::TokenKind::Word {
             assert_eq!(vocabulary.encode(&back).unwrap(), ids);

@@ -16,6 +16,7 @@ fn raise_as(error: &Error, text: String) -> PyErr {
     match error {
         Error::Io(error) => io::Error::new(error.kind(), text).into(),
         Error::Diverged { .. }
+        | Error::GivenUp { .. }
         | Error::Linalg(_)
         | Error::Memory { .. }
         | Error::Ranks { .. }

@@ -116,10 +116,8 @@ pub fn finish<T: Scalar>(
         StopReason::Interrupted => output.remark(format_args!(
             "interrupted at step {step}; go on with: bptt train --resume {folder}"
         )),
-        StopReason::Diverged => output.remark(format_args!(
-            "error: training diverged {} times and was given up: try a smaller --lr or --clip-norm",
-            progress.divergences
-        )),
+        // That is an error, which is said last.
+        StopReason::Diverged => {}
     }
     if !output.is_human() {
         return Ok(());
@@ -158,7 +156,9 @@ pub fn finish<T: Scalar>(
         }
     }
     let model = checkpoints.model();
-    output.text(format_args!("\nmodel  {}", model.display()))?;
+    if model.exists() {
+        output.text(format_args!("\nmodel  {}", model.display()))?;
+    }
     if last.is_some() {
         let plot = checkpoints.folder.join(run_folder::PLOT);
         output.text(format_args!("plot   {}", plot.display()))?;

@@ -84,7 +84,6 @@ pub fn main() -> ExitCode {
     match agreed.and_then(|()| act(cli.command, output, &processes)) {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
-        Ok(Done::Failed) => ExitCode::from(FAILED),
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => {
             processes.abort(0);
@@ -164,13 +163,11 @@ fn fail(error: &anyhow::Error, processes: Option<&Processes>) -> u8 {
     errors::status(error)
 }
 
-/// How a command ended that did not fail on the way.
+/// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     /// All is done.
     Finished,
     /// Somebody wanted it to end.
     Interrupted,
-    /// It said so itself.
-    Failed,
 }

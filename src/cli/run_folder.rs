@@ -91,12 +91,14 @@ impl RunFolder {
             let folder = path.display();
             bail!("another run is writing to {folder}: wait for it, or choose another folder");
         }
-        let history = path.join(HISTORY);
-        let file = options.open(&history).with_context(cannot)?;
         // These are replaced as a whole: each may have left an unfinished file beside it.
         for name in [CONFIG, LAST, MODEL, PLOT] {
-            atomic::remove_unfinished(&path.join(name));
+            let file = path.join(name);
+            atomic::check_replaceable(&file).with_context(cannot)?;
+            atomic::remove_unfinished(&file);
         }
+        let history = path.join(HISTORY);
+        let file = options.open(&history).with_context(cannot)?;
         Ok(RunFolder {
             history: fs::File::from_parts(file, history),
             path,
@@ -139,19 +141,22 @@ impl RunFolder {
     }
 
     /// Leaves nothing of a run that was stopped before its first checkpoint, which is written every so many steps or at each
-    /// report. Where one was written and is no longer there, a trained model would be lost: that is refused.
+    /// report: with the history of at most one such time, and a model only after its report. Where there is more, a checkpoint was
+    /// written and is lost: a trained model would be lost too. That is refused.
     pub fn begin_again(&self, checkpoint_every: Option<u64>) -> Result<()> {
         let text = atomic::read(self.history.path(), u64::MAX)?;
         let lines = text.iter().filter(|&&byte| byte == b'\n').count() as u64;
         let (reports, _) = history::first_reports(&text, lines)?;
-        let was_due = |last: &Report| match checkpoint_every {
-            None => lines > 1,
-            Some(steps) => last.step > steps,
+        let trained = match (reports.last(), checkpoint_every) {
+            (None, _) => std::fs::metadata(self.path.join(MODEL)).is_ok_and(|meta| meta.len() > 0),
+            (Some(_), None) => lines > 1,
+            (Some(last), Some(steps)) => last.step > steps,
         };
-        if reports.last().is_some_and(was_due) {
+        if trained {
             bail!(
-                "{}: {LAST} is missing or empty, and {HISTORY} has {lines} reports, so the run cannot go on: put the checkpoint \
-                 back from a copy, or start another run (nothing was changed)",
+                "{}: {LAST} is missing or empty, and there are {lines} reports in {HISTORY} and what was trained in {MODEL}, so \
+                 the run cannot go on: put the checkpoint back from a copy, or start another run, perhaps by --from {MODEL} \
+                 (nothing was changed)",
                 self.path.display()
             );
         }

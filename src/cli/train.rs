@@ -113,10 +113,13 @@ impl<T: Scalar> Run<T> {
         }
         watch.draw(trainer)?;
         messages::finish(&self, reason, seconds, tokens as f64 / seconds)?;
-        Ok(match reason {
-            StopReason::Finished | StopReason::NoImprovement => Done::Finished,
-            StopReason::Interrupted => Done::Interrupted,
-            StopReason::Diverged => Done::Failed,
-        })
+        match reason {
+            StopReason::Finished | StopReason::NoImprovement => Ok(Done::Finished),
+            StopReason::Interrupted => Ok(Done::Interrupted),
+            StopReason::Diverged => {
+                let divergences = self.trainer.progress().divergences;
+                Err(bptt::Error::GivenUp { divergences }.into())
+            }
+        }
     }
 }

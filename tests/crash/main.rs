@@ -6,6 +6,7 @@
 mod faults;
 mod folders;
 mod kills;
+mod ruins;
 mod signals;
 
 use bptt::model::Model;

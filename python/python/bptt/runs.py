@@ -107,7 +107,7 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
             sys.stderr.flush()
 
     try:
-        done = _bptt.run([name, "--log", "json", *words], show)
+        _bptt.run([name, "--log", "json", *words], show)
     except ValueError as error:
         # The last lines of what is wrong with flags are for the command line.
         text = str(error)
@@ -115,7 +115,4 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
             text = text.split(end)[0]
         raise ValueError(text) from None
     lines = b"".join(results).splitlines()
-    last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    if not done:
-        raise RuntimeError(f"training diverged {last.get('divergences')} times and was given up: try a smaller lr or clip_norm")
-    return last
+    return json.loads(lines[-1]) if lines else {}
