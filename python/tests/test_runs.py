@@ -204,7 +204,14 @@ try:
 except KeyboardInterrupt:
     print("ended", bptt.resume.__name__)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has what it starts in the background ignore this signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     history = tmp_path / "run" / "history.jsonl"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not (history.exists() and history.stat().st_size):
