@@ -25,7 +25,7 @@ use crate::dropout::Dropping;
 use crate::steps::{Assigned, Extent, Steps};
 use crate::weights::{Passes, has_wide_decoder, reaches_inputs};
 use crate::{Inputs, Scalar};
-use ndarray::{ArrayView2, ArrayView3};
+use ndarray::{ArrayView2, ArrayView3, Axis, s};
 use std::ops::Range;
 
 /// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
@@ -310,14 +310,19 @@ pub(crate) fn copy_rows<T: Scalar>(
     to: &mut [T],
     width: usize,
 ) {
+    let (whole, of_sequence) = (from.as_slice(), from.len_of(Axis(1)));
     for t in 0..steps.count() {
         let rows = steps.rows(t);
         let to = &mut to[rows.start * width..rows.end * width];
         for (to, &row) in to.chunks_exact_mut(width).zip(assigned.index()) {
-            let from = from.slice(ndarray::s![row, first + t, ..]);
-            match from.as_slice() {
-                Some(from) => to.copy_from_slice(from),
-                None => to.iter_mut().zip(from).for_each(|(to, &from)| *to = from),
+            match whole {
+                Some(from) => {
+                    to.copy_from_slice(&from[(row * of_sequence + first + t) * width..][..width]);
+                }
+                None => {
+                    let from = from.slice(s![row, first + t, ..]);
+                    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+                }
             }
         }
     }

@@ -150,12 +150,12 @@ impl<'a, T: Number> Token<'a, T> {
 }
 
 impl<T: Number> Start<'_, T> {
-    /// Writes what `columns` of row `row` of an output start from to `to`, which holds what they are so far.
+    /// Writes what `columns` of row `row` of an output start from to `to`; `out` is what the row is so far.
     #[inline(always)]
-    fn copy(&self, row: usize, columns: Range<usize>, to: &mut [T]) {
+    fn copy(&self, row: usize, out: &[T], columns: Range<usize>, to: &mut [T]) {
         match self {
             Start::Zero => to.fill(T::zero()),
-            Start::Out => {}
+            Start::Out => to.copy_from_slice(&out[columns]),
             Start::Bias(bias) => to.copy_from_slice(&bias[columns]),
             Start::Token(token) => {
                 to.copy_from_slice(&token.bias[columns.clone()]);
@@ -313,7 +313,7 @@ impl<T: Number> Job<'_, T> {
             let (start, sums, stride) = match (whole, start) {
                 (true, Start::Token(_)) => {
                     for (r, out) in out.chunks_mut(self.stride).enumerate() {
-                        start.copy(row + r, columns.clone(), &mut out[columns.clone()]);
+                        start.copy(row + r, &[], columns.clone(), &mut out[columns.clone()]);
                     }
                     (Start::Out, &mut out[first..], self.stride)
                 }
@@ -321,8 +321,7 @@ impl<T: Number> Job<'_, T> {
                 (false, _) => {
                     let rows = edge.chunks_mut(width).zip(out.chunks(self.stride));
                     for (r, (to, out)) in rows.enumerate() {
-                        to[..columns.len()].copy_from_slice(&out[columns.clone()]);
-                        start.copy(row + r, columns.clone(), &mut to[..columns.len()]);
+                        start.copy(row + r, out, columns.clone(), &mut to[..columns.len()]);
                     }
                     (Start::Out, &mut *edge, width)
                 }
