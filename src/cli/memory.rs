@@ -42,14 +42,13 @@ pub fn check_reading(path: &Path, bytes: f64, cure: &str) -> Result<()> {
 
 /// Refuses what does not fit into the limits of this process. Where a buffer is refused, OpenBLAS asks for it again, for ever.
 fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
-    let taken = read_to_string("/proc/self/statm").unwrap_or_default();
-    // Bytes that may still be taken within a limit, of what stands in this field.
-    let room = |(resource, field): (Resource, usize)| -> Option<f64> {
-        let pages: u64 = taken.split_whitespace().nth(field)?.parse().ok()?;
-        let taken = pages * rustix::param::page_size() as u64;
-        Some(getrlimit(resource).current?.saturating_sub(taken) as f64)
+    let status = read_to_string("/proc/self/status").unwrap_or_default();
+    // Bytes that may still be taken within a limit, of what is taken as this field says.
+    let room = |(resource, field)| {
+        let taken = bytes_of(&status, field)?;
+        Some((getrlimit(resource).current? as f64 - taken).max(0.0))
     };
-    let limits = [(Resource::As, 0), (Resource::Data, 5)];
+    let limits = [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")];
     let Some(room) = limits.into_iter().filter_map(room).reduce(f64::min) else {
         return Ok(());
     };
@@ -88,14 +87,18 @@ pub fn largest_window<T: Scalar>(loader: &Loader<T>) -> (Vec<usize>, usize) {
 
 /// Bytes that can be had: free memory and swap, within the limits of the control groups.
 fn available() -> Option<f64> {
-    let text = read_to_string("/proc/meminfo").ok()?;
-    let kilobytes = |name: &str| -> Option<f64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
-    let free = 1024.0 * (kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0));
+    let info = read_to_string("/proc/meminfo").ok()?;
+    let swap = bytes_of(&info, "SwapFree:").unwrap_or(0.0);
+    let free = bytes_of(&info, "MemAvailable:")? + swap;
     let rooms = groups().into_iter().filter_map(room);
     Some(rooms.fold(free, f64::min))
+}
+
+/// A field of a file of `/proc`, which counts in kilobytes.
+fn bytes_of(text: &str, field: &str) -> Option<f64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
+    let kilobytes: f64 = rest.split_whitespace().next()?.parse().ok()?;
+    Some(1024.0 * kilobytes)
 }
 
 /// The folders of the control groups with a limit on memory that this process is in, of both versions, from its own group to
