@@ -148,3 +148,43 @@ impl Dropped {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No mask is a piece of that of another time step, of the same numbers from another place on.
+    #[test]
+    fn each_time_step_has_numbers_of_its_own() {
+        let (inputs, outputs, seed) = (0.0, 0.5, 1);
+        let dropout = Dropout {
+            inputs,
+            outputs,
+            seed,
+        };
+        let dropping = Dropping {
+            dropout: Some((dropout, 1)),
+            shard: 0,
+            first: 0,
+            most: 3,
+            top: true,
+        };
+        let mut dropped = dropping.outputs(0, 500).unwrap();
+        let masks = [0, 1, 2].map(|t| {
+            let mut mask = Vec::new();
+            dropped.draw(t, 1500, |_, kept| mask.push(kept));
+            mask
+        });
+        for (one, other) in [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)] {
+            for shift in 0..1000 {
+                let pairs = masks[one].iter().skip(shift).zip(&masks[other]);
+                let (all, equal) = (pairs.clone().count(), pairs.filter(|(a, b)| a == b).count());
+                let part = equal as f64 / all as f64;
+                assert!(
+                    (part - 0.5).abs() < 0.12,
+                    "{one}, {other} from {shift}: {part}"
+                );
+            }
+        }
+    }
+}

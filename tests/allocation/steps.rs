@@ -50,9 +50,10 @@ fn check(architecture: Architecture, dropout: Option<&Dropout>, lengths: bool) {
     let seen = steps(1, &large);
     assert!(seen > 10, "the first step allocates: the counter counts");
     steps(1, &small);
-    // Rayon's queue of work from outside its pool takes a block of some 32 entries at a time; a step is three hand-overs.
+    // Rayon's queue of work from outside its pool takes a block of some 32 entries at a time, and a step is three hand-overs; on a
+    // busy machine there are a few more. An allocation of a step's own would be seen every time.
     for (count, problem) in [(32, &large), (16, &small)] {
-        let allowed = 3 * count as usize / 16;
+        let allowed = count as usize / 2;
         let seen = steps(count, problem);
         assert!(
             seen <= allowed,
