@@ -5,7 +5,7 @@ use super::output::{Output, plural};
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
 use bptt::data::{
-    Corpus, Loader, Reading, Sequences, TokenKind, Vocabulary, WordLimits, best_loss,
+    Corpus, Loader, Readers, Reading, Sequences, TokenKind, Vocabulary, WordLimits, best_loss,
     file_fingerprint, reber,
 };
 use bptt::ranks::Ranks;
@@ -128,8 +128,9 @@ impl<T: Scalar> Dataset<T> {
         settings: &Settings,
         vocabulary: Option<&Vocabulary>,
         output: Output,
-        ranks: Option<&dyn Ranks>,
+        readers: Readers<'_>,
     ) -> Result<Self> {
+        let ranks = readers.ranks;
         if let Some(path) = npz(&settings.data)? {
             return Self::sequences(path, settings, output, ranks);
         }
@@ -150,8 +151,8 @@ impl<T: Scalar> Dataset<T> {
             vocab_size: settings.vocab_size,
         };
         let (corpus, reading) = match vocabulary {
-            Some(vocabulary) => Corpus::read_part_with(&settings.data, vocabulary, ranks)?,
-            None => Corpus::read_part(&settings.data, settings.tokens, limits, ranks)?,
+            Some(vocabulary) => Corpus::read_part_with(&settings.data, vocabulary, readers)?,
+            None => Corpus::read_part(&settings.data, settings.tokens, limits, readers)?,
         };
         say_skipped(&reading, output);
         let name = match reading.files {
@@ -164,7 +165,7 @@ impl<T: Scalar> Dataset<T> {
         let (corpus, valid) = match part {
             Some(part) => corpus.split(part)?,
             None => {
-                let held = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), ranks)?;
+                let held = Corpus::read_part_with(&settings.valid, corpus.vocabulary(), readers)?;
                 (corpus, held.0)
             }
         };

@@ -4,9 +4,10 @@ use super::args::EvalArgs;
 use super::dataset::{npz, read_set, say_skipped};
 use super::model::{engine, with_model};
 use super::output::{BAR, Output, metric};
+use super::processes::cores;
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
-use bptt::data::{Corpus, Loader};
+use bptt::data::{Corpus, Loader, Readers};
 use bptt::model::Model;
 use bptt::{Loss, Scalar, train};
 use indicatif::HumanCount;
@@ -30,7 +31,11 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
         let Some(vocabulary) = &model.about.vocabulary else {
             bail!("{name} is no model of text: give it one .npz");
         };
-        let (corpus, reading) = Corpus::read_with(&args.data, vocabulary)?;
+        let readers = Readers {
+            threads: args.threads.unwrap_or_else(cores),
+            ranks: None,
+        };
+        let (corpus, reading) = Corpus::read_part_with(&args.data, vocabulary, readers)?;
         say_skipped(&reading, output);
         unknown = corpus.unknown_words();
         Loader::evaluation_text(corpus)?

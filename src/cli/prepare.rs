@@ -9,7 +9,7 @@ use super::tensorboard::EventFile;
 use super::train::Plan;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
-use bptt::data::Loader;
+use bptt::data::{Loader, Readers};
 use bptt::init::set_forget_bias;
 use bptt::internal::atomic;
 use bptt::model::{About, Model};
@@ -32,11 +32,14 @@ impl<T: Scalar> Run<T> {
     pub fn prepare(mut plan: Plan, processes: &Processes) -> Result<Self> {
         // STEP 1: the data, and what it decides.
         let (mut config, output) = (plan.config, plan.output);
-        let ranks = processes.ranks.as_deref();
+        let readers = Readers {
+            threads: config.threads(),
+            ranks: processes.ranks.as_deref(),
+        };
         let model = first_model::<T>(&config.settings, plan.folder.as_ref(), processes)?;
         let about = model.as_ref().map(|model| &model.about);
         let vocabulary = about.and_then(|about| about.vocabulary.as_ref());
-        let mut data = Dataset::<T>::read(&config.settings, vocabulary, output, ranks);
+        let mut data = Dataset::<T>::read(&config.settings, vocabulary, output, readers);
         if let Some(missing) = config.settings.missing().filter(|_| plan.resumes) {
             data = data.context(missing);
         }

@@ -7,7 +7,9 @@ use super::ids::Ids;
 use super::interner::Interner;
 use super::sharded_ids::ShardedIds;
 use super::symbols::{END_OF_LINE_ID, MOST_SYMBOLS, UNKNOWN_ID, WordLimits};
-use super::text::{Piece, Reading, TokenKind, for_each_piece, located, unpacked};
+use super::text::{
+    Piece, Readers, Reading, TokenKind, for_each_piece, located, on_threads, unpacked,
+};
 use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, Values, sum_of_values};
 use crate::{Error, Result, atomic};
@@ -49,7 +51,7 @@ impl Corpus {
     /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is empty or,
     /// unless tokens are bytes, not UTF-8, and for a folder without text; [`Error::Invalid`] without any path.
     pub fn read(paths: &[PathBuf], kind: TokenKind) -> Result<(Self, Reading)> {
-        Self::read_part(paths, kind, WordLimits::default(), None)
+        Self::read_part(paths, kind, WordLimits::default(), Readers::default())
     }
 
     /// [`Corpus::read`] with the vocabulary of a model.
@@ -58,32 +60,42 @@ impl Corpus {
     /// As [`Corpus::read`]; [`Error::File`] naming the first symbol that is not in the vocabulary,
     /// its file, line and column.
     pub fn read_with(paths: &[PathBuf], vocabulary: &Vocabulary) -> Result<(Self, Reading)> {
-        Self::read_part_with(paths, vocabulary, None)
+        Self::read_part_with(paths, vocabulary, Readers::default())
     }
 
-    /// The part of a text that one of several ranks reads, an even share of the bytes of the files; without ranks, the whole
-    /// text. The limits are those of words, of which the rare ones become `<unk>`, and ignored for other tokens. Vocabulary,
-    /// documents and all sizes are those of the whole text. When a rank joins a training run ([`crate::train::Trainer::join`]), the ranks that have read the tokens
-    /// of its sequences send them; a [`Loader`](super::Loader) of a part that is in no such run panics at its first window.
+    /// The part of a text that one of several ranks reads; without ranks, the whole text. The limits are those of words, of which
+    /// the rare ones become `<unk>`, and ignored for other tokens. Vocabulary, documents and all sizes are those of the whole text.
+    /// When a rank joins a training run ([`crate::train::Trainer::join`]), the ranks that have read the tokens of its sequences send
+    /// them; a [`Loader`](super::Loader) of a part that is in no such run panics at its first window.
     ///
     /// # Errors
     /// As [`Corpus::read`]; [`Error::Option`] for a vocabulary too small for a word; [`Error::Ranks`] if the ranks see files of
     /// other sizes, or other bytes at the places that they compare.
-    pub fn read_part(
+    pub fn read_part<'a>(
         paths: &[PathBuf],
         kind: TokenKind,
         limits: WordLimits,
-        ranks: Option<&dyn Ranks>,
+        readers: impl Into<Readers<'a>>,
     ) -> Result<(Self, Reading)> {
+        let readers = readers.into();
         if kind == TokenKind::Word {
             limits.check()?;
         }
-        let (mut interner, mut ids) = (Interner::new(kind), Ids::default());
-        let (reading, lengths) = read(paths, kind, ranks, &mut ids, |piece, ids| {
-            let pushed = interner.push(piece, ids);
-            pushed.map_err(|problem| Error::file(piece.path, problem))
-        })?;
-        let (interner, merged) = match ranks {
+        let new = || (Interner::new(kind), Ids::default());
+        let (reading, lengths, read) =
+            read(paths, kind, readers, new, |(interner, ids), piece| {
+                let before = ids.len();
+                let pushed = interner.push(piece, ids);
+                pushed.map_err(|problem| Error::file(piece.path, problem))?;
+                Ok(ids.len() - before)
+            })?;
+        // Each thread has given ids of its own: these become ids of all symbols here, then of all ranks, then of the vocabulary.
+        let mut interner = Interner::new(kind);
+        let shares = read
+            .into_iter()
+            .map(|(next, ids)| (interner.absorb(next), ids));
+        let shares: Vec<_> = shares.collect();
+        let (interner, merged) = match readers.ranks {
             Some(ranks) => interner.merged(ranks),
             None => (interner, Vec::new()),
         };
@@ -94,42 +106,55 @@ impl Corpus {
             let problem = format!("{symbols} distinct words, {expected}");
             return Err(Error::invalid("text", problem));
         }
-        let ids = match (kind, ranks) {
-            (TokenKind::Byte, _) => ids,
-            (_, None) => ids.mapped(|id| map[id as usize], symbols),
-            (_, Some(_)) => ids.mapped(|id| map[merged[id as usize] as usize], symbols),
-        };
-        Ok((Self::of(vocabulary, ids, &lengths, ranks), reading))
+        let of_all = |id: u32| merged.get(id as usize).map_or(id, |&id| id);
+        let ids = on_threads(shares, |(here, ids)| {
+            if kind == TokenKind::Byte {
+                return ids;
+            }
+            let here: Vec<_> = here.iter().map(|&id| map[of_all(id) as usize]).collect();
+            ids.mapped(|id| here[id as usize], symbols)
+        });
+        Ok((
+            Self::of(vocabulary, joined(ids), &lengths, readers.ranks),
+            reading,
+        ))
     }
 
     /// [`Corpus::read_part`] with a vocabulary that is known.
     ///
     /// # Errors
     /// As [`Corpus::read_with`] and [`Corpus::read_part`].
-    pub fn read_part_with(
+    pub fn read_part_with<'a>(
         paths: &[PathBuf],
         vocabulary: &Vocabulary,
-        ranks: Option<&dyn Ranks>,
+        readers: impl Into<Readers<'a>>,
     ) -> Result<(Self, Reading)> {
-        let mut ids = Ids::for_symbols(vocabulary.len());
-        let kind = vocabulary.kind();
-        let (reading, lengths) = read(paths, kind, ranks, &mut ids, |piece, ids| {
-            append(vocabulary, piece, ids).map_err(|(at, problem)| {
-                // Of a pipe, what is before has gone by.
-                let offset = piece.offset + at as u64;
-                let again = atomic::open_ordinary(piece.path)
-                    .and_then(|(file, _)| unpacked(BufReader::new(file)));
-                let problem = match again {
-                    Ok(mut text) => {
-                        located((&mut text).take(offset), &problem)
-                            + &vocabulary.unknown_characters(text)
-                    }
-                    Err(_) => format!("offset {offset}: {problem}"),
-                };
-                Error::file(piece.path, problem)
-            })
-        })?;
-        Ok((Self::of(vocabulary.clone(), ids, &lengths, ranks), reading))
+        let readers = readers.into();
+        let new = || Ids::for_symbols(vocabulary.len());
+        let (reading, lengths, read) =
+            read(paths, vocabulary.kind(), readers, new, |ids, piece| {
+                let before = ids.len();
+                append(vocabulary, piece, ids).map_err(|(at, problem)| {
+                    // Of a pipe, what is before has gone by.
+                    let offset = piece.offset + at as u64;
+                    let again = atomic::open_ordinary(piece.path)
+                        .and_then(|(file, _)| unpacked(BufReader::new(file)));
+                    let problem = match again {
+                        Ok(mut text) => {
+                            located((&mut text).take(offset), &problem)
+                                + &vocabulary.unknown_characters(text)
+                        }
+                        Err(_) => format!("offset {offset}: {problem}"),
+                    };
+                    Error::file(piece.path, problem)
+                })?;
+                Ok(ids.len() - before)
+            })?;
+        let ids = joined(read);
+        Ok((
+            Self::of(vocabulary.clone(), ids, &lengths, readers.ranks),
+            reading,
+        ))
     }
 
     /// A text in documents of so many tokens each.
@@ -257,30 +282,42 @@ impl Corpus {
     }
 }
 
-/// Appends the tokens of files to `ids`, as `push` makes them of each piece; returns how many tokens each file has, on all
-/// ranks together.
-fn read(
+/// What `push` makes of the pieces of files, one state for each thread; and how many tokens each file has, on all ranks together.
+/// `push` returns how many tokens a piece has.
+fn read<S: Send>(
     paths: &[PathBuf],
     kind: TokenKind,
-    ranks: Option<&dyn Ranks>,
-    ids: &mut Ids,
-    mut push: impl FnMut(Piece<'_>, &mut Ids) -> Result<()>,
-) -> Result<(Reading, Vec<usize>)> {
-    // In floating point, which ranks can add; whole numbers that no text reaches are exact.
-    let mut lengths = Vec::new();
-    let reading = for_each_piece(paths, kind, ranks, |piece| {
-        let before = ids.len();
-        push(piece, ids)?;
-        lengths.resize(lengths.len().max(piece.file + 1), 0.0);
-        lengths[piece.file] += (ids.len() - before) as f64;
+    readers: Readers<'_>,
+    new: impl Fn() -> S + Sync,
+    push: impl Fn(&mut S, Piece<'_>) -> Result<usize> + Sync,
+) -> Result<(Reading, Vec<usize>, Vec<S>)> {
+    let new = || (new(), Vec::new());
+    let read = for_each_piece(paths, kind, readers, new, |(state, lengths), piece| {
+        let tokens = push(state, piece)?;
+        lengths.push((piece.file, tokens));
         Ok(())
-    })?;
-    lengths.resize(reading.files, 0.0);
-    if let Some(ranks) = ranks {
+    });
+    let (reading, read) = read?;
+    // In floating point, which ranks can add; whole numbers that no text reaches are exact.
+    let mut lengths = vec![0.0; reading.files];
+    for &(file, tokens) in read.iter().flat_map(|(_, lengths)| lengths) {
+        lengths[file] += tokens as f64;
+    }
+    if let Some(ranks) = readers.ranks {
         ranks.sum(Values::F64(&mut lengths));
     }
     let lengths = lengths.into_iter().map(|tokens| tokens as usize);
-    Ok((reading, lengths.collect()))
+    let states = read.into_iter().map(|(state, _)| state);
+    Ok((reading, lengths.collect(), states.collect()))
+}
+
+/// Ids one after another.
+fn joined(ids: Vec<Ids>) -> Ids {
+    let all = ids.into_iter().reduce(|mut all, more| {
+        all.append(more);
+        all
+    });
+    all.unwrap_or_default()
 }
 
 /// Appends a piece of a text; its last line of words ends even without a line feed. Of an error, the bytes of the piece before

@@ -78,14 +78,41 @@ impl Ids {
         each!(self, v => v.push(id as _));
     }
 
-    pub(super) fn reserve(&mut self, more: usize) {
-        each!(self, v => v.reserve(more));
+    /// Appends ids, widening all of them if one does not fit.
+    pub(super) fn extend(&mut self, mut ids: impl Iterator<Item = u32>) {
+        /// Appends those before the first that does not fit, and returns that one.
+        fn fill<V: TryFrom<u32>>(
+            v: &mut Vec<V>,
+            ids: &mut impl Iterator<Item = u32>,
+        ) -> Option<u32> {
+            v.reserve(ids.size_hint().0);
+            for id in ids {
+                match V::try_from(id) {
+                    Ok(id) => v.push(id),
+                    Err(_) => return Some(id),
+                }
+            }
+            None
+        }
+        while let Some(wide) = each!(self, v => fill(v, &mut ids)) {
+            self.push(wide);
+        }
     }
 
     pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) {
         match self {
             Ids::U8(v) => v.extend_from_slice(bytes),
-            _ => bytes.iter().for_each(|&byte| self.push(byte.into())),
+            _ => self.extend(bytes.iter().map(|&byte| byte.into())),
+        }
+    }
+
+    /// Appends other ids, in the same integers.
+    pub(super) fn append(&mut self, more: Self) {
+        match (self, more) {
+            (Ids::U8(v), Ids::U8(more)) => v.extend_from_slice(&more),
+            (Ids::U16(v), Ids::U16(more)) => v.extend_from_slice(&more),
+            (Ids::U32(v), Ids::U32(more)) => v.extend_from_slice(&more),
+            _ => unreachable!("ids of the same number of symbols"),
         }
     }
 
@@ -97,8 +124,7 @@ impl Ids {
             each!(&mut self, v => v.iter_mut().for_each(|id| *id = map(u32::from(*id)) as _));
             return self;
         }
-        mapped.reserve(self.len());
-        each!(self, v => v.into_iter().for_each(|id| mapped.push(map(u32::from(id)))));
+        each!(self, v => mapped.extend(v.into_iter().map(|id| map(u32::from(id)))));
         mapped
     }
 

@@ -28,7 +28,7 @@ impl Interner {
         Interner {
             symbols: match kind {
                 TokenKind::Byte => Symbols::Bytes,
-                TokenKind::Char => Symbols::Chars(Distinct::default()),
+                TokenKind::Char => Symbols::Chars(std::iter::empty().collect()),
                 TokenKind::Word => {
                     Symbols::Words([UNKNOWN, END_OF_LINE].map(Box::from).into_iter().collect())
                 }
@@ -41,13 +41,7 @@ impl Interner {
     pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) -> Result<(), String> {
         match &mut self.symbols {
             Symbols::Bytes => out.extend_from_bytes(piece.text),
-            Symbols::Chars(chars) => {
-                let text = utf8(piece.text)?;
-                out.reserve(text.chars().count());
-                for c in text.chars() {
-                    out.push(chars.insert_full(c).0 as u32);
-                }
-            }
+            Symbols::Chars(chars) => out.extend(utf8(piece.text)?.chars().map(|c| chars.insert(c))),
             Symbols::Words(words) => {
                 for_each_word(utf8(piece.text)?, |word| {
                     out.push(count(words, &mut self.counts, word, 1));
@@ -61,6 +55,21 @@ impl Interner {
         Ok(())
     }
 
+    /// Adds the symbols of a text that follows, as if they had been met in it here; returns the map from the ids given there.
+    pub fn absorb(&mut self, next: Self) -> Vec<u32> {
+        match (&mut self.symbols, next.symbols) {
+            (Symbols::Chars(chars), Symbols::Chars(next)) => {
+                next.iter().map(|c| chars.insert(c)).collect()
+            }
+            (Symbols::Words(words), Symbols::Words(next_words)) => {
+                let met = next_words.into_iter().zip(next.counts);
+                met.map(|(word, times)| count(words, &mut self.counts, &word, times))
+                    .collect()
+            }
+            _ => (0..256).collect(),
+        }
+    }
+
     /// The symbols that all ranks have met, as if one process had read the texts of the ranks one after another; and the map
     /// from the ids of this rank to ids of these symbols.
     pub fn merged(self, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
@@ -69,24 +78,20 @@ impl Interner {
             Symbols::Chars(chars) => chars.iter().collect(),
             Symbols::Words(words) => words.iter().flat_map(|word| [&**word, "\n"]).collect(),
         };
-        let (mut all, mut own) = (Interner::new(self.symbols.kind()), Vec::new());
+        let kind = self.symbols.kind();
+        let (mut all, mut own) = (Interner::new(kind), Vec::new());
         for from in 0..ranks.size() {
             let text = broadcast_bytes(ranks, text.as_bytes(), from);
             let text = std::str::from_utf8(&text).expect("symbols that another rank has read");
             let counts = broadcast_bytes(ranks, cast_slice(&self.counts), from);
             let counts = counts.chunks_exact(size_of::<u64>());
-            let map = match &mut all.symbols {
-                Symbols::Bytes => unreachable!("they are known without reading"),
-                Symbols::Chars(chars) => {
-                    let ids = text.chars().map(|c| chars.insert_full(c).0 as u32);
-                    ids.collect()
-                }
-                Symbols::Words(words) => {
-                    let theirs = text.lines().zip(counts.map(pod_read_unaligned));
-                    let ids = theirs.map(|(word, n)| count(words, &mut all.counts, word, n));
-                    ids.collect()
-                }
-            };
+            let map = all.absorb(Interner {
+                symbols: match kind {
+                    TokenKind::Word => Symbols::Words(text.lines().map(Box::from).collect()),
+                    _ => Symbols::Chars(text.chars().collect()),
+                },
+                counts: counts.map(pod_read_unaligned).collect(),
+            });
             if from == ranks.rank() {
                 own = map;
             }
@@ -100,10 +105,8 @@ impl Interner {
         match self.symbols {
             Symbols::Bytes => (Vocabulary::bytes(), (0..256).collect()),
             Symbols::Chars(chars) => {
-                let mut sorted = chars.clone();
-                sorted.sort_unstable();
-                let id = |c| sorted.get_index_of(c).unwrap_or(0) as u32;
-                let map = chars.iter().map(id).collect();
+                let sorted = chars.sorted();
+                let map = chars.iter().map(|c| sorted.id(c).unwrap_or(0)).collect();
                 (Vocabulary::of(Symbols::Chars(sorted)), map)
             }
             Symbols::Words(words) => {

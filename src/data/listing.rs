@@ -13,6 +13,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// All bytes of a file, however many they turn out to be: the size of a pipe is not known.
+pub(super) const WHOLE: Range<u64> = 0..u64::MAX;
+
+/// The bytes for which another thread is begun.
+const LEAST_OF_THREAD: u64 = 1 << 16;
+
 /// The files that are to be read, one after another.
 #[derive(Default)]
 pub(super) struct Listing {
@@ -147,12 +153,28 @@ impl Listing {
     /// What this process reads: the numbers of files, and which of their bytes.
     pub fn parts(&self, ranks: Option<&dyn Ranks>) -> Vec<(usize, Range<u64>)> {
         match ranks {
-            // The size of a pipe is not known.
             None => (0..self.files.len())
-                .map(|number| (number, 0..u64::MAX))
+                .map(|number| (number, WHOLE))
                 .collect(),
             Some(ranks) => self.share(ranks.rank(), ranks.size()),
         }
+    }
+
+    /// [`Listing::parts`] in as many even shares as there are threads, if it can be divided and is worth it.
+    pub fn parts_of_threads(
+        &self,
+        threads: usize,
+        ranks: Option<&dyn Ranks>,
+        can_be_divided: impl Fn(&File) -> bool,
+    ) -> Vec<Vec<(usize, Range<u64>)>> {
+        let (rank, size) = ranks.map_or((0, 1), |ranks| (ranks.rank(), ranks.size()));
+        let worth = self.bytes() / (size as u64 * LEAST_OF_THREAD);
+        let threads = threads.min(worth as usize);
+        if threads < 2 || !self.files.iter().all(can_be_divided) {
+            return vec![self.parts(ranks)];
+        }
+        let share = |thread| self.share(rank * threads + thread, size * threads);
+        (0..threads).map(share).collect()
     }
 
     /// Share `i` of as many even `shares` in the bytes of all files together: the numbers of files, and which of their bytes.

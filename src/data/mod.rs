@@ -79,6 +79,6 @@ pub use padding::Padding;
 pub use reber::{best_loss, reber};
 pub use sequences::Sequences;
 pub use symbols::WordLimits;
-pub use text::{Reading, TokenKind};
+pub use text::{Readers, Reading, TokenKind};
 pub use vocabulary::Vocabulary;
 pub use window::{Position, Row, Window};

@@ -4,13 +4,14 @@
 //! where it may be cut to another; of the parts of the other ranks, no more than it takes to find these two places.
 
 use super::fingerprint;
-use super::listing::{File, Listing};
+use super::listing::{File, Listing, WHOLE};
 use crate::ranks::Ranks;
 use crate::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
@@ -41,6 +42,22 @@ pub struct Reading {
     pub other_formats: usize,
 }
 
+/// Who reads a text. What is read does not depend on it.
+#[derive(Clone, Copy, Default)]
+pub struct Readers<'a> {
+    /// The threads of this process that read at once, each an even share of its bytes; 0 for as many as there are cores. One thread
+    /// reads what is small, and where a file is compressed or a pipe.
+    pub threads: usize,
+    /// Of several processes, each reads a part of the text: an even share of the bytes of its files.
+    pub ranks: Option<&'a dyn Ranks>,
+}
+
+impl<'a> From<Option<&'a dyn Ranks>> for Readers<'a> {
+    fn from(ranks: Option<&'a dyn Ranks>) -> Self {
+        Readers { threads: 0, ranks }
+    }
+}
+
 /// Bytes read at a time to find a place where a text may be cut.
 const LOOK: usize = 256;
 
@@ -66,18 +83,24 @@ pub(super) struct Piece<'a> {
 }
 
 /// Hands every text to `act`, piece by piece, in the order given, folders sorted by path; each of several ranks gets its
-/// part of the texts.
+/// part of the texts. Several threads read at once, each the next share of the texts with a state of its own, which `new` makes and
+/// `act` changes; the states are returned in the order of the texts.
 ///
 /// # Errors
 /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is
 /// empty, or not UTF-8 although its tokens are not bytes, and for a folder without text; [`Error::Ranks`] if the ranks
 /// see other files; whatever `act` returns.
-pub(super) fn for_each_piece(
+pub(super) fn for_each_piece<S: Send>(
     paths: &[PathBuf],
     kind: TokenKind,
-    ranks: Option<&dyn Ranks>,
-    mut act: impl FnMut(Piece<'_>) -> Result<()>,
-) -> Result<Reading> {
+    Readers { threads, ranks }: Readers<'_>,
+    new: impl Fn() -> S + Sync,
+    act: impl Fn(&mut S, Piece<'_>) -> Result<()> + Sync,
+) -> Result<(Reading, Vec<S>)> {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
     let mut listing = Listing::of(paths)?;
     if let Some(ranks) = ranks {
         fingerprint::check_equal(&listing, ranks)?;
@@ -88,27 +111,65 @@ pub(super) fn for_each_piece(
     {
         return Err(empty.empty());
     }
-    let (mut bytes, mut other_formats) = (0, 0);
-    let mut act = |piece: Piece<'_>| {
-        other_formats += usize::from(piece.offset == 0 && other_format(piece.text).is_some());
-        act(piece)
-    };
-    for (number, part) in listing.parts(ranks) {
-        let file = &listing.files[number];
-        let own = pieces_of(number, file, part, kind, &mut act)?;
-        if own == 0 && ranks.is_none() {
-            return Err(file.empty());
+    let read = |parts: Vec<(usize, Range<u64>)>| {
+        let (mut state, mut bytes, mut other_formats) = (new(), 0, 0);
+        let mut act = |piece: Piece<'_>| {
+            other_formats += usize::from(piece.offset == 0 && other_format(piece.text).is_some());
+            act(&mut state, piece)
+        };
+        for (number, part) in parts {
+            let file = &listing.files[number];
+            let is_whole = part == WHOLE;
+            let own = pieces_of(number, file, part, kind, &mut act)?;
+            if own == 0 && is_whole {
+                return Err(file.empty());
+            }
+            bytes += own;
         }
-        bytes += own;
-    }
+        Ok((state, bytes, other_formats))
+    };
+    let parts = listing.parts_of_threads(threads, ranks, can_be_divided);
+    let states = on_threads(parts, read)
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     let (skipped, ignored) = listing.skipped();
-    Ok(Reading {
+    let bytes = states.iter().map(|(_, bytes, _)| bytes).sum();
+    let reading = Reading {
         files: listing.files.len(),
         skipped,
         ignored,
         bytes: ranks.map_or(bytes, |_| listing.bytes()),
-        other_formats,
+        other_formats: states.iter().map(|(.., other_formats)| other_formats).sum(),
+    };
+    Ok((
+        reading,
+        states.into_iter().map(|(state, ..)| state).collect(),
+    ))
+}
+
+/// Does something with each of some things at once, each on a thread of its own; the results are in their order.
+pub(super) fn on_threads<A: Send, B: Send>(things: Vec<A>, act: impl Fn(A) -> B + Sync) -> Vec<B> {
+    if things.len() < 2 {
+        return things.into_iter().map(act).collect();
+    }
+    let act = &act;
+    std::thread::scope(|scope| {
+        let begun = things
+            .into_iter()
+            .map(|thing| scope.spawn(move || act(thing)));
+        let begun: Vec<_> = begun.collect();
+        let ended = begun.into_iter().map(|thread| thread.join());
+        ended
+            .map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     })
+}
+
+/// Whether parts of a file can be read alone: its size is known, and it is not compressed. Where that cannot be found out, reading
+/// will say why.
+fn can_be_divided(file: &File) -> bool {
+    let compressed = || is_gzip(&mut BufReader::new(fs_err::File::open(&file.path)?));
+    file.bytes > 0 && matches!(compressed(), Ok(false))
 }
 
 /// Hands the pieces of a part of a file to `act`, from the first place in the part where a text may be cut to the first such
@@ -123,7 +184,7 @@ fn pieces_of(
     let path = &file.path;
     let mut file_itself = BufReader::new(fs_err::File::open(path)?);
     let (mut begin, mut end) = (part.start, part.end);
-    if part != (0..u64::MAX) {
+    if part != WHOLE {
         if is_gzip(&mut file_itself)? {
             let problem =
                 "is compressed by gzip, of which no process can read a part alone: unpack it first";

@@ -9,7 +9,7 @@
 //! Knows nothing of files or of how often a symbol occurs.
 
 use super::symbols::{
-    Distinct, END_OF_LINE, END_OF_LINE_ID, MOST_SYMBOLS, Symbols, UNKNOWN, for_each_word,
+    Chars, Distinct, END_OF_LINE, END_OF_LINE_ID, MOST_SYMBOLS, Symbols, UNKNOWN, for_each_word,
 };
 use super::text::{TokenKind, located, no_utf8};
 use crate::{Error, Result};
@@ -60,9 +60,8 @@ impl Vocabulary {
 
     /// The distinct characters of a text, in the order of their code points.
     pub fn of_chars(text: &str) -> Self {
-        let mut chars: Distinct<char> = text.chars().collect();
-        chars.sort_unstable();
-        Self::of(Symbols::Chars(chars))
+        let chars: Chars = text.chars().collect();
+        Self::of(Symbols::Chars(chars.sorted()))
     }
 
     pub(super) fn of(symbols: Symbols) -> Self {
@@ -159,7 +158,7 @@ impl Vocabulary {
             Symbols::Bytes => text.iter().for_each(|&byte| push(u32::from(byte))),
             Symbols::Chars(chars) => {
                 for (at, c) in characters()?.char_indices() {
-                    let Some(id) = chars.get_index_of(&c) else {
+                    let Some(id) = chars.id(c) else {
                         let (code, known) = (u32::from(c), self.len());
                         let problem = format!(
                             "{c:?} (U+{code:04X}) is not among the {known} characters that the model knows; remove what it does \
@@ -167,7 +166,7 @@ impl Vocabulary {
                         );
                         return Err((at, problem));
                     };
-                    push(id as u32);
+                    push(id);
                 }
             }
             Symbols::Words(words) => for_each_word(characters()?, |word| {
@@ -186,7 +185,7 @@ impl Vocabulary {
         match &self.symbols {
             Symbols::Bytes => out.push(id as u8),
             Symbols::Chars(chars) => {
-                let c = chars[id as usize];
+                let c = chars.get(id);
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
             Symbols::Words(_) if id == END_OF_LINE_ID => out.push(b'\n'),
@@ -199,10 +198,10 @@ impl Vocabulary {
 }
 
 /// How often each unknown character occurs in a text that begins with one, unless there is no other.
-fn unknown(known: &Distinct<char>, text: &[u8]) -> String {
+fn unknown(known: &Chars, text: &[u8]) -> String {
     let mut counts = BTreeMap::<char, usize>::new();
     for c in String::from_utf8_lossy(text).chars() {
-        if !known.contains(&c) {
+        if known.id(c).is_none() {
             *counts.entry(c).or_default() += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! Texts: files to tokens, tokens to text, and text of a known best loss.
 
 use bptt::data::{
-    Corpus, Decoder, Ids, Reading, TokenKind, Vocabulary, WordLimits, best_loss, reber,
+    Corpus, Decoder, Ids, Readers, Reading, TokenKind, Vocabulary, WordLimits, best_loss, reber,
 };
 use proptest::prelude::*;
 use std::fs;
@@ -47,6 +47,60 @@ fn decoded(vocabulary: &Vocabulary, ids: &[u32]) -> Vec<u8> {
 fn read(paths: &[PathBuf], kind: TokenKind) -> bptt::Result<(Vec<u8>, Reading)> {
     let (corpus, reading) = Corpus::read(paths, kind)?;
     Ok((decoded(corpus.vocabulary(), &all(&corpus)), reading))
+}
+
+/// Several threads read what one reads, whatever lies where their shares meet, and say of a problem what one says.
+#[test]
+fn threads_read_what_one_reads() {
+    let long =
+        "Zwölf Boxkämpfer jagen\r\n\u{3000}Viktor  \u{1f600}quer über den großen Sylter Deich\n"
+            .repeat(2100);
+    let mut bad = long.clone().into_bytes();
+    bad[90_001] = 0xff;
+    bad[150_001] = 0xff;
+    let files: [(&str, &[u8]); 5] = [
+        ("folder/a.txt", long.as_bytes()),
+        ("folder/b.txt", b"ein anderer Text, ohne Zeilenende"),
+        ("folder/c/d.txt", &long.as_bytes()[1..100_000]),
+        ("folder/e.bin", &bad),
+        ("bad.txt", &bad),
+    ];
+    let (root, _) = folder(&files);
+    let known = [Vocabulary::of_chars("Zwölf B"), words(&["Viktor", "quer"])];
+    for kind in KINDS {
+        for paths in [
+            vec!["folder"],
+            vec!["folder/a.txt"],
+            vec!["folder", "bad.txt"],
+        ] {
+            let paths: Vec<_> = paths.iter().map(|path| root.path().join(path)).collect();
+            let read = |threads| {
+                let readers = Readers {
+                    threads,
+                    ranks: None,
+                };
+                let own = Corpus::read_part(&paths, kind, WordLimits::default(), readers);
+                let known = known
+                    .iter()
+                    .map(|known| Corpus::read_part_with(&paths, known, readers));
+                let all = std::iter::once(own).chain(known);
+                all.map(|read| read.map_err(|error| error.to_string()))
+                    .collect::<Vec<_>>()
+            };
+            let one = read(1);
+            assert!(
+                one[0].is_ok() || paths.len() == 2 && kind != TokenKind::Byte,
+                "{:?}",
+                one[0]
+            );
+            for threads in [2, 3, 5] {
+                assert!(
+                    read(threads) == one,
+                    "{kind:?} of {paths:?} on {threads} threads"
+                );
+            }
+        }
+    }
 }
 
 fn read_words(texts: &[&str], limits: WordLimits) -> (Vocabulary, Vec<u32>) {
