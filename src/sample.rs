@@ -58,7 +58,7 @@ impl Sampler {
             return Err(Error::option("temperature", options.temperature, expected));
         }
         if options.top_k == Some(0) {
-            return Err(Error::option("top-k", 0, "at least 1"));
+            return Err(Error::option("top_k", 0, "at least 1"));
         }
         Ok(Sampler {
             options,

@@ -46,13 +46,16 @@ SHAPES = {
 }
 # Each cell's gates.
 CELLS = {"tanh": 1, "gru": 3, "lstm": 4}
-# Name, module that must be there, script, whether the number of threads is ours to choose, cells.
+# Name, module that must be there (none for a program that is compiled), script, whether the number of threads is ours to
+# choose, cells.
 PEERS = [
     ("PyTorch", "torch", "pytorch.py", True, CELLS),
     ("PyTorch by hand", "torch", "pytorch_by_hand.py", True, ["tanh"]),
     ("JAX", "jax", "with_jax.py", False, CELLS),
+    ("oneDNN", None, "onednn.cpp", True, CELLS),
     ("NumPy", "numpy", "with_numpy.py", True, CELLS),
 ]
+ONEDNN = ROOT / "target" / "onednn"
 # How far apart two losses may be.
 AGREEMENT = 1e-4
 MARKS = ("<!-- SPEED -->", "<!-- /SPEED -->")
@@ -91,11 +94,26 @@ def installed():
     """The peers that are there; a line for each that is not."""
     found = []
     for peer in PEERS:
-        if subprocess.run([sys.executable, "-c", f"import {peer[1]}"], capture_output=True).returncode == 0:
+        name, module, script, *_ = peer
+        if module:
+            test, install = [sys.executable, "-c", f"import {module}"], INSTALL
+        else:
+            ONEDNN.parent.mkdir(exist_ok=True)
+            test = ["g++", "-O3", "-march=native", "-fopenmp", HERE / script, "-o", ONEDNN, "-ldnnl"]
+            install = "apt-get install g++ libdnnl-dev"
+        if done(test):
             found.append(peer)
         else:
-            print(f"without {peer[0]}: install it with: {INSTALL}", file=sys.stderr)
+            print(f"without {name}: install it with: {install}", file=sys.stderr)
     return found
+
+
+def done(command):
+    """Whether a command could be run and went well."""
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def compare(args, cell, shape, peers, folder):
@@ -109,7 +127,7 @@ def compare(args, cell, shape, peers, folder):
     try:
         for name, _, script, chooses, _ in peers:
             for threads in {1, args.threads} if chooses else {args.threads}:
-                workers.append(Worker(name, script, folder, threads, cell))
+                workers.append(Worker(name, command(script, folder, threads, cell, shape), threads))
                 theirs = workers[-1].loss
                 print(f"  loss {theirs:.6f}  {name}, {threads} threads", file=sys.stderr)
                 if not abs(theirs - loss) <= AGREEMENT:
@@ -145,15 +163,21 @@ def compare(args, cell, shape, peers, folder):
     return result
 
 
+def command(script, folder, threads, cell, shape):
+    """What starts a peer."""
+    if script.endswith(".py"):
+        return [sys.executable, HERE / script, folder, str(threads), cell]
+    return [ONEDNN, folder, cell, *map(str, SHAPES[shape])]
+
+
 class Worker:
     """A peer in a process of its own, idle until it is told to take steps."""
 
-    def __init__(self, name, script, folder, threads, cell):
+    def __init__(self, name, command, threads):
         self.name, self.threads, self.times = name, threads, []
         # glibc: keep freed memory, so that big arrays are not new pages at every step.
         env = os.environ | {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
         env |= {key: str(threads) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        command = [sys.executable, str(HERE / script), str(folder), str(threads), cell]
         self.process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = self.line()
         self.loss, self.version = ready["loss"], ready["version"]
@@ -174,7 +198,8 @@ class Worker:
 
 
 def write_problem(cell, shape, folder):
-    """set.npz, and the same weights as weights.npz for the peers and as model.safetensors for bptt."""
+    """set.npz, and the same weights as weights.npz for the peers and as model.safetensors for bptt; both once more as plain
+    floats in problem.bin, for what reads no .npz."""
     n, t, n_x, n_h, n_y = SHAPES[shape]
     rng, gates = np.random.default_rng(0), CELLS[cell]
     orthogonal = [np.linalg.qr(rng.standard_normal((n_h, n_h)))[0] for _ in range(gates)]
@@ -193,6 +218,8 @@ def write_problem(cell, shape, folder):
     # bptt infers n_y from the largest class; see that it is there.
     targets[0, 0] = n_y - 1
     np.savez(folder / "set.npz", inputs=inputs, targets=targets)
+    floats = [*w.values(), inputs, targets]
+    (folder / "problem.bin").write_bytes(b"".join(array.astype(np.float32).tobytes() for array in floats))
 
     names = {"rnn.weight_ih_l0": "wx", "rnn.weight_hh_l0": "wh", "rnn.bias_ih_l0": "bx", "rnn.bias_hh_l0": "bh"}
     tensors = {ours: w[name] for ours, name in names.items()} | {"decoder.weight": w["wy"], "decoder.bias": w["by"]}
