@@ -10,7 +10,7 @@ Each shape: random weights and data are written once; every contender says its l
 rounds each takes whole training steps (forward, loss, BPTT, update) for some seconds while the others wait, so that a
 machine whose speed drifts slows all of them. Figures are medians over the rounds of medians. Peers get what helps them: the
 better of one thread and all, compiled and warmed up, and an allocator that keeps its pages. A peer that is not installed
-is left out. Results are kept in target/peers.json, so that shapes can be run one at a time.
+is left out: oneDNN needs g++ and libdnnl-dev, the crates candle and burn a minute or two of cargo. Results are kept in target/peers.json, so that shapes can be run one at a time.
 """
 
 import argparse
@@ -46,16 +46,17 @@ SHAPES = {
 }
 # Each cell's gates.
 CELLS = {"tanh": 1, "gru": 3, "lstm": 4}
-# Name, module that must be there (none for a program that is compiled), script, whether the number of threads is ours to
-# choose, cells.
+# Name, module that must be there (none for what is compiled), script, whether the number of threads is ours to choose, cells.
 PEERS = [
     ("PyTorch", "torch", "pytorch.py", True, CELLS),
     ("PyTorch by hand", "torch", "pytorch_by_hand.py", True, ["tanh"]),
     ("JAX", "jax", "with_jax.py", False, CELLS),
     ("oneDNN", None, "onednn.cpp", True, CELLS),
     ("NumPy", "numpy", "with_numpy.py", True, CELLS),
+    ("candle", None, "rust", False, ["gru", "lstm"]),
+    ("burn", None, "rust", False, ["gru", "lstm"]),
 ]
-ONEDNN = ROOT / "target" / "onednn"
+ONEDNN, CRATES = ROOT / "target" / "onednn", ROOT / "target" / "peers-rust"
 # How far apart two losses may be.
 AGREEMENT = 1e-4
 MARKS = ("<!-- SPEED -->", "<!-- /SPEED -->")
@@ -97,6 +98,9 @@ def installed():
         name, module, script, *_ = peer
         if module:
             test, install = [sys.executable, "-c", f"import {module}"], INSTALL
+        elif script == "rust":
+            test = ["cargo", "build", "--release", "--manifest-path", HERE / "rust" / "Cargo.toml", "--target-dir", CRATES]
+            install = "nothing: cargo could not build benches/peers/rust"
         else:
             ONEDNN.parent.mkdir(exist_ok=True)
             test = ["g++", "-O3", "-march=native", "-fopenmp", HERE / script, "-o", ONEDNN, "-ldnnl"]
@@ -127,7 +131,7 @@ def compare(args, cell, shape, peers, folder):
     try:
         for name, _, script, chooses, _ in peers:
             for threads in {1, args.threads} if chooses else {args.threads}:
-                workers.append(Worker(name, command(script, folder, threads, cell, shape), threads))
+                workers.append(Worker(name, command(name, script, folder, threads, cell, shape), threads))
                 theirs = workers[-1].loss
                 print(f"  loss {theirs:.6f}  {name}, {threads} threads", file=sys.stderr)
                 if not abs(theirs - loss) <= AGREEMENT:
@@ -163,11 +167,12 @@ def compare(args, cell, shape, peers, folder):
     return result
 
 
-def command(script, folder, threads, cell, shape):
+def command(name, script, folder, threads, cell, shape):
     """What starts a peer."""
     if script.endswith(".py"):
         return [sys.executable, HERE / script, folder, str(threads), cell]
-    return [ONEDNN, folder, cell, *map(str, SHAPES[shape])]
+    program = [CRATES / "release" / "peers", name] if script == "rust" else [ONEDNN]
+    return [*program, folder, cell, *map(str, SHAPES[shape])]
 
 
 class Worker:
@@ -177,7 +182,7 @@ class Worker:
         self.name, self.threads, self.times = name, threads, []
         # glibc: keep freed memory, so that big arrays are not new pages at every step.
         env = os.environ | {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
-        env |= {key: str(threads) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        env |= {key: str(threads) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
         self.process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = self.line()
         self.loss, self.version = ready["loss"], ready["version"]
