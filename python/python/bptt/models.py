@@ -129,7 +129,7 @@ class Model:
 
         return module(self.architecture, self.state_dict())
 
-    def export(self, path: PathLike, to: str) -> None:
+    def export(self, path: PathLike, to: str = "onnx") -> None:
         """Writes the model for other programs, as `bptt export --to` does: `to` is `"onnx"`, `"npz"` (NumPy), `"c"` (a header with a
         step function) or `"rtneural"`.
 
