@@ -91,9 +91,8 @@ impl Corpus {
             })?;
         // Each thread has given ids of its own: these become ids of all symbols here, then of all ranks, then of the vocabulary.
         let mut interner = Interner::new(kind);
-        let shares = read
-            .into_iter()
-            .map(|(next, ids)| (interner.absorb(next), ids));
+        let read = read.into_iter();
+        let shares = read.map(|(next, ids)| (interner.absorb(next), ids));
         let shares: Vec<_> = shares.collect();
         let (interner, merged) = match readers.ranks {
             Some(ranks) => interner.merged(ranks),
@@ -113,7 +112,7 @@ impl Corpus {
             }
             let here: Vec<_> = here.iter().map(|&id| map[of_all(id) as usize]).collect();
             ids.mapped(|id| here[id as usize], symbols)
-        });
+        })?;
         Ok((
             Self::of(vocabulary, joined(ids), &lengths, readers.ranks),
             reading,
@@ -288,8 +287,8 @@ fn read<S: Send>(
     paths: &[PathBuf],
     kind: TokenKind,
     readers: Readers<'_>,
-    new: impl Fn() -> S + Sync,
-    push: impl Fn(&mut S, Piece<'_>) -> Result<usize> + Sync,
+    new: impl Fn() -> S + Sync + Send,
+    push: impl Fn(&mut S, Piece<'_>) -> Result<usize> + Sync + Send,
 ) -> Result<(Reading, Vec<usize>, Vec<S>)> {
     let new = || (new(), Vec::new());
     let read = for_each_piece(paths, kind, readers, new, |(state, lengths), piece| {

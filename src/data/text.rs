@@ -8,10 +8,10 @@ use super::listing::{File, Listing, WHOLE};
 use crate::ranks::Ranks;
 use crate::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
@@ -45,8 +45,9 @@ pub struct Reading {
 /// Who reads a text. What is read does not depend on it.
 #[derive(Clone, Copy, Default)]
 pub struct Readers<'a> {
-    /// The threads of this process that read at once, each an even share of its bytes; 0 for as many as there are cores. One thread
-    /// reads what is small, and where a file is compressed or a pipe.
+    /// The threads of this process that read at once, each an even share of its bytes; 0 for as many as there are cores, and never
+    /// more than 16, for each has the words that it met in memory. One thread reads what is small, and where a file is compressed or
+    /// a pipe.
     pub threads: usize,
     /// Of several processes, each reads a part of the text: an even share of the bytes of its files.
     pub ranks: Option<&'a dyn Ranks>,
@@ -57,6 +58,9 @@ impl<'a> From<Option<&'a dyn Ranks>> for Readers<'a> {
         Readers { threads: 0, ranks }
     }
 }
+
+/// The most threads that read a text.
+const MOST_READERS: usize = 16;
 
 /// Bytes read at a time to find a place where a text may be cut.
 const LOOK: usize = 256;
@@ -94,13 +98,14 @@ pub(super) fn for_each_piece<S: Send>(
     paths: &[PathBuf],
     kind: TokenKind,
     Readers { threads, ranks }: Readers<'_>,
-    new: impl Fn() -> S + Sync,
-    act: impl Fn(&mut S, Piece<'_>) -> Result<()> + Sync,
+    new: impl Fn() -> S + Sync + Send,
+    act: impl Fn(&mut S, Piece<'_>) -> Result<()> + Sync + Send,
 ) -> Result<(Reading, Vec<S>)> {
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
+    let threads = threads.min(MOST_READERS);
     let mut listing = Listing::of(paths)?;
     if let Some(ranks) = ranks {
         fingerprint::check_equal(&listing, ranks)?;
@@ -129,9 +134,8 @@ pub(super) fn for_each_piece<S: Send>(
         Ok((state, bytes, other_formats))
     };
     let parts = listing.parts_of_threads(threads, ranks, can_be_divided);
-    let states = on_threads(parts, read)
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
+    let states = on_threads(parts, read)?.into_iter();
+    let states = states.collect::<Result<Vec<_>>>()?;
     let (skipped, ignored) = listing.skipped();
     let bytes = states.iter().map(|(_, bytes, _)| bytes).sum();
     let reading = Reading {
@@ -148,21 +152,23 @@ pub(super) fn for_each_piece<S: Send>(
 }
 
 /// Does something with each of some things at once, each on a thread of its own; the results are in their order.
-pub(super) fn on_threads<A: Send, B: Send>(things: Vec<A>, act: impl Fn(A) -> B + Sync) -> Vec<B> {
-    if things.len() < 2 {
-        return things.into_iter().map(act).collect();
+///
+/// # Errors
+/// [`Error::Threads`] if the threads cannot be started.
+pub(super) fn on_threads<A: Send, B: Send>(
+    things: Vec<A>,
+    act: impl Fn(A) -> B + Sync + Send,
+) -> Result<Vec<B>> {
+    let threads = things.len();
+    if threads < 2 {
+        return Ok(things.into_iter().map(act).collect());
     }
-    let act = &act;
-    std::thread::scope(|scope| {
-        let begun = things
-            .into_iter()
-            .map(|thing| scope.spawn(move || act(thing)));
-        let begun: Vec<_> = begun.collect();
-        let ended = begun.into_iter().map(|thread| thread.join());
-        ended
-            .map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
-    })
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|source| Error::Threads { threads, source })?;
+    Ok(pool.install(|| {
+        let things = things.into_par_iter().with_max_len(1);
+        things.map(act).collect()
+    }))
 }
 
 /// Whether parts of a file can be read alone: its size is known, and it is not compressed. Where that cannot be found out, reading

@@ -2,6 +2,7 @@
 
 use crate::support::{
     Form, Problem, answered, architectures, architectures_of, assert_close, assert_near, gradient,
+    is_streaming,
 };
 use bptt::{Architecture, Dropout, Engine, EngineOptions, Error, Head, Input};
 
@@ -33,6 +34,25 @@ fn bytes(problem: &Problem<f64>, shards: usize, memory: Option<usize>) -> bptt::
     match problem.form.lengths {
         true => engine.bytes_of(&problem.lengths),
         false => engine.bytes(n, t),
+    }
+}
+
+/// Of one step of one sequence, the memory is that of weights: gradients of each shard and their sum, and packed weights both ways.
+#[test]
+fn copies_of_the_weights_count() {
+    let mut architectures = architectures_of(5, 96, 4);
+    let architecture = architectures.find(is_streaming).unwrap();
+    let weights = architecture.parameters() as usize;
+    for shards in [1, 3] {
+        let found = engine(architecture, 1, shards, None)
+            .bytes(shards, 1)
+            .unwrap();
+        let copies = (shards + 1) * weights + 2 * 96 * 96;
+        let [least, most] = [1.0, 1.15].map(|part| (part * (8 * copies) as f64) as usize);
+        assert!(
+            (least..most).contains(&found),
+            "{found} for {shards} shards, not {least} to {most}"
+        );
     }
 }
 
