@@ -22,7 +22,7 @@ enum Fate {
     Whole,
     Absent,
     Empty,
-    /// Cut in the middle.
+    /// Cut in its first half: a history before its first report ends.
     Torn,
     /// That of another run, of the same network and with other weights.
     Foreign,
@@ -133,7 +133,7 @@ fn folders_in_any_state_are_not_made_worse() {
                     Fate::Whole => std::fs::write(path, content).unwrap(),
                     Fate::Absent => {}
                     Fate::Empty => std::fs::write(path, "").unwrap(),
-                    Fate::Torn => std::fs::write(path, &content[..content.len() / 2]).unwrap(),
+                    Fate::Torn => std::fs::write(path, &content[..content.len() / 3]).unwrap(),
                     Fate::Foreign => std::fs::write(path, &theirs[*name]).unwrap(),
                     Fate::Folder => std::fs::create_dir(path).unwrap(),
                 }
