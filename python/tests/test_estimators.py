@@ -297,3 +297,25 @@ def test_progress_goes_to_stderr(capsys: Any) -> None:
     bptt.RNNRegressor(epochs=2, verbose=True, **FAST).fit(DENSE, DENSE[:, 0, 0])
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.splitlines()[1].startswith("epoch 2/2  train ")
+
+
+def test_numpy_integers_are_numbers_of_units() -> None:
+    sizes = {"hidden": np.int64(4), "layers": np.int64(2)}
+    fitted = bptt.RNNRegressor(epochs=1, **FAST | sizes).fit(DENSE, DENSE[:, 0, 0])
+    assert fitted.model_.architecture["hidden"] == 4
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "standardize"])
+def test_flags_are_true_or_false(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: 'no' is not True or False"):
+        bptt.RNNRegressor(epochs=1, **FAST | {name: "no"}).fit(DENSE, DENSE[:, 0, 0])
+
+
+def test_standardised_numbers_are_finite() -> None:
+    y = DENSE[:, 0, 0]
+    regressor = bptt.RNNRegressor(epochs=1, standardize=True, **FAST).fit(DENSE, y)
+    with pytest.raises(ValueError, match="too large for float32"):
+        regressor.predict(DENSE * 1e39)
+    for x, y in [(DENSE * 1e200, y), (DENSE, y * 1e200)]:
+        with pytest.raises(ValueError, match="too large for its mean and deviation"):
+            regressor.fit(x.astype(np.float64), y.astype(np.float64))

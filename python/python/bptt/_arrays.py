@@ -106,6 +106,13 @@ def fraction(name: str, given: Any, low: float, below: float) -> float:
     return float(given)
 
 
+def flag(name: str, given: Any) -> bool:
+    """True or False."""
+    if not isinstance(given, (bool, np.bool_)):
+        raise ValueError(f"{name}: {given!r} is not True or False")
+    return bool(given)
+
+
 def one_of(name: str, given: Any, known: Sequence[str]) -> str:
     """One of some names."""
     if not isinstance(given, str) or given not in known:

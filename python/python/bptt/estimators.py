@@ -188,8 +188,8 @@ class _Estimator(_Base):
         options["architecture"] = {
             "input": {"features": n_x},
             "cell": self.cell,
-            "hidden": self.hidden,
-            "layers": self.layers,
+            "hidden": int(self.hidden),
+            "layers": int(self.layers),
             "bidirectional": bool(self.bidirectional),
             "head": {"outputs": self._outputs, "loss": self._loss, "at": "every" if per_step else "last"},
         }
@@ -233,6 +233,8 @@ class _Estimator(_Base):
         _arrays.one_of("dtype", self.dtype, ("f32", "f64"))
         for name in ("hidden", "layers"):
             _arrays.count(name, getattr(self, name), 1)
+        for name in ("bidirectional", "standardize"):
+            _arrays.flag(name, getattr(self, name))
         _arrays.fraction("validation_fraction", self.validation_fraction, 0, 1)
         positive = float(np.nextafter(0, 1))
         clip = None if self.clip_norm is None else _arrays.fraction("clip_norm", self.clip_norm, positive, np.inf)
@@ -588,7 +590,10 @@ def _scale(rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any],
     else:
         flat = np.concatenate([row[:length] for row, length in zip(rows, lengths)])
     flat = flat.astype(np.float64)
-    mean, deviation = flat.mean(0), flat.std(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = flat.mean(0), flat.std(0)
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+        raise ValueError("standardize: the data is too large for its mean and deviation: scale it down")
     # Rounding makes a number that never changes deviate a little from its mean.
     constant = deviation <= 1e-12 * np.abs(mean)
     return mean, np.where(constant, 1.0, deviation)
@@ -597,7 +602,10 @@ def _scale(rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any],
 def _scaled(rows: NDArray[Any], scale: tuple[NDArray[Any], NDArray[Any]] | None, kind: np.dtype[Any]) -> NDArray[Any]:
     """Standardised numbers in the precision of the network; ids of classes as they are."""
     if scale is not None:
-        rows = (rows - scale[0]) / scale[1]
+        with np.errstate(over="ignore"):
+            rows = ((rows - scale[0]) / scale[1]).astype(kind)
+        if not np.isfinite(rows).all():
+            raise ValueError(f"standardize: the data is too large for {kind}: it lies too far from what `fit` saw")
     return rows if rows.dtype.kind == "u" else rows.astype(kind, copy=False)
 
 
