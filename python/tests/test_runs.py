@@ -160,6 +160,11 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.load(run.folder)
     with pytest.raises(ValueError, match="expected one of `onnx`, `npz`, `c`, `rtneural`$"):
         run.model.export(tmp_path / "model", to="onxx")
+    with pytest.raises(ValueError, match="model.foo: it ends in none of .onnx, .npz, .h, .json"):
+        run.model.export(tmp_path / "model.foo")
+    run.model.export(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as arrays:
+        assert "rnn.weight_hh_l0" in arrays
     with pytest.raises(ValueError, match="temperature"):
         run.model.sample(temperature=-1)
     with pytest.raises(OSError, match="not/there"):

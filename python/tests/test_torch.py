@@ -6,6 +6,7 @@ import copy
 import itertools
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -285,3 +286,10 @@ def test_what_bptt_lacks_is_refused_by_name() -> None:
     deep = bptt.torch.GRU(3, 6, num_layers=2, dropout=1.0)
     with pytest.raises(ValueError, match="dropout"):
         deep(x)
+
+
+def test_no_onnx_without_inputs(tmp_path: Path) -> None:
+    to = tmp_path / "model.onnx"
+    with pytest.raises(RuntimeError, match="bptt.torch.GRU cannot be traced into ONNX"):
+        torch.onnx.export(bptt.torch.GRU(2, 3), (torch.zeros(4, 1, 2),), str(to), dynamo=False)
+    assert not to.exists()

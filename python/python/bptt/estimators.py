@@ -349,7 +349,7 @@ class _Estimator(_Base):
         self._check_fitted()
         self.model_.save(path)
 
-    def export(self, path: PathLike, to: str = "onnx") -> None:
+    def export(self, path: PathLike, to: str | None = None) -> None:
         """Writes the model for other programs, as `Model.export` does; they too are to give it inputs that are standardised already."""
         self._check_fitted()
         self.model_.export(path, to)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Model", "from_torch"]
 
 
+# What the name of an exported file ends in, and its format.
+_EXPORTS = {".onnx": "onnx", ".npz": "npz", ".h": "c", ".json": "rtneural"}
+
+
 class Model:
     """A network with what there is to know about it, from a `.safetensors` file or the folder of a run.
 
@@ -129,14 +133,19 @@ class Model:
 
         return module(self.architecture, self.state_dict())
 
-    def export(self, path: PathLike, to: str = "onnx") -> None:
+    def export(self, path: PathLike, to: str | None = None) -> None:
         """Writes the model for other programs, as `bptt export --to` does: `to` is `"onnx"`, `"npz"` (NumPy), `"c"` (a header with a
-        step function) or `"rtneural"`.
+        step function) or `"rtneural"`; by default what the name of the file ends in: `.onnx`, `.npz`, `.h` or `.json`.
 
         The ONNX graph reads `inputs` `[N, T, n_x]` (of tokens ids `[N, T]`), `lengths` `[N]` (int32), and the states before the first
         step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It is the network alone: what an estimator with
         `standardize` reads is `(x - mean_) / scale_`.
         """
+        if to is None:
+            ending = os.path.splitext(os.fsdecode(path))[1].lower()
+            if ending not in _EXPORTS:
+                raise ValueError(f"{path}: it ends in none of {', '.join(_EXPORTS)}: say the format by to=")
+            to = _EXPORTS[ending]
         with self._as_file() as model:
             command("export", [model, *words_of(dict(to=to, out=os.fspath(path)))])
 

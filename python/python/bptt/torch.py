@@ -148,6 +148,8 @@ class _Layers(torch.nn.RNNBase):
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """`output, h_n`, or of an LSTM `output, (h_n, c_n)`, as `torch.nn` says."""
+        if torch.onnx.is_in_onnx_export():
+            raise RuntimeError(f"bptt.torch.{type(self).__name__} cannot be traced into ONNX: export torch.nn's, with this state_dict")
         packed = input if isinstance(input, PackedSequence) else None
         lengths: list[int] | None = None
         if packed is not None:
