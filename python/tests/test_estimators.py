@@ -319,3 +319,8 @@ def test_standardised_numbers_are_finite() -> None:
     for x, y in [(DENSE * 1e200, y), (DENSE, y * 1e200)]:
         with pytest.raises(ValueError, match="too large for its mean and deviation"):
             regressor.fit(x.astype(np.float64), y.astype(np.float64))
+
+
+def test_masked_elements_are_refused() -> None:
+    with pytest.raises(ValueError, match="^X: elements of it are masked"):
+        bptt.RNNRegressor(epochs=1, **FAST).fit(np.ma.masked_array(DENSE, DENSE > 1), DENSE[:, 0, 0])

@@ -80,6 +80,8 @@ def integers(name: str, given: Any, limit: int, axes: int) -> NDArray[np.uint32]
 
 
 def _array(name: str, given: Any) -> NDArray[Any]:
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise ValueError(f"{name}: elements of it are masked, expected numbers throughout (sequences may be of different lengths)")
     try:
         array = np.asarray(given)
         # Numbers in an array of objects are numbers; anything else is refused below.

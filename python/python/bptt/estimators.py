@@ -492,7 +492,8 @@ class RNNRegressor(_Regressor, _Estimator):
 class RNNLabeler(_Estimator):
     """Several labels at once, each there or not, for each sequence or each step: notes of a chord, faults of a machine.
 
-    `y`: zeros and ones, `[N, k]`; one row a step, `[N, T, k]` or a list of `[T_i, k]`.
+    `y`: zeros and ones, `[N, k]`; one row a step, `[N, T, k]` or a list of `[T_i, k]`. (One class out of several at each
+    step, such as the part of speech of a word, is `RNNClassifier`'s.)
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(100, 6, 2))
