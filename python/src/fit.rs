@@ -12,7 +12,7 @@ use bptt::{
     Architecture, Dropout, EngineOptions, Error, Init, Network, Parameters, Result, Scalar,
 };
 use numpy::{PyReadonlyArray2, PyReadonlyArray3};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -105,8 +105,10 @@ impl<T: Scalar> Observer<T> for Watch {
     }
 }
 
-/// Trains a new network on arrays, and returns the best by validation, or the last where there is none; the reports as JSON; and
-/// why it stopped.
+/// A model, its reports as JSON, why training stopped, and what Python raised meanwhile.
+type Fitted = (Model, String, String, Option<Py<PyBaseException>>);
+
+/// Trains a new network on arrays, and returns the best by validation, or the last where there is none.
 #[pyfunction]
 #[pyo3(signature = (train, valid, double, options, tell=None))]
 pub fn fit(
@@ -116,7 +118,7 @@ pub fn fit(
     double: bool,
     options: &str,
     tell: Option<Py<PyAny>>,
-) -> PyResult<(Model, String, String)> {
+) -> PyResult<Fitted> {
     let options: Options = parse("options", options)?;
     match double {
         true => fit_as::<f64>(py, train, valid, options, tell),
@@ -130,7 +132,7 @@ fn fit_as<T: Number>(
     valid: Option<Arrays<'_>>,
     options: Options,
     tell: Option<Py<PyAny>>,
-) -> PyResult<(Model, String, String)> {
+) -> PyResult<Fitted> {
     let a = options.architecture;
     let sizes = (a.input.size(), a.head.outputs);
     let train = train.sequences::<T>(sizes)?;
@@ -142,9 +144,6 @@ fn fit_as<T: Number>(
     };
     let run = || run(train, valid, &options, &mut watch);
     let done = py.detach(run);
-    if let Some(raised) = watch.raised {
-        return Err(raised);
-    }
     let (reason, weights, reports) = done.map_err(raise)?;
     if reason == StopReason::Diverged {
         return Err(PyRuntimeError::new_err(
@@ -160,7 +159,8 @@ fn fit_as<T: Number>(
     let reason = serde_json::json!(reason);
     let reason = reason.as_str().unwrap_or_default().to_string();
     let reports = json(serde_json::json!(reports));
-    Ok((T::wrap(OfType { network, about }), reports, reason))
+    let raised = watch.raised.map(|raised| raised.into_value(py));
+    Ok((T::wrap(OfType { network, about }), reports, reason, raised))
 }
 
 fn run<T: Scalar>(
@@ -202,9 +202,15 @@ fn run<T: Scalar>(
         ..TrainOptions::default()
     };
     let mut trainer = Trainer::new(network, loader, options)?;
+    let validates = valid.is_some();
     if let Some(valid) = valid {
         trainer = trainer.with_validation(Loader::evaluation_sequences(valid)?);
     }
     let reason = trainer.run(watch)?;
-    Ok((reason, trainer.best().clone(), trainer.history().to_vec()))
+    // Without validation the last are the best, between two reports too.
+    let weights = match validates {
+        true => trainer.best(),
+        false => trainer.network().parameters(),
+    };
+    Ok((reason, weights.clone(), trainer.history().to_vec()))
 }

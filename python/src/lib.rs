@@ -6,7 +6,7 @@
 //! | `layers` | `Layers32`, `Layers64`: the layers alone, there and back, under `bptt.torch` |
 //! | `model` | `Model`: what is in a model file |
 //! | `fit` | `fit`: a training run on arrays, under the estimators |
-//! | `program` | `run`: the commands of the program |
+//! | `program` | `run`: the commands of the program; their flags |
 //!
 //! It moves arrays and words over the border; what users call is written in Python.
 
@@ -49,6 +49,7 @@ fn _bptt(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<model::Model>()?;
     module.add_function(wrap_pyfunction!(fit::fit, module)?)?;
     module.add_function(wrap_pyfunction!(program::run, module)?)?;
+    module.add_function(wrap_pyfunction!(program::flags, module)?)?;
     module.add_function(wrap_pyfunction!(machine, module)?)?;
     module.add_function(wrap_pyfunction!(better_kernels, module)?)?;
     module.add_function(wrap_pyfunction!(choose_kernels, module)?)?;

@@ -94,6 +94,12 @@ impl Host for Interpreter {
     }
 }
 
+/// The flags of a command of the program, without `--`, their values and what they are for.
+#[pyfunction]
+pub fn flags(command: &str) -> Vec<[String; 3]> {
+    cli::flags(command)
+}
+
 /// Runs a command line of the program (`words`, without the name of the program). `show(is_result, bytes)` is called with all that
 /// it has to say.
 #[pyfunction]

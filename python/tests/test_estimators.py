@@ -314,13 +314,65 @@ def test_flags_are_true_or_false(name: str) -> None:
 def test_standardised_numbers_are_finite() -> None:
     y = DENSE[:, 0, 0]
     regressor = bptt.RNNRegressor(epochs=1, standardize=True, **FAST).fit(DENSE, y)
-    with pytest.raises(ValueError, match="too large for float32"):
+    with pytest.raises(ValueError, match="^X, standardised: it holds inf at "):
         regressor.predict(DENSE * 1e39)
-    for x, y in [(DENSE * 1e200, y), (DENSE, y * 1e200)]:
-        with pytest.raises(ValueError, match="too large for its mean and deviation"):
+    with pytest.raises(ValueError, match=r"^validation_data\[1\], standardised: it holds inf at "):
+        regressor.fit(DENSE, y, validation_data=(DENSE, y * 1e39))
+    for name, x, y in [("X", DENSE * 1e200, y), ("y", DENSE, y * 1e200)]:
+        with pytest.raises(ValueError, match=f"^{name}: it is too large for its mean and deviation"):
             regressor.fit(x.astype(np.float64), y.astype(np.float64))
 
 
 def test_masked_elements_are_refused() -> None:
     with pytest.raises(ValueError, match="^X: elements of it are masked"):
         bptt.RNNRegressor(epochs=1, **FAST).fit(np.ma.masked_array(DENSE, DENSE > 1), DENSE[:, 0, 0])
+
+
+def test_labels_are_names_and_whole_numbers() -> None:
+    classifier = bptt.RNNClassifier(epochs=1, **FAST)
+    labels = (DENSE[:, 0, 0] > 0) * 2.0
+    assert classifier.fit(DENSE, labels).classes_.tolist() == [0, 2]
+    with pytest.raises(ValueError, match=r"^y: it holds [02].5, expected labels: .*RNNRegressor"):
+        classifier.fit(DENSE, labels + 0.5)
+    with pytest.raises(ValueError, match=r"^y: the shape is \[60, 1\], expected \[60\] or \[60, 6\] as X: give y\[..., 0\]$"):
+        classifier.fit(DENSE, labels[:, None])
+    with pytest.raises(ValueError, match=r"^y: the shape is \[60, 3\], expected .*: of one-hot rows give y.argmax\(-1\)$"):
+        classifier.fit(DENSE, np.eye(3)[labels.astype(int)])
+    with pytest.raises(ValueError, match=r"one class only \('up'\)"):
+        classifier.fit(DENSE, ["up"] * 60)
+
+
+class Column(list[Any]):
+    """A column of arrays, as pandas has it."""
+
+    dtype, ndim = np.dtype(object), 1
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise ValueError("it is made of rows")
+
+
+def test_columns_of_sequences() -> None:
+    y = [row[-1, 0] > 0 for row in RAGGED]
+    fitted = bptt.RNNClassifier(epochs=2, **FAST).fit(Column(RAGGED), y)
+    assert (fitted.predict(Column(RAGGED)) == fitted.predict(RAGGED)).all()
+
+
+def test_ctrl_c_keeps_what_was_learnt() -> None:
+    code = """
+import _thread, numpy as np, threading, bptt
+class Slow(bptt.RNNRegressor):
+    def _show(self, report):
+        if '"step":20,' in report: _thread.interrupt_main()
+X = np.random.default_rng(0).normal(size=(8, 5, 2))
+model = Slow(hidden=4, epochs=10**6, verbose=True)
+try: model.fit(X, X[:, 0, 0])
+except KeyboardInterrupt: print(model.stop_reason_, len(model.history_["epoch"]) >= 20, model.predict(X).shape)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.stdout == "interrupted True (8,)\n", found.stderr
+
+
+def test_help_explains_every_parameter() -> None:
+    for kind in (bptt.RNNClassifier, bptt.RNNRegressor, bptt.RNNLabeler):
+        for name in kind().get_params():
+            assert f"        {name}: " in str(kind.__doc__)

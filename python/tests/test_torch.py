@@ -271,7 +271,6 @@ def test_what_bptt_lacks_is_refused_by_name() -> None:
         (x[..., :2], "input_size 3"),
         (x[0, 0], "axes"),
         (torch.randn(0, 4, 3), "empty"),
-        (torch.randn(5, 0, 3), "empty"),
     ]:
         with pytest.raises(ValueError, match=words):
             lstm(bad)
@@ -293,3 +292,12 @@ def test_no_onnx_without_inputs(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="bptt.torch.GRU cannot be traced into ONNX"):
         torch.onnx.export(bptt.torch.GRU(2, 3), (torch.zeros(4, 1, 2),), str(to), dynamo=False)
     assert not to.exists()
+
+
+def test_no_sequences_give_no_answers() -> None:
+    x = torch.zeros(7, 0, 3)
+    for theirs in (torch.nn.LSTM(3, 4), torch.nn.GRU(3, 4), torch.nn.RNN(3, 4)):
+        ours = bptt.torch.replace(copy.deepcopy(theirs))
+        assert ours(x)[0].shape == theirs(x)[0].shape == (7, 0, 4)
+    with pytest.raises(ValueError, match="no empty axis"):
+        ours(torch.zeros(0, 2, 3))

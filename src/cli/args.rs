@@ -52,6 +52,22 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     Ok(cli)
 }
 
+/// The flags of a command, without `--`: their values, and what they are for.
+pub fn flags(name: &str) -> Vec<[String; 3]> {
+    let mut command = command();
+    // Flags of every command become those of each.
+    command.build();
+    let arguments = command
+        .find_subcommand(name)
+        .map(clap::Command::get_arguments);
+    let flags = arguments.into_iter().flatten().filter_map(|arg| {
+        let values = arg.get_value_names().unwrap_or_default().join(" ");
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        Some([arg.get_long()?.to_string(), values, help])
+    });
+    flags.collect()
+}
+
 /// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.
 pub fn is_flag(setting: &str) -> bool {
     let settings = settings();
@@ -207,9 +223,9 @@ given as the first ones of the next piece of a stream. The vocabulary is in its 
 pub struct ExportArgs {
     /// A .safetensors file or a run folder
     pub model: PathBuf,
-    /// The format
-    #[arg(long, value_parser = named::<Format>, value_name = "onnx|npz|c|rtneural")]
-    pub to: Format,
+    /// The format [default: what the name of --out ends in: .onnx, .npz, .h or .json]
+    #[arg(long, value_parser = named::<Format>, value_name = "onnx|npz|c|rtneural", required_unless_present = "out")]
+    pub to: Option<Format>,
     /// The file to write [default: beside the model, with another ending]
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,

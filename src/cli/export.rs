@@ -10,6 +10,7 @@ use bptt::export::Format;
 use bptt::model::Model;
 use indicatif::HumanBytes;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 
 pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| export(args, &model, output))
@@ -17,13 +18,16 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
 
 fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Result<Done> {
     let from = file(&args.model)?;
-    let beside = || from.with_extension(args.to.extension());
-    let path = args.out.clone().unwrap_or_else(beside);
+    let (format, path) = match (args.to, &args.out) {
+        (Some(to), None) => (to, from.with_extension(to.extension())),
+        (Some(to), Some(out)) => (to, out.clone()),
+        (None, out) => of_name(out.as_deref().unwrap_or(Path::new("")))?,
+    };
     let out = path.display();
     if is_same_file(&path, &from) {
         bail!("--out: {out} is the model itself, choose another file");
     }
-    if [Format::Onnx, Format::C].contains(&args.to) && T::NAME == "f64" {
+    if [Format::Onnx, Format::C].contains(&format) && T::NAME == "f64" {
         output.remark(
             "what is exported computes in single precision: the weights are rounded to f32",
         );
@@ -33,11 +37,21 @@ fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Res
             "the file does not say {what}: assumed as `bptt inspect` shows it"
         ));
     }
-    let written = args.to.write(model, !args.no_lengths, &path);
+    let written = format.write(model, !args.no_lengths, &path);
     written.with_context(|| from.display().to_string())?;
     let bytes = fs_err::metadata(&path)?.len();
-    let fields = json!({ "out": path.to_string_lossy(), "to": args.to, "bytes": bytes });
+    let fields = json!({ "out": path.to_string_lossy(), "to": format, "bytes": bytes });
     output.event("export", &fields)?;
     output.text(format_args!("{out}, {}", HumanBytes(bytes)))?;
     Ok(Done::Finished)
+}
+
+/// The format that the name of a file asks for.
+fn of_name(path: &Path) -> Result<(Format, PathBuf)> {
+    let Some(format) = Format::of_name(path) else {
+        let endings = Format::ALL.map(|format| format!(".{}", format.extension()));
+        let (out, endings) = (path.display(), endings.join(", "));
+        bail!("--out: {out} ends in none of {endings}: say the format by --to");
+    };
+    Ok((format, path.to_path_buf()))
 }

@@ -41,6 +41,7 @@ mod tensorboard;
 mod train;
 mod watch;
 
+pub use args::flags;
 pub use output::{Channel, Host};
 
 use args::Command;

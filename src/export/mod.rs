@@ -31,6 +31,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: [Format; 4] = [Format::Onnx, Format::Npz, Format::C, Format::RtNeural];
+
+    /// The format of files whose names end as this one does, in small letters or large.
+    pub fn of_name(path: &Path) -> Option<Format> {
+        let ending = path.extension()?.to_str()?;
+        let mut all = Self::ALL.into_iter();
+        all.find(|format| ending.eq_ignore_ascii_case(format.extension()))
+    }
+
     /// The end of a file's name.
     pub fn extension(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use super::{Desk, read};
 use ndarray::{Array, Array2, Array3, ArrayD, Ix3};
 use ndarray_npy::NpzReader;
 use serde_json::Value;
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::Command;
 
 /// Single precision of two programs, on probabilities.
@@ -203,6 +203,23 @@ fn arrays_are_those_of_the_model() {
         assert!((listed["norm"].as_f64().unwrap() - norm).abs() < 1e-6);
     }
     assert_eq!(weights.dim(), (16, 4));
+}
+
+#[test]
+fn the_format_is_what_the_name_ends_in() {
+    let (desk, ..) = desk(false, false);
+    desk.stdout("train set.npz --cell gru --hidden 4 --steps 5 -o run");
+    for (name, to) in [("a.ONNX", "onnx"), ("a.npz", "npz"), ("a.h", "c")] {
+        let event = desk.json(&format!("export run -o {name}")).remove(0);
+        assert_eq!(event["to"], to);
+        let named = fs::read(desk.path(name)).unwrap();
+        desk.stdout(&format!("export run --to {to} -o {name}"));
+        assert!(named == fs::read(desk.path(name)).unwrap(), "{name}");
+    }
+    let endings = ["b.txt", ".onnx, .npz, .h, .json", "--to"];
+    desk.refused("export run -o b.txt", 1, &endings);
+    desk.refused("export run", 2, &["--to"]);
+    assert!(!desk.names(".").contains(&"b.txt".to_string()));
 }
 
 #[test]

@@ -49,9 +49,9 @@ def ends(array: NDArray[Any], lengths: list[int] | None) -> list[int] | None:
 
 
 def is_ragged(given: Any) -> bool:
-    """Whether it is a list of arrays, each a sequence, and not nested lists of numbers."""
-    if isinstance(given, np.ndarray):
-        return given.dtype == object and given.ndim == 1 and len(given) > 0
+    """Whether it is a list of arrays, each a sequence, and not nested lists of numbers; or a column of arrays."""
+    if hasattr(given, "__array__"):
+        return getattr(given, "dtype", None) == object and given.ndim == 1 and len(given) > 0
     return isinstance(given, (list, tuple)) and len(given) > 0 and any(hasattr(row, "__array__") or _is_list(row) for row in given)
 
 
@@ -84,6 +84,8 @@ def _array(name: str, given: Any) -> NDArray[Any]:
         raise ValueError(f"{name}: elements of it are masked, expected numbers throughout (sequences may be of different lengths)")
     try:
         array = np.asarray(given)
+        if array.dtype == object and array.ndim == 0:
+            raise TypeError(f"got {type(given).__name__}")
         # Numbers in an array of objects are numbers; anything else is refused below.
         return np.asarray(array.tolist()) if array.dtype == object else array
     except Exception as error:
@@ -101,10 +103,12 @@ def count(name: str, given: Any, least: int) -> int:
     return number
 
 
-def fraction(name: str, given: Any, low: float, below: float) -> float:
-    """A number from `low` to less than `below`."""
-    if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)) or not low <= given < below:
-        raise ValueError(f"{name}: {given!r} is not a number from {low} to less than {below}")
+def number(name: str, given: Any, *, least: float = 0, below: float = np.inf, positive: bool = False) -> float:
+    """A number from `least` (0) to less than `below`; `positive`: and above 0."""
+    is_number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
+    if not is_number or not least <= given < below or positive and given <= 0:
+        low = "above 0" if positive else f"from {least} up"
+        raise ValueError(f"{name}: {given!r} is not a finite number {low}" + ("" if below == np.inf else f" and below {below}"))
     return float(given)
 
 

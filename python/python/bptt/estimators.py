@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar, cast
 
 import numpy as np
@@ -84,27 +85,57 @@ _OPTIMIZERS = ("gd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 _SCHEDULES = ("constant", "cosine", "halve-on-plateau")
 _INITS = ("orthogonal", "glorot", "identity", "pytorch")
 
+_VALIDATION = ("validation_data[0]", "validation_data[1]")
+
 _Rows = tuple[NDArray[Any], Optional[list[int]]]
 
 
 class _Estimator(_Base):
-    """What the three have in common.
+    """
+    Parameters (the network):
 
-    Parameters: `cell` (`"lstm"`, `"gru"`, `"tanh"`, `"relu"`), `hidden` units of each of so many `layers`, `bidirectional`;
-    `epochs`, `batch_size`, `lr`, `optimizer`, `schedule`, `clip_norm`, `weight_decay`, `dropout` (of what leaves each layer);
-    `patience`: stop after so many epochs without a better validation loss, and `validation_fraction`: the part of the training data
-    that is kept for it where `fit` is given no other; `standardize`: bring every feature (and a regressor's targets) to mean 0 and
-    deviation 1, as they are in the training data; `at`: `"every"` step has an answer, only the `"last"`, or `"auto"`, as `y` looks;
-    `init`, `dtype` (`"f32"`, `"f64"`), `random_state`; `n_jobs`: threads, no part of the result, `None` for all cores; `verbose`:
-    a line for each epoch.
+        cell: "lstm", "gru", "tanh" or "relu"
+        hidden: units of each layer and direction
+        layers: how many stand on each other
+        bidirectional: whether each reads sequences from both ends
+        at: "every" step has an answer, only the "last", or "auto", as `y` looks
+        init: of the weights: "orthogonal", "glorot", "identity" or "pytorch"
+        dtype: "f32" or "f64"
 
-    After `fit`: `model_`, `history_` (a list for each number that is reported once an epoch), `n_features_in_`, `stop_reason_`,
-    and with `standardize` `mean_` and `scale_`.
+    Parameters (its training):
+
+        epochs: times the training data is gone through
+        batch_size: sequences in an update
+        lr: the learning rate
+        optimizer: "adam", "adamw", "rmsprop", "momentum", "nesterov" or "gd"
+        schedule: of the rate: "constant", "cosine" or "halve-on-plateau" (of the validation loss)
+        clip_norm: the longest gradient of an update, `None` for any
+        weight_decay: of weights and biases
+        dropout: the part of what leaves each layer that is left out while training
+        patience: stop after so many epochs without a better validation loss; 0 never
+        validation_fraction: the part of the training data that is kept for validation where `fit` is given none
+        standardize: bring every feature, and a regressor's targets, to mean 0 and deviation 1, as they are in the training data
+        random_state: a seed, or a generator to draw it from: the same one, the same bits
+        n_jobs: threads, no part of the result; `None` or -1 for all cores
+        verbose: a line for each epoch
+
+    After `fit`:
+
+        model_: the `Model`
+        history_: a list for each number that is reported once an epoch: "epoch", "train_loss", "valid_loss", ...
+        stop_reason_: "finished", "no-improvement" or "interrupted"
+        n_features_in_: numbers at each step
+        mean_, scale_: with `standardize`, those of each feature
     """
 
     _loss: ClassVar[str]
     # Numbers in an answer.
     _k: int
+
+    def __init_subclass__(cls) -> None:
+        # `help` shows a class the parameters that all of them have.
+        cls.__doc__ = f"{cls.__doc__}\n{_Estimator.__doc__}"
+        super().__init_subclass__()
 
     def __init__(
         self,
@@ -154,7 +185,8 @@ class _Estimator(_Base):
         self.verbose = verbose
 
     def fit(self: _E, X: Any, y: Any, validation_data: tuple[Any, Any] | None = None) -> _E:
-        """Trains a new network; `validation_data` is a pair `(X, y)`. Keeps the best weights by validation, else the last."""
+        """Trains a new network; `validation_data` is a pair `(X, y)`. Keeps the best weights by validation, else the last; so does
+        Ctrl-C, before its `KeyboardInterrupt` is raised."""
         options = self._options()
         x, lengths = self._sequences("X", X)
         n_x = x.shape[2]
@@ -163,8 +195,8 @@ class _Estimator(_Base):
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise ValueError("validation_data: expected a pair (X, y)")
-            rows = self._sequences("validation_data[0]", validation_data[0], n_x)
-            answers, _ = self._targets("validation_data[1]", validation_data[1], *rows, per_step)
+            rows = self._sequences(_VALIDATION[0], validation_data[0], n_x)
+            answers, _ = self._targets(_VALIDATION[1], validation_data[1], *rows, per_step)
             valid = rows, answers
         elif self.validation_fraction > 0:
             (x, lengths), targets, valid = _split(x, lengths, targets, self.validation_fraction, options["seed"])
@@ -176,14 +208,15 @@ class _Estimator(_Base):
         self.n_features_in_ = n_x
         self._per_step = per_step
         self._outputs = self._n_outputs(targets)
-        self._x_scale = _scale(x, lengths) if self.standardize else None
+        self._x_scale = _scale("X", x, lengths) if self.standardize else None
         # A regressor's targets of one answer a sequence have no steps that could lie beyond an end.
-        self._y_scale = _scale(targets, lengths if per_step else None) if self.standardize and self._loss == "mse" else None
+        self._y_scale = _scale("y", targets, lengths if per_step else None) if self.standardize and self._loss == "mse" else None
 
         kind = np.dtype(_NUMPY[self.dtype])
 
-        def arrays(rows: _Rows, targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], list[int] | None, None]:
-            return _scaled(rows[0], self._x_scale, kind), _scaled(targets, self._y_scale, kind), _arrays.ends(*rows), None
+        def arrays(names: Sequence[str], rows: _Rows, targets: NDArray[Any]) -> _bptt.Arrays:
+            x, y = _scaled(names[0], rows[0], self._x_scale, kind), _scaled(names[1], targets, self._y_scale, kind)
+            return x, y, _arrays.ends(*rows), None
 
         options["architecture"] = {
             "input": {"features": n_x},
@@ -194,15 +227,17 @@ class _Estimator(_Base):
             "head": {"outputs": self._outputs, "loss": self._loss, "at": "every" if per_step else "last"},
         }
         options["config"] = {"estimator": self._state()}
-        core, reports, self.stop_reason_ = _bptt.fit(
-            arrays((x, lengths), targets),
-            None if valid is None else arrays(*valid),
+        core, reports, self.stop_reason_, raised = _bptt.fit(
+            arrays(("X", "y"), (x, lengths), targets),
+            None if valid is None else arrays(_VALIDATION, *valid),
             self.dtype == "f64",
             json.dumps(options),
             self._show if self.verbose else None,
         )
         self.model_ = Model(core)
         self.history_ = _columns(json.loads(reports))
+        if raised is not None:
+            raise raised
         return self
 
     @property
@@ -235,18 +270,17 @@ class _Estimator(_Base):
             _arrays.count(name, getattr(self, name), 1)
         for name in ("bidirectional", "standardize"):
             _arrays.flag(name, getattr(self, name))
-        _arrays.fraction("validation_fraction", self.validation_fraction, 0, 1)
-        positive = float(np.nextafter(0, 1))
-        clip = None if self.clip_norm is None else _arrays.fraction("clip_norm", self.clip_norm, positive, np.inf)
+        _arrays.number("validation_fraction", self.validation_fraction, below=1)
+        clip = None if self.clip_norm is None else _arrays.number("clip_norm", self.clip_norm, positive=True)
         return {
             "epochs": _arrays.count("epochs", self.epochs, 1),
             "batch_size": _arrays.count("batch_size", self.batch_size, 1),
-            "lr": _arrays.fraction("lr", self.lr, positive, np.inf),
+            "lr": _arrays.number("lr", self.lr, positive=True),
             "optimizer": _arrays.one_of("optimizer", self.optimizer, _OPTIMIZERS),
             "schedule": _arrays.one_of("schedule", self.schedule, _SCHEDULES),
             "clip_norm": clip,
-            "weight_decay": _arrays.fraction("weight_decay", self.weight_decay, 0, np.inf),
-            "dropout": _arrays.fraction("dropout", self.dropout, 0, 1),
+            "weight_decay": _arrays.number("weight_decay", self.weight_decay),
+            "dropout": _arrays.number("dropout", self.dropout, below=1),
             "patience": min(_arrays.count("patience", self.patience, 0), 2**32 - 1),
             "init": _arrays.one_of("init", self.init, _INITS),
             "seed": _seed(self.random_state),
@@ -296,8 +330,12 @@ class _Estimator(_Base):
                 array = array[..., None]
         expected = [n, t] if every else [n]
         if array.ndim != last + every or list(array.shape[: len(expected)]) != expected or 0 in array.shape:
-            shape = ", ".join(map(str, expected)) + (", k" if self._axes else "")
-            raise ValueError(f"{name}: the shape is {found}, expected [{shape}] as X")
+            could_be = [[n], [n, t]] if self.at == "auto" and per_step is None else [expected]
+            shapes = " or ".join(str(shape)[:-1] + (", k]" if self._axes else "]") for shape in could_be)
+            tip = ""
+            if not self._axes and found[:-1] in could_be:
+                tip = f": give {name}[..., 0]" if found[-1] == 1 else f": of one-hot rows give {name}.argmax(-1)"
+            raise ValueError(f"{name}: the shape is {found}, expected {shapes} as X{tip}")
         if every and lengths is not None:
             raise ValueError(f"{name}: X is a list of sequences, expected a list of answers for each of them")
         return self._encoded(name, array if every else array[:, None], per_step is None), every
@@ -322,7 +360,7 @@ class _Estimator(_Base):
         """What the network says, `[N, n_y]` or `[N, T, n_y]`, of a list of sequences a list."""
         self._check_fitted()
         x, lengths = self._sequences("X", X, self.n_features_in_)
-        y = self.model_._core.predict(_scaled(x, self._x_scale, np.dtype(_NUMPY[self.dtype])), _arrays.ends(x, lengths), self._threads())
+        y = self.model_._core.predict(_scaled("X", x, self._x_scale, np.dtype(_NUMPY[self.dtype])), _arrays.ends(x, lengths), self._threads())
         if self._y_scale is not None:
             y = y * self._y_scale[1] + self._y_scale[0]
         if not self._per_step:
@@ -415,8 +453,9 @@ class RNNClassifier(_Classifier, _Estimator):
         array = _arrays._array(name, y)
         if array.dtype.kind not in "biufU":
             raise ValueError(f"{name}: it holds {array.dtype}, expected labels: numbers or strings")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name}: it holds values that are not finite, expected labels")
+        if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
+            number = array[~(array == np.round(array)) | ~np.isfinite(array)][0]
+            raise ValueError(f"{name}: it holds {number}, expected labels: whole numbers or strings (RNNRegressor is for numbers)")
         return array
 
     def _encoded(self, name: str, y: NDArray[Any], is_training: bool) -> NDArray[Any]:
@@ -433,7 +472,7 @@ class RNNClassifier(_Classifier, _Estimator):
 
     def _n_outputs(self, targets: NDArray[Any]) -> int:
         if len(self.classes_) < 2:
-            raise ValueError(f"y: there is one class only ({self.classes_[0]!r}), expected two or more")
+            raise ValueError(f"y: there is one class only ({self.classes_[0].item()!r}), expected two or more")
         return len(self.classes_)
 
     def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
@@ -584,7 +623,7 @@ def _split(
     return train[0], train[1], valid
 
 
-def _scale(rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def _scale(name: str, rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean and deviation of each number over all steps; of what never changes, the deviation is left at 1."""
     if lengths is None:
         flat = rows.reshape(-1, rows.shape[-1])
@@ -594,20 +633,18 @@ def _scale(rows: NDArray[Any], lengths: list[int] | None) -> tuple[NDArray[Any],
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = flat.mean(0), flat.std(0)
     if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
-        raise ValueError("standardize: the data is too large for its mean and deviation: scale it down")
+        raise ValueError(f"{name}: it is too large for its mean and deviation (standardize=True), expected smaller numbers: scale it down")
     # Rounding makes a number that never changes deviate a little from its mean.
     constant = deviation <= 1e-12 * np.abs(mean)
     return mean, np.where(constant, 1.0, deviation)
 
 
-def _scaled(rows: NDArray[Any], scale: tuple[NDArray[Any], NDArray[Any]] | None, kind: np.dtype[Any]) -> NDArray[Any]:
+def _scaled(name: str, rows: NDArray[Any], scale: tuple[NDArray[Any], NDArray[Any]] | None, kind: np.dtype[Any]) -> NDArray[Any]:
     """Standardised numbers in the precision of the network; ids of classes as they are."""
-    if scale is not None:
-        with np.errstate(over="ignore"):
-            rows = ((rows - scale[0]) / scale[1]).astype(kind)
-        if not np.isfinite(rows).all():
-            raise ValueError(f"standardize: the data is too large for {kind}: it lies too far from what `fit` saw")
-    return rows if rows.dtype.kind == "u" else rows.astype(kind, copy=False)
+    if scale is None:
+        return rows if rows.dtype.kind == "u" else rows.astype(kind, copy=False)
+    with np.errstate(over="ignore"):
+        return _arrays.numbers(f"{name}, standardised", (rows - scale[0]) / scale[1], kind)
 
 
 def _columns(reports: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Model", "from_torch"]
 
 
-# What the name of an exported file ends in, and its format.
-_EXPORTS = {".onnx": "onnx", ".npz": "npz", ".h": "c", ".json": "rtneural"}
-
-
 class Model:
     """A network with what there is to know about it, from a `.safetensors` file or the folder of a run.
 
@@ -141,13 +137,8 @@ class Model:
         step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It is the network alone: what an estimator with
         `standardize` reads is `(x - mean_) / scale_`.
         """
-        if to is None:
-            ending = os.path.splitext(os.fsdecode(path))[1].lower()
-            if ending not in _EXPORTS:
-                raise ValueError(f"{path}: it ends in none of {', '.join(_EXPORTS)}: say the format by to=")
-            to = _EXPORTS[ending]
         with self._as_file() as model:
-            command("export", [model, *words_of(dict(to=to, out=os.fspath(path)))])
+            command("export", [model, *words_of(dict(to=to, out=os.fsdecode(path)))])
 
     @contextmanager
     def _as_file(self) -> Iterator[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import keyword
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +53,8 @@ class Run:
 def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
     """Trains a network on texts or one `.npz`, as `bptt train` does; without data on the Reber grammar.
 
-    Flags are those of the program with `_` in place of `-`: `hidden=128, cell="lstm", clip_norm=0.5, bidirectional=True`.
+    Flags are those of the program with `_` in place of `-`: `hidden=128, cell="lstm", clip_norm=0.5, bidirectional=True`; `from_`
+    stands for `--from`.
     `quiet=True` shows nothing. Ctrl-C ends the run as it ends the program: the checkpoint is written, then `KeyboardInterrupt`
     raised; `resume` goes on from there.
 
@@ -64,6 +68,8 @@ def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
             raise TypeError(
                 f"data: expected paths of texts or of one .npz, got {type(path).__name__}: arrays are for RNNClassifier and its like"
             )
+        if isinstance(path, str) and "\n" in path:
+            raise ValueError(f"data: expected paths of texts, got a text ({path[:20]!r}...): write it to a file")
     return _train([os.fspath(path) for path in data], dict(out=out, **flags))
 
 
@@ -79,20 +85,40 @@ def resume(folder: PathLike, **flags: Any) -> Run:
 
 
 def _train(data: list[str], flags: Mapping[str, Any]) -> Run:
+    for name in flags.keys() - _TRAIN.keys():
+        near = difflib.get_close_matches(name, _TRAIN, 1)
+        tip = f": did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"train and resume have no flag {name!r}{tip}")
+    if not isinstance(flags.get("out"), (type(None), str, os.PathLike)):
+        raise TypeError(f"out: expected the path of a folder, got {flags['out']!r}")
     return Run(command("train", [*words_of(flags), "--", *data]))
+
+
 
 
 def words_of(flags: Mapping[str, Any]) -> list[str]:
     """Flags as the command line has them: `None` and `False` leave one out, a list repeats it."""
     words = []
     for name, value in flags.items():
-        flag = "--" + name.replace("_", "-")
+        flag = "--" + name.rstrip("_").replace("_", "-")
         for value in value if isinstance(value, (list, tuple)) else [value]:
             if value is True:
                 words.append(flag)
             elif value is not None and value is not False:
                 words.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
     return words
+
+
+def _as_keywords(text: str, name: str) -> str:
+    """Words of the program with its flags as Python spells them."""
+    for flag, *_ in _bptt.flags(name):
+        text = re.sub(rf"--{flag}(?![a-z-])( <[^>]*>)?", _keyword(flag), text)
+    return text
+
+
+def _keyword(flag: str) -> str:
+    name = flag.replace("-", "_")
+    return name + "_" if keyword.iskeyword(name) else name
 
 
 def command(name: str, words: list[str]) -> dict[str, Any]:
@@ -113,6 +139,17 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
         text = str(error)
         for end in ("\n\nUsage:", "\n\nFor more information"):
             text = text.split(end)[0]
-        raise ValueError(text) from None
+        raise ValueError(_as_keywords(text, name)) from None
     lines = b"".join(results).splitlines()
     return json.loads(lines[-1]) if lines else {}
+
+
+# The flags of `bptt train` as Python spells them, and what they are for.
+_TRAIN = {
+    _keyword(flag): _as_keywords(f"{values}: {what}" if "|" in values else what, "train")
+    for flag, values, what in _bptt.flags("train")
+    if flag not in ("help", "log", "version")
+}
+for function in (train, resume):
+    lines = "\n".join(f"        {name}: {what}" for name, what in _TRAIN.items() if name not in ("out", "resume"))
+    function.__doc__ = f"{function.__doc__}\n    Flags:\n\n{lines}\n    "

@@ -2,7 +2,7 @@
 
 Constructor, parameters and their names, arguments and results are those of `torch.nn`, of which these are subclasses; state
 dicts load either way. What they do not have (`proj_size`, other devices than the CPU, other types than float32 and float64) they
-refuse by name.
+refuse by name. Derivatives of derivatives, `torch.func`, `torch.jit` and `torch.export` need `torch.nn`'s own.
 
 >>> import torch, bptt.torch
 >>> model = torch.nn.LSTM(8, 16, num_layers=2, bidirectional=True, batch_first=True)
@@ -166,6 +166,9 @@ class _Layers(torch.nn.RNNBase):
             raise ValueError(f"input: expected 2 axes (unbatched) or 3, got {x.dim()} of {tuple(x.shape)}")
         if x.shape[-1] != self.input_size:
             raise ValueError(f"input: the last axis is {x.shape[-1]}, expected input_size {self.input_size}")
+        if x.dim() == 3 and x.shape[0 if self.batch_first else 1] == 0:
+            # Nothing to compute.
+            return super().forward(input, hx)
         if 0 in x.shape:
             raise ValueError(f"input: the shape is {tuple(x.shape)}, expected no empty axis")
         batched = x.dim() == 3
