@@ -14,6 +14,7 @@
 //! where `m' = m / (1 - b1^t)` and `s' = s / (1 - b2^t)` at update `t`. For all but adamw, weight decay is `g += decay w`.
 //! Knows nothing of losses, batches or schedules.
 
+use crate::kernels::simd::vectorized;
 use crate::{Architecture, Error, Parameters, Result, Scalar};
 use rayon::prelude::*;
 
@@ -214,31 +215,46 @@ impl<T: Scalar> Optimizer<T> {
         let algorithm = self.options.algorithm;
         match &mut self.moments[..] {
             [] => slices.for_each(|(w, g)| {
-                for (w, &g) in w.iter_mut().zip(g) {
-                    rule.descend(w, rule.bounded(g, *w));
-                }
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (w, &g) in w.iter_mut().zip(g) {
+                            rule.descend(w, rule.bounded(g, *w));
+                        }
+                    },
+                )
             }),
             [first] => {
                 let first = first.as_mut_slice().par_chunks_mut(SLICE);
                 slices.zip(first).for_each(|((w, g), m)| {
-                    for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
-                        let g = rule.bounded(g, *w);
-                        match algorithm {
-                            Algorithm::RmsProp => rule.root_mean_square(w, g, m),
-                            Algorithm::Nesterov => rule.nesterov(w, g, m),
-                            _ => rule.momentum(w, g, m),
-                        }
-                    }
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
+                                let g = rule.bounded(g, *w);
+                                match algorithm {
+                                    Algorithm::RmsProp => rule.root_mean_square(w, g, m),
+                                    Algorithm::Nesterov => rule.nesterov(w, g, m),
+                                    _ => rule.momentum(w, g, m),
+                                }
+                            }
+                        },
+                    )
                 });
             }
             [first, second, ..] => {
                 let first = first.as_mut_slice().par_chunks_mut(SLICE);
                 let second = second.as_mut_slice().par_chunks_mut(SLICE);
                 slices.zip(first).zip(second).for_each(|(((w, g), m), s)| {
-                    for (((w, &g), m), s) in w.iter_mut().zip(g).zip(m).zip(s) {
-                        let g = rule.bounded(g, *w);
-                        rule.adam(w, g, m, s);
-                    }
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for (((w, &g), m), s) in w.iter_mut().zip(g).zip(m).zip(s) {
+                                let g = rule.bounded(g, *w);
+                                rule.adam(w, g, m, s);
+                            }
+                        },
+                    )
                 });
             }
         }
@@ -285,29 +301,35 @@ impl<T: Scalar> Rule<T> {
     }
 
     /// The gradient within its bounds, and the decay that joins it.
+    #[inline(always)]
     fn bounded(&self, g: T, w: T) -> T {
-        (g * self.scale).max(-self.limit).min(self.limit) + self.coupled * w
+        num_traits::clamp(g * self.scale, -self.limit, self.limit) + self.coupled * w
     }
 
+    #[inline(always)]
     fn descend(&self, w: &mut T, g: T) {
         *w -= self.lr * g;
     }
 
+    #[inline(always)]
     fn momentum(&self, w: &mut T, g: T, v: &mut T) {
         *v = self.momentum * *v + g;
         *w -= self.lr * *v;
     }
 
+    #[inline(always)]
     fn nesterov(&self, w: &mut T, g: T, v: &mut T) {
         *v = self.momentum * *v + g;
         *w -= self.lr * (g + self.momentum * *v);
     }
 
+    #[inline(always)]
     fn root_mean_square(&self, w: &mut T, g: T, s: &mut T) {
         *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
         *w -= self.lr * g / (s.sqrt() + self.epsilon);
     }
 
+    #[inline(always)]
     fn adam(&self, w: &mut T, g: T, m: &mut T, s: &mut T) {
         *m = self.momentum * *m + (T::one() - self.momentum) * g;
         *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;

@@ -4,6 +4,7 @@
 //! segment by segment along their chain ([`crate::ranks`]). Knows nothing of what a gradient means.
 
 use crate::Scalar;
+use crate::kernels::simd::vectorized;
 use crate::optim::{LEAST_SLICES, SLICE};
 use crate::partition::Partition;
 use crate::ranks::{Communicator, Reduction};
@@ -85,9 +86,14 @@ impl<T: Scalar> Reduce<'_, T> {
         if !begun && let Some(part) = parts.next() {
             sum.copy_from_slice(part);
         }
-        for part in parts {
-            sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for part in parts {
+                    sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
+                }
+            },
+        )
     }
 }
 
@@ -107,10 +113,15 @@ fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
     let chunks = x.chunks_exact(8);
     let rest = chunks.remainder().iter().map(|x| x.as_f64() * x.as_f64());
     let rest: f64 = rest.sum();
-    for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += x.as_f64() * x.as_f64();
-        }
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for chunk in chunks {
+                for (sum, x) in sums.iter_mut().zip(chunk) {
+                    *sum += x.as_f64() * x.as_f64();
+                }
+            }
+        },
+    );
     sums.iter().sum::<f64>() + rest
 }
