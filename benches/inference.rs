@@ -1,4 +1,7 @@
 //! Prediction: a stream fed one time step after another, and whole batches. Elements are tokens.
+//!
+//! `inference/cells` is one sequence, a step at a time, beside the time that reading the network's weights takes: no step can take
+//! less. (benches/peers/stream.py puts others beside it.)
 
 mod support;
 
@@ -32,6 +35,28 @@ fn streams<T: Scalar>(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// One sequence of features, one step at a time, and its weights read from the cache they are in.
+fn cells(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("inference/cells");
+    let shape: Shape = "1,1,128,128,10".parse().unwrap();
+    for cell in Cell::ALL {
+        let architecture = shape.of(cell, 1, false).unwrap().architecture;
+        let network = Network::<f32>::new(architecture, Init::Orthogonal, 0).unwrap();
+        let x = Array3::from_shape_fn((1, 1, 128), |(.., i)| (i as f32).sin());
+        let mut stream = Stream::new(&network, 1).expect("one direction");
+        group.bench_function(BenchmarkId::new("step", cell), |b| {
+            b.iter(|| stream.step(&x).unwrap()[[0, 0]]);
+        });
+        // Two equal halves are compared: the C library does that with the widest loads there are.
+        let weights = vec![1u8; architecture.len() * size_of::<f32>()];
+        let (half, other) = weights.split_at(weights.len() / 2);
+        group.bench_function(BenchmarkId::new("weights", cell), |b| {
+            b.iter(|| std::hint::black_box(half) == std::hint::black_box(other));
+        });
+    }
+    group.finish();
+}
+
 /// Probabilities of a whole batch on all cores; dense inputs even in [-1, 1), as states are.
 fn batches<T: Scalar>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("inference/batch/{}", T::NAME));
@@ -56,6 +81,7 @@ fn batches<T: Scalar>(criterion: &mut Criterion) {
 fn all(criterion: &mut Criterion) {
     streams::<f32>(criterion);
     streams::<f64>(criterion);
+    cells(criterion);
     batches::<f32>(criterion);
     batches::<f64>(criterion);
 }

@@ -34,6 +34,30 @@ fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
         .with_validation(valid)
 }
 
+#[test]
+fn epochs_are_counted_in_windows() {
+    let text = "so it goes. ".repeat(60);
+    let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
+    let windows = Loader::<f32>::text(corpus, 4, 12)
+        .unwrap()
+        .windows_per_epoch();
+    let options = TrainOptions {
+        steps: windows + 4,
+        report_every: 3,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Gd);
+    run.run(&mut Watch::default()).unwrap();
+    let epochs = |step: u64| step as f64 / windows as f64;
+    assert!((run.epoch() - epochs(windows + 4)).abs() < 1e-12);
+    for report in run.history() {
+        assert!(
+            (report.epoch - epochs(report.step)).abs() < 1e-12,
+            "{report:?}"
+        );
+    }
+}
+
 /// Sees to it that no step, report or message has a number that is none.
 #[derive(Default)]
 struct Watch {
