@@ -40,17 +40,18 @@ fn cells(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("inference/cells");
     let shape: Shape = "1,1,128,128,10".parse().unwrap();
     for cell in Cell::ALL {
+        let name = format!("{cell:?}").to_lowercase();
         let architecture = shape.of(cell, 1, false).unwrap().architecture;
         let network = Network::<f32>::new(architecture, Init::Orthogonal, 0).unwrap();
         let x = Array3::from_shape_fn((1, 1, 128), |(.., i)| (i as f32).sin());
         let mut stream = Stream::new(&network, 1).expect("one direction");
-        group.bench_function(BenchmarkId::new("step", cell), |b| {
+        group.bench_function(BenchmarkId::new("step", &name), |b| {
             b.iter(|| stream.step(&x).unwrap()[[0, 0]]);
         });
         // Two equal halves are compared: the C library does that with the widest loads there are.
         let weights = vec![1u8; architecture.len() * size_of::<f32>()];
         let (half, other) = weights.split_at(weights.len() / 2);
-        group.bench_function(BenchmarkId::new("weights", cell), |b| {
+        group.bench_function(BenchmarkId::new("weights", &name), |b| {
             b.iter(|| std::hint::black_box(half) == std::hint::black_box(other));
         });
     }

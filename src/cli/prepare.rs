@@ -17,6 +17,9 @@ use bptt::train::{Checkpoint, Checkpoints, Trainer, history};
 use bptt::{At, EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
 
+/// Reports kept in memory for the picture, which has fewer columns.
+const REPORTS: usize = 1024;
+
 /// A run that can begin, or go on.
 pub struct Run<T: Scalar> {
     pub trainer: Trainer<T>,
@@ -88,6 +91,7 @@ impl<T: Scalar> Run<T> {
             }
             watch.folder = Some(folder);
         }
+        trainer.keep_reports(REPORTS);
         Ok(Run {
             trainer,
             config,

@@ -96,6 +96,8 @@ pub struct Trainer<T: Scalar> {
     best: Parameters<T>,
     progress: Progress,
     history: Vec<Report>,
+    /// How many of them at most.
+    most_reports: usize,
     /// Where to go back to.
     good: Checkpoint<T>,
     /// Training time since the last report.
@@ -135,6 +137,7 @@ impl<T: Scalar> Trainer<T> {
             best,
             progress: Progress::default(),
             history: Vec::new(),
+            most_reports: usize::MAX,
             good,
             clock: Duration::ZERO,
             counted_since: 0,
@@ -187,6 +190,7 @@ impl<T: Scalar> Trainer<T> {
         self.state = CarriedState::of(checkpoint.state.clone());
         self.progress = checkpoint.progress.clone();
         self.history = history;
+        self.thin_history();
         self.good = checkpoint;
         Ok(())
     }
@@ -250,7 +254,7 @@ impl<T: Scalar> Trainer<T> {
         &self.progress
     }
 
-    /// All reports so far, a few hundred bytes each; on ranks other than 0, the last one.
+    /// The reports so far, all unless [`Trainer::keep_reports`] says otherwise; on ranks other than 0, the last one.
     pub fn history(&self) -> &[Report] {
         &self.history
     }
@@ -506,12 +510,32 @@ impl<T: Scalar> Trainer<T> {
             },
             communication_seconds: waited.map(|waited| waited.as_secs_f64()),
         };
-        // Rank 0 has them all; the others would keep them for nobody.
-        if self.engine.rank() != 0 {
-            self.history.clear();
+        // The other ranks would keep them for nobody.
+        match self.engine.rank() {
+            0 => self.thin_history(),
+            _ => self.history.clear(),
         }
         self.history.push(report.clone());
         Ok((report, best))
+    }
+
+    /// From now on keeps so many reports at most (8 at least), which else take some hundred bytes each for as long as the run goes
+    /// on: when there are more, every second one is left out, but not the last and that of the best weights.
+    pub fn keep_reports(&mut self, most: usize) {
+        self.most_reports = most.max(8);
+        self.thin_history();
+    }
+
+    /// Makes room for one more report.
+    fn thin_history(&mut self) {
+        while self.history.len() >= self.most_reports {
+            let (last, mut i) = (self.history.len() - 1, 0);
+            let best = self.progress.best_step;
+            self.history.retain(|report| {
+                i += 1;
+                i % 2 == 1 || i > last || report.step == best
+            });
+        }
     }
 
     /// What is counted on the validation data, if there is any; `None` if `go_on` stopped it.

@@ -58,6 +58,39 @@ fn epochs_are_counted_in_windows() {
     }
 }
 
+#[test]
+fn a_run_keeps_as_many_reports_as_it_is_told() {
+    let options = TrainOptions {
+        steps: 60,
+        report_every: 1,
+        lr: 4.0,
+        ..TrainOptions::default()
+    };
+    let run = |most| {
+        let mut run = trainer(options, Algorithm::Gd);
+        run.keep_reports(most);
+        run.run(&mut Watch::default()).unwrap();
+        let (best, history) = (run.progress().best_step, run.history());
+        (
+            best,
+            history.iter().map(|report| report.step).collect::<Vec<_>>(),
+        )
+    };
+    let (best, all) = run(usize::MAX);
+    assert!(best < 60 && best % 2 == 0, "{best}");
+    assert_eq!(all, (1..=60).collect::<Vec<_>>());
+    for most in [8, 10, 33, 60] {
+        let (same, kept) = run(most);
+        assert_eq!(same, best);
+        assert!(
+            kept.len() <= most && 2 * kept.len() >= most.min(60),
+            "{kept:?}"
+        );
+        assert!(kept.is_sorted() && kept.contains(&best) && kept.ends_with(&[60]));
+        assert_eq!(kept[0], 1);
+    }
+}
+
 /// Sees to it that no step, report or message has a number that is none.
 #[derive(Default)]
 struct Watch {
