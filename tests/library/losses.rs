@@ -150,3 +150,37 @@ fn labels_by_hand() {
     assert_eq!(metrics.label_accuracy(), 6.0 / 8.0);
     assert_eq!(metrics.f1(), 4.0 / 6.0);
 }
+
+#[test]
+fn labels_by_the_thousand() {
+    // A product of so many halves is no number any more.
+    let metrics = judged(Loss::Binary, &[0.0; 1500], &[1.0; 1500], 1500);
+    assert!((metrics.loss - 2f64.ln()).abs() < 1e-12, "{}", metrics.loss);
+}
+
+/// Places among the likeliest, the first of equals first.
+#[test]
+fn the_five_likeliest() {
+    let logits = [3.0, 5.0, 5.0, 1.0, 9.0, 2.0, 5.0];
+    let places = [4, 1, 2, 6, 0, 5, 3];
+    let count = |class: usize, n_y: usize| {
+        let classes = array![[class as u32]];
+        let answers = Answers {
+            targets: Targets::from(&classes),
+            mask: None,
+        };
+        loss(simd::level(), &logits[..n_y], &answers, n_y, 1.0).1
+    };
+    let mut all = Metrics::default();
+    for (class, place) in places.into_iter().enumerate() {
+        let one = count(class, 7);
+        let is = |holds| f64::from(u8::from(holds));
+        let found = (one.accuracy(), one.top5_accuracy());
+        assert_eq!(found, (is(place == 0), is(place < 5)), "class {class}");
+        all += one;
+    }
+    let named = [("accuracy", 1.0 / 7.0), ("top5_accuracy", 5.0 / 7.0)];
+    assert_eq!(all.named(Loss::CrossEntropy), named);
+    // Of five classes all are among the five likeliest.
+    assert_eq!(count(4, 5).named(Loss::CrossEntropy), [("accuracy", 1.0)]);
+}

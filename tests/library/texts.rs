@@ -1,8 +1,11 @@
 //! Texts: files to tokens, tokens to text, and text of a known best loss.
 
 use bptt::data::{
-    Corpus, Decoder, Ids, Readers, Reading, TokenKind, Vocabulary, WordLimits, best_loss, reber,
+    Corpus, Decoder, Ids, Loader, Readers, Reading, TokenKind, Vocabulary, WordLimits, best_loss,
+    reber,
 };
+use bptt::train::evaluate;
+use bptt::{Architecture, Engine, EngineOptions, Head, Init, Input, Network};
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
@@ -113,6 +116,30 @@ fn read_words(texts: &[&str], limits: WordLimits) -> (Vocabulary, Vec<u32>) {
     let (_root, paths) = folder(&files);
     let (corpus, _) = Corpus::read_part(&paths, TokenKind::Word, limits, None).unwrap();
     (corpus.vocabulary().clone(), all(&corpus))
+}
+
+#[test]
+fn unknown_words_can_be_left_out_of_a_loss() {
+    let (_root, paths) = folder(&[("a", b"so it goes so it went so it goes")]);
+    let limits = WordLimits {
+        min_count: 2,
+        ..WordLimits::default()
+    };
+    let (corpus, _) = Corpus::read_part(&paths, TokenKind::Word, limits, None).unwrap();
+    assert_eq!(corpus.unknown_words(), Some(1));
+    let counted = |leaves_out: bool| {
+        let mut loader = Loader::<f32>::evaluation_text(corpus.clone()).unwrap();
+        if leaves_out {
+            loader.leave_out_unknown();
+        }
+        let n = corpus.vocabulary().len();
+        let architecture = Architecture::new(Input::Tokens(n), 2, Head::softmax(n));
+        let network = Network::new(architecture, Init::Orthogonal, 0).unwrap();
+        let mut engine = Engine::new(architecture, EngineOptions::default()).unwrap();
+        let metrics = evaluate(&mut engine, &network, &mut loader, |_| ()).unwrap();
+        metrics.counted
+    };
+    assert_eq!(counted(true) + 1, counted(false));
 }
 
 #[track_caller]

@@ -11,7 +11,8 @@ use bptt::train::{
 use bptt::{
     Architecture, Cell, Error, Head, Init, Input, Inputs, Loss, Network, Parameters, Result, Scalar,
 };
-use ndarray::{Array3, s};
+use ndarray::{Array2, Array3, s};
+use std::time::Instant;
 
 fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
     let text = "so it goes. ".repeat(60);
@@ -35,7 +36,7 @@ fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
 }
 
 #[test]
-fn epochs_are_counted_in_windows() {
+fn epochs_are_counted_in_windows_and_speed_in_tokens() {
     let text = "so it goes. ".repeat(60);
     let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
     let windows = Loader::<f32>::text(corpus, 4, 12)
@@ -47,15 +48,24 @@ fn epochs_are_counted_in_windows() {
         ..TrainOptions::default()
     };
     let mut run = trainer(options, Algorithm::Gd);
+    let begin = Instant::now();
     run.run(&mut Watch::default()).unwrap();
+    let elapsed = begin.elapsed().as_secs_f64();
     let epochs = |step: u64| step as f64 / windows as f64;
     assert!((run.epoch() - epochs(windows + 4)).abs() < 1e-12);
+    let (mut seconds, mut tokens) = (0.0, 0);
     for report in run.history() {
         assert!(
             (report.epoch - epochs(report.step)).abs() < 1e-12,
             "{report:?}"
         );
+        seconds += (report.tokens - tokens) as f64 / report.tokens_per_second;
+        tokens = report.tokens;
     }
+    assert!(
+        0.0 < seconds && seconds <= elapsed,
+        "{seconds} of {elapsed}"
+    );
 }
 
 #[test]
@@ -95,6 +105,8 @@ fn a_run_keeps_as_many_reports_as_it_is_told() {
 #[derive(Default)]
 struct Watch {
     diverged: Vec<u64>,
+    /// The states that it went back to.
+    states: Vec<Array2<f32>>,
     rates: Vec<f64>,
 }
 
@@ -117,6 +129,7 @@ impl Observer<f32> for Watch {
         assert!(matches!(what, Error::Diverged { .. }), "{what}");
         assert!(run.network().parameters().all_finite());
         self.diverged.push(run.progress().step);
+        self.states.push(run.checkpoint().state.clone());
         Ok(())
     }
 }
@@ -172,6 +185,26 @@ fn a_run_goes_on_from_its_last_report_at_half_the_rate() {
         assert_eq!(run.progress().step, 40);
         assert!(run.network().parameters().all_finite());
     }
+}
+
+#[test]
+fn however_often_a_run_goes_back_to_a_step_it_begins_with_its_states() {
+    let options = |lr, steps| TrainOptions {
+        steps,
+        lr,
+        schedule: Schedule::Constant,
+        report_every: 5,
+        ..TrainOptions::default()
+    };
+    let mut good = trainer(options(0.5, 5), Algorithm::Gd);
+    good.run(&mut Watch::default()).unwrap();
+    let at = good.checkpoint().clone();
+    assert!(at.state.iter().any(|&x| x != 0.0));
+    let mut run = trainer(options(1e300, 10), Algorithm::Gd);
+    run.restore(at.clone(), good.history().to_vec()).unwrap();
+    let mut watch = Watch::default();
+    assert_eq!(run.run(&mut watch).unwrap(), StopReason::Diverged);
+    assert!(watch.states.len() > 2 && watch.states.iter().all(|state| *state == at.state));
 }
 
 /// A run on sequences of one number each, sequence by sequence; number `odd` of the first epoch has other inputs, or targets, to
