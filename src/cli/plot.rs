@@ -11,7 +11,7 @@ use plotters::prelude::*;
 type Curve = (&'static str, Vec<(f64, f64)>);
 
 /// What a curve shows of a report, and its name.
-type Kind<'a> = (&'static str, &'a dyn Fn(&Report) -> Option<f64>);
+type Kind = (&'static str, fn(&Report) -> Option<f64>);
 
 /// Points that a curve is drawn with: the picture has some 780 columns.
 const MOST_POINTS: usize = 512;
@@ -27,59 +27,62 @@ struct Panel {
 
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
-    fn new(
-        axis: String,
-        history: &[Report],
-        kinds: [Kind<'_>; 2],
-        legend: SeriesLabelPosition,
-    ) -> Self {
-        let curves = kinds.into_iter().map(|(name, value)| {
-            let finite = |report: &Report| value(report).filter(|y| y.is_finite());
-            let point = |report: &Report| Some((report.step as f64, finite(report)?));
-            (name, thin(history.iter().filter_map(point).collect()))
-        });
-        let curves = curves.filter(|(_, points)| !points.is_empty()).collect();
+    fn new(axis: String, curves: &[Curve], legend: SeriesLabelPosition) -> Self {
+        let curves = curves.iter().filter(|(_, points)| !points.is_empty());
         Panel {
             axis,
-            curves,
+            curves: curves.map(|(name, points)| (*name, thin(points))).collect(),
             legend,
         }
     }
 }
 
-/// Replaces the picture in the folder of a run by one of these reports, if there is anything to draw: their losses, and if
-/// `accuracy` is wanted and there, below them how many answers were right.
-pub fn draw(folder: &RunFolder, history: &[Report], loss: Loss, accuracy: bool) -> Result<()> {
+/// What is shown: of losses, then of accuracies.
+const KINDS: [Kind; 4] = [
+    ("training", |report| Some(report.train_loss)),
+    ("validation", |report| report.valid_loss),
+    ("training", |report| Some(100.0 * report.train_accuracy?)),
+    ("validation", |report| {
+        let mut metrics = report.valid_metrics.iter();
+        let found = metrics.find(|(name, _)| name.ends_with("_accuracy"));
+        Some(100.0 * found?.1)
+    }),
+];
+
+/// The points of each kind in the history, and in the last report if that is not there.
+fn curves(folder: &RunFolder, last: Option<&Report>) -> Result<Vec<Curve>> {
+    let mut curves: Vec<Curve> = KINDS.map(|(name, _)| (name, Vec::new())).into();
+    let mut add = |report: &Report| {
+        for ((_, value), (_, points)) in KINDS.iter().zip(&mut curves) {
+            let y = value(report).filter(|y| y.is_finite());
+            points.extend(y.map(|y| (report.step as f64, y)));
+        }
+    };
+    let mut step = 0;
+    for report in folder.reports()? {
+        let report = report?;
+        step = report.step;
+        add(&report);
+    }
+    last.filter(|last| last.step > step).map(add);
+    Ok(curves)
+}
+
+/// Replaces the picture in the folder of a run by one of its reports, `last` the last of them, if there is anything to draw: their
+/// losses, and if `accuracy` is wanted and there, below them how many answers were right.
+pub fn draw(folder: &RunFolder, last: Option<&Report>, loss: Loss, accuracy: bool) -> Result<()> {
     let unit = match loss {
         Loss::CrossEntropy => " (nats per token)",
         Loss::Binary => " (nats per label)",
         Loss::Mse | Loss::Huber => "",
     };
-    let losses = Panel::new(
-        format!("{}{unit}", loss.title()),
-        history,
-        [
-            ("training", &|report| Some(report.train_loss)),
-            ("validation", &|report| report.valid_loss),
-        ],
-        SeriesLabelPosition::UpperRight,
-    );
-    let mut panels = vec![losses];
-    let percent = |part: Option<f64>| part.map(|part| 100.0 * part);
-    let valid = |report: &Report| {
-        let mut metrics = report.valid_metrics.iter();
-        percent(metrics.find_map(|(name, &value)| name.ends_with("_accuracy").then_some(value)))
-    };
+    let curves = curves(folder, last)?;
+    let (losses, accuracies) = curves.split_at(2);
+    let axis = format!("{}{unit}", loss.title());
+    let mut panels = vec![Panel::new(axis, losses, SeriesLabelPosition::UpperRight)];
     if accuracy {
-        panels.push(Panel::new(
-            "accuracy (%)".into(),
-            history,
-            [
-                ("training", &|report| percent(report.train_accuracy)),
-                ("validation", &valid),
-            ],
-            SeriesLabelPosition::LowerRight,
-        ));
+        let legend = SeriesLabelPosition::LowerRight;
+        panels.push(Panel::new("accuracy (%)".into(), accuracies, legend));
     }
     panels.retain(|panel| !panel.curves.is_empty());
     if panels.is_empty() {
@@ -94,9 +97,9 @@ pub fn draw(folder: &RunFolder, history: &[Report], loss: Loss, accuracy: bool) 
 }
 
 /// The first and the last point of a curve, and of neighbours in between the lowest and the highest, so that no peak is lost.
-fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= MOST_POINTS {
-        return points;
+        return points.to_vec();
     }
     let mut thinned = vec![points[0]];
     for part in points.chunks(points.len().div_ceil(MOST_POINTS / 2)) {

@@ -17,8 +17,8 @@ use bptt::train::{Checkpoint, Checkpoints, Trainer, history};
 use bptt::{At, EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
 
-/// Reports kept in memory for the picture, which has fewer columns.
-const REPORTS: usize = 1024;
+/// Reports kept in memory: the last few. The others are in the history.
+const REPORTS: usize = 8;
 
 /// A run that can begin, or go on.
 pub struct Run<T: Scalar> {

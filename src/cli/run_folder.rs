@@ -8,7 +8,7 @@ use bptt::Error;
 use bptt::internal::atomic::{self, write_atomically};
 use bptt::train::{Report, history};
 use fs_err as fs;
-use std::io::{self, Seek, Write};
+use std::io::{self, BufRead, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,12 @@ impl RunFolder {
         line.push('\n');
         (&self.history).write_all(line.as_bytes())?;
         self.history.sync_all()
+    }
+
+    /// The reports of the history, one after the other.
+    pub fn reports(&self) -> io::Result<impl Iterator<Item = io::Result<Report>> + use<>> {
+        let lines = io::BufReader::new(fs::File::open(self.history.path())?).lines();
+        Ok(lines.map(|line| Ok(serde_json::from_str(&line?)?)))
     }
 
     /// The first `reports` lines of the history, and the bytes they take.

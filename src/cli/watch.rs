@@ -109,7 +109,10 @@ impl Watch {
         self.drawn = Some(Instant::now());
         let loss = run.network().architecture().head.loss;
         match &self.folder {
-            Some(folder) => plot::draw(folder, run.history(), loss, self.judges_sequences()),
+            Some(folder) => {
+                let last = run.history().last();
+                plot::draw(folder, last, loss, self.judges_sequences())
+            }
             None => Ok(()),
         }
     }
