@@ -61,8 +61,8 @@ def model(folder):
     subprocess.run(train, check=True, stdout=subprocess.DEVNULL)
     export = [program, "export", folder / "run", "-o", folder / "model.onnx"]
     subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([program, "predict", folder / "run", folder / "set.npz", "-o", folder / "y.npy"], check=True, stdout=subprocess.DEVNULL)
-    return inputs[:1], float(np.load(folder / "y.npy")[0, 0, 0])
+    subprocess.run([program, "predict", folder / "run", folder / "set.npz", "-o", folder / "y.npz"], check=True, stdout=subprocess.DEVNULL)
+    return inputs[:1], float(np.load(folder / "y.npz")["probabilities"][0, 0, 0])
 
 
 def tensors(folder):

@@ -3,7 +3,7 @@
 use crate::{LR, Problem, serve};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
-use candle_nn::rnn::{GRUConfig, LSTMConfig, gru, lstm};
+use candle_nn::rnn::{GRUConfig, LSTMConfig, LSTMState, gru, lstm};
 use candle_nn::{Linear, Module, Optimizer, RNN, SGD, VarBuilder, VarMap, linear, loss};
 
 pub fn run(p: &Problem) -> Result<()> {
@@ -30,7 +30,9 @@ pub fn stream(p: &Problem) -> Result<()> {
     let x = Tensor::from_slice(&p.inputs, (1, p.n_x), &Device::Cpu)?;
     let mut state = rnn.zero_state(1)?;
     let mut step = || -> Result<f32> {
-        state = rnn.step(&x, &state)?;
+        // Without what a way back would need, or it grows from step to step.
+        let next = rnn.step(&x, &state)?;
+        state = LSTMState::new(next.h().detach(), next.c().detach());
         let probabilities = softmax_last_dim(&decoder.forward(state.h())?)?;
         probabilities.get(0)?.get(0)?.to_scalar()
     };
