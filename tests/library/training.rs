@@ -14,9 +14,13 @@ use bptt::{
 use ndarray::{Array2, Array3, s};
 use std::time::Instant;
 
-fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
+fn corpus() -> Corpus {
     let text = "so it goes. ".repeat(60);
-    let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
+    Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap()
+}
+
+fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
+    let corpus = corpus();
     let n = corpus.vocabulary().len();
     let architecture = Architecture::new(Input::Tokens(n), 16, Head::softmax(n));
     let network = Network::<f32>::new(architecture, Init::Orthogonal, 0).unwrap();
@@ -37,9 +41,7 @@ fn trainer(options: TrainOptions, algorithm: Algorithm) -> Trainer<f32> {
 
 #[test]
 fn epochs_are_counted_in_windows_and_speed_in_tokens() {
-    let text = "so it goes. ".repeat(60);
-    let corpus = Corpus::from_text(&text, &Vocabulary::of_chars(&text)).unwrap();
-    let windows = Loader::<f32>::text(corpus, 4, 12)
+    let windows = Loader::<f32>::text(corpus(), 4, 12)
         .unwrap()
         .windows_per_epoch();
     let options = TrainOptions {

@@ -103,11 +103,11 @@ def count(name: str, given: Any, least: int) -> int:
     return number
 
 
-def number(name: str, given: Any, *, least: float = 0, below: float = np.inf, positive: bool = False) -> float:
-    """A number from `least` (0) to less than `below`; `positive`: and above 0."""
+def number(name: str, given: Any, *, below: float = np.inf, positive: bool = False) -> float:
+    """A number from 0 to less than `below`; `positive`: and above 0."""
     is_number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
-    if not is_number or not least <= given < below or positive and given <= 0:
-        low = "above 0" if positive else f"from {least} up"
+    if not is_number or not 0 <= given < below or positive and given <= 0:
+        low = "above 0" if positive else "from 0 up"
         raise ValueError(f"{name}: {given!r} is not a finite number {low}" + ("" if below == np.inf else f" and below {below}"))
     return float(given)
 
