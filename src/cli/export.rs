@@ -10,7 +10,7 @@ use bptt::export::Format;
 use bptt::model::Model;
 use indicatif::HumanBytes;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| export(args, &model, output))
@@ -18,11 +18,14 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
 
 fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Result<Done> {
     let from = file(&args.model)?;
-    let (format, path) = match (args.to, &args.out) {
-        (Some(to), None) => (to, from.with_extension(to.extension())),
-        (Some(to), Some(out)) => (to, out.clone()),
+    let format = match (args.to, &args.out) {
+        (Some(to), _) => to,
         (None, out) => of_name(out.as_deref().unwrap_or(Path::new("")))?,
     };
+    let path = args
+        .out
+        .clone()
+        .unwrap_or_else(|| from.with_extension(format.extension()));
     let out = path.display();
     if is_same_file(&path, &from) {
         bail!("--out: {out} is the model itself, choose another file");
@@ -47,11 +50,10 @@ fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Res
 }
 
 /// The format that the name of a file asks for.
-fn of_name(path: &Path) -> Result<(Format, PathBuf)> {
-    let Some(format) = Format::of_name(path) else {
+fn of_name(path: &Path) -> Result<Format> {
+    Format::of_name(path).with_context(|| {
         let endings = Format::ALL.map(|format| format!(".{}", format.extension()));
         let (out, endings) = (path.display(), endings.join(", "));
-        bail!("--out: {out} ends in none of {endings}: say the format by --to");
-    };
-    Ok((format, path.to_path_buf()))
+        format!("--out: {out} ends in none of {endings}: say the format by --to")
+    })
 }
