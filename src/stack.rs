@@ -303,21 +303,25 @@ fn drop_gradient<T: Scalar>(s: &mut Scratch<T>, layer: usize) {
 fn decoder_gradients<T: Scalar>(s: &Scratch<T>, g: &mut Parameters<T>, mut accumulate: bool) {
     let a = s.architecture;
     let (width, n_y, h) = (a.outputs_of_layer(), a.head.outputs, answered_from(s));
-    if !accumulate {
-        g.get_mut(Which::Decoder).fill(T::zero());
-        g.get_mut(Which::DecoderBias).fill(T::zero());
-    }
     let mut add = |rows: std::ops::Range<usize>| {
         let beta = if accumulate { T::one() } else { T::zero() };
         let du = &s.u[rows.start * n_y..rows.end * n_y];
         let out = Out::whole(g.get_mut(Which::Decoder), width);
         gemm_tn(Rows::of(du, n_y), h.skip(rows.start), beta, out, rows.len());
         let bias = g.get_mut(Which::DecoderBias);
+        if !accumulate {
+            bias.fill(T::zero());
+        }
         T::sum_rows(simd::level(), Rows::of(du, n_y), bias);
         accumulate = true;
     };
     match a.head.at {
-        At::Every => chunks_back(&s.steps).for_each(|chunk| add(s.steps.rows_of(chunk))),
+        At::Every => {
+            // Where there are no steps at all, gradients of zero.
+            let none = (s.steps.count() == 0).then_some(0..0);
+            let chunks = chunks_back(&s.steps).chain(none);
+            chunks.for_each(|chunk| add(s.steps.rows_of(chunk)));
+        }
         At::Last => add(0..s.u.len() / n_y),
     }
 }

@@ -10,7 +10,7 @@ Each shape: random weights and data are written once; every contender says its l
 rounds each takes whole training steps (forward, loss, BPTT, update) for some seconds while the others wait, so that a
 machine whose speed drifts slows all of them. Figures are medians over the rounds of medians. Peers get what helps them: the
 better of one thread and all, compiled and warmed up, and an allocator that keeps its pages. A peer that is not installed
-is left out: oneDNN needs g++ and libdnnl-dev, the crates candle and burn two minutes of cargo. Results are kept in
+is left out: oneDNN needs g++ and libdnnl-dev, the crates candle, burn and rust-lstm two minutes of cargo. Results are kept in
 target/peers.json, so that shapes can be run one at a time.
 """
 
@@ -56,6 +56,7 @@ PEERS = [
     ("NumPy", "numpy", "with_numpy.py", True, CELLS),
     ("candle", None, "rust", False, ["gru", "lstm"]),
     ("burn", None, "rust", False, ["gru", "lstm"]),
+    ("rust-lstm", None, "rust", False, ["lstm"]),
 ]
 ONEDNN, CRATES = ROOT / "target" / "onednn", ROOT / "target" / "peers-rust"
 # How far apart two losses may be.

@@ -1,6 +1,7 @@
-//! A training step allocates nothing after the first: counted, on every thread of the process.
+//! A training step holds what the engine's formula says, and allocates nothing after the first: counted, on every thread of the
+//! process.
 
-use super::{TURN, allocations};
+use super::{TURN, allocations, most_held};
 use crate::support::{Form, Problem, architectures_of, options};
 use bptt::optim::{Optimizer, OptimizerOptions};
 use bptt::{Architecture, Dropout, Engine, GradientOptions, Init, Network};
@@ -58,6 +59,36 @@ fn check(architecture: Architecture, dropout: Option<&Dropout>, lengths: bool) {
         assert!(
             seen <= allowed,
             "{architecture}, dropout {dropout:?}: {seen} allocations in {count} steps"
+        );
+    }
+}
+
+/// Whatever the cell, layers, directions, inputs and head.
+#[test]
+fn a_step_holds_what_the_formula_says() {
+    let _turn = TURN.lock();
+    let (n, t) = (12, 30);
+    let form = Form {
+        classes: true,
+        masked: false,
+        lengths: false,
+        state: false,
+    };
+    for architecture in architectures_of(60, 48, 60) {
+        let problem = Problem::<f32>::random(form, architecture, (n, t), 1);
+        let network = Network::<f32>::new(architecture, Init::Orthogonal, 0).unwrap();
+        let (engine, held) = most_held(|| {
+            let mut engine = Engine::new(architecture, options(2, 2)).unwrap();
+            for _ in 0..2 {
+                engine.gradient(&network, &problem.batch()).unwrap();
+            }
+            engine
+        });
+        let formula = engine.bytes(n, t).unwrap();
+        let ratio = held as f64 / formula as f64;
+        assert!(
+            (0.9..=1.1).contains(&ratio),
+            "{architecture}: {held} bytes were held, the formula says {formula}"
         );
     }
 }

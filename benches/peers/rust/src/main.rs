@@ -2,7 +2,7 @@
 //! `candle-stream` is a step of time, one sequence carried on and on.
 //!
 //! ```text
-//! peers candle|burn|candle-stream FOLDER CELL N T n_x n_h n_y     (problem.bin in FOLDER, as compare.py writes it)
+//! peers candle|burn|rust-lstm|candle-stream FOLDER CELL N T n_x n_h n_y     (problem.bin in FOLDER, as compare.py writes it)
 //! ```
 //!
 //! They talk as worker.py does: the loss of the weights as they are, then for each line of standard input, a number of seconds,
@@ -10,6 +10,7 @@
 
 mod with_burn;
 mod with_candle;
+mod with_rust_lstm;
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -101,13 +102,16 @@ pub fn serve(version: &str, loss: f32, mut step: impl FnMut()) {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.len() != 8 {
-        eprintln!("usage: peers candle|burn|candle-stream FOLDER gru|lstm N T n_x n_h n_y");
+        eprintln!(
+            "usage: peers candle|burn|rust-lstm|candle-stream FOLDER gru|lstm N T n_x n_h n_y"
+        );
         std::process::exit(2);
     }
     let problem = Problem::read(&words[1..]);
     match words[0].as_str() {
         "candle" => with_candle::run(&problem).expect("candle's part"),
         "candle-stream" => with_candle::stream(&problem).expect("candle's part"),
+        "rust-lstm" => with_rust_lstm::run(&problem),
         _ => with_burn::run(&problem),
     }
 }
