@@ -15,7 +15,10 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 /// [`write_atomically`] of what `write` writes; its errors, too, are given the name of the file.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     write_beside(path, write).map_err(|error| {
-        let text = format!("cannot write {}: {error}", path.display());
+        // Nobody is to look for the unfinished file.
+        let text = error.to_string();
+        let reason = text.split(" at path \"").next().unwrap_or_default();
+        let text = format!("cannot write {}: {reason}", path.display());
         Error::Io(io::Error::new(error.kind(), text))
     })
 }

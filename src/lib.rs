@@ -120,6 +120,7 @@ pub use targets::{Answers, Targets, one_hot};
 /// What the program and the benchmarks of this crate use of it, and nobody else should: no part of the library, and not stable.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::engine::{ROWS, STEPS};
     pub use crate::kernels::{blas, simd};
     pub use crate::reduce::REDUCTION_SEGMENT;
     /// Files whole or not at all.

@@ -39,6 +39,14 @@ pub fn raise_failure(failure: bptt::cli::Failure) -> PyErr {
     PyValueError::new_err(text)
 }
 
+/// A machine that has not the memory.
+pub fn raise_memory(error: anyhow::Error) -> PyErr {
+    match error.downcast::<Error>() {
+        Ok(error) => raise(error),
+        Err(error) => PyValueError::new_err(format!("{error:#}")),
+    }
+}
+
 /// Text that is not the JSON it should be: of our own Python code, so its error is for whoever works on that.
 pub fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T, PyErr> {
     serde_json::from_str(json).map_err(|e| PyValueError::new_err(format!("{what}: {e}")))

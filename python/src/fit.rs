@@ -1,17 +1,16 @@
 //! A training run on arrays ([`fit`]), for the estimators.
 
-use crate::errors::{parse, raise};
+use crate::errors::{parse, raise, raise_memory};
 use crate::model::{Model, Number};
+use bptt::cli::memory;
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::model::{About, Model as OfType};
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::train::{
     Control, Observer, Report, Schedule, StepReport, StopReason, TrainOptions, Trainer,
 };
-use bptt::{
-    Architecture, Dropout, EngineOptions, Error, Init, Network, Parameters, Result, Scalar,
-};
-use numpy::{PyReadonlyArray2, PyReadonlyArray3};
+use bptt::{Architecture, Dropout, EngineOptions, Init, Network, Parameters, Result, Scalar};
+use numpy::{PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
@@ -53,6 +52,8 @@ impl Arrays<'_> {
     fn sequences<T: Number>(self, (n_x, n_y): (usize, usize)) -> PyResult<Sequences<T>> {
         let Arrays(inputs, targets, lengths, mask) = self;
         let x: PyReadonlyArray3<'_, T> = inputs.extract()?;
+        let (bytes, cure) = (x.len() * size_of::<T>(), "give fewer or shorter sequences");
+        memory::check(bytes as f64, 0, "a copy of the inputs", cure).map_err(raise_memory)?;
         let inputs = OwnedInputs::Dense(x.as_array().to_owned());
         let targets = match targets.extract::<PyReadonlyArray2<'_, u32>>() {
             Ok(ids) => OwnedTargets::Classes(ids.as_array().to_owned()),
@@ -144,7 +145,7 @@ fn fit_as<T: Number>(
     };
     let run = || run(train, valid, &options, &mut watch);
     let done = py.detach(run);
-    let (reason, weights, reports) = done.map_err(raise)?;
+    let (reason, weights, reports) = done.map_err(raise_memory)?;
     if reason == StopReason::Diverged {
         return Err(PyRuntimeError::new_err(
             "training diverged again and again and was given up: try a smaller lr or clip_norm, or standardize=True",
@@ -168,9 +169,24 @@ fn run<T: Scalar>(
     valid: Option<Sequences<T>>,
     options: &Options,
     watch: &mut Watch,
-) -> Result<(StopReason, Parameters<T>, Vec<Report>), Error> {
-    let network = Network::new(options.architecture, options.init, options.seed)?;
+) -> anyhow::Result<(StopReason, Parameters<T>, Vec<Report>)> {
+    let engine = EngineOptions {
+        threads: options.threads,
+        shards: options.shards,
+        memory: None,
+    };
+    let (architecture, algorithm) = (options.architecture, options.optimizer);
+    architecture.check()?;
+    memory::check_weights::<T>(
+        &architecture,
+        algorithm,
+        engine,
+        "choose fewer hidden units or layers",
+    )?;
     let loader = Loader::sequences(train, options.batch_size, None, options.seed)?;
+    let valid = valid.map(Loader::evaluation_sequences).transpose()?;
+    let windows = [Some(&loader), valid.as_ref()].map(|loader| loader.map(memory::window));
+    let network = Network::new(architecture, options.init, options.seed)?;
     let epoch = loader.windows_per_epoch();
     let options = TrainOptions {
         steps: options.epochs.saturating_mul(epoch),
@@ -186,11 +202,7 @@ fn run<T: Scalar>(
             },
             ..OptimizerOptions::default()
         },
-        engine: EngineOptions {
-            threads: options.threads,
-            shards: options.shards,
-            memory: None,
-        },
+        engine,
         dropout: Dropout {
             inputs: 0.0,
             outputs: options.dropout,
@@ -204,8 +216,10 @@ fn run<T: Scalar>(
     let mut trainer = Trainer::new(network, loader, options)?;
     let validates = valid.is_some();
     if let Some(valid) = valid {
-        trainer = trainer.with_validation(Loader::evaluation_sequences(valid)?);
+        trainer = trainer.with_validation(valid);
     }
+    let cure = "choose a smaller batch_size, fewer hidden units or layers, or shorter sequences";
+    memory::check_steps(&trainer, algorithm, windows, cure)?;
     let reason = trainer.run(watch)?;
     // Without validation the last are the best, between two reports too.
     let weights = match validates {

@@ -3,8 +3,10 @@
 //! Weights come and go as PyTorch's modules have them: for each layer and direction `weight_ih`, `weight_hh`, and if there are biases
 //! `bias_ih`, `bias_hh`. The library has one bias where both are added, so both have its gradient.
 
-use crate::errors::raise;
+use crate::errors::{raise, raise_memory};
 use bptt::architecture::Which;
+use bptt::cli::memory;
+use bptt::optim::Algorithm;
 use bptt::{
     Architecture, Cell, Dropout, Engine, EngineOptions, GradientOptions, Head, Input, Inputs,
     Network, Parameters, Scalar,
@@ -24,6 +26,8 @@ struct Layers<T: Scalar> {
     biases: bool,
     /// Whether the engine holds what the way back needs.
     is_fresh: bool,
+    /// The most bytes of a call so far: there was room for them.
+    held: usize,
 }
 
 /// Dropout between layers: its probability and the seed of its masks.
@@ -59,6 +63,10 @@ impl<T: Scalar + Element> Layers<T> {
             shards: threads,
             memory: None,
         };
+        architecture.check().map_err(raise)?;
+        let cure = "choose a smaller hidden_size or num_layers";
+        memory::check_weights::<T>(&architecture, Algorithm::Gd, options, cure)
+            .map_err(raise_memory)?;
         let engine = Engine::new(architecture, options).map_err(raise)?;
         let network = Network::from_parameters(Parameters::zeros(architecture));
         Ok(Layers {
@@ -66,6 +74,7 @@ impl<T: Scalar + Element> Layers<T> {
             network,
             biases,
             is_fresh: false,
+            held: 0,
         })
     }
 
@@ -124,6 +133,19 @@ impl<T: Scalar + Element> Layers<T> {
             }
         }
         all
+    }
+
+    /// Refuses inputs for which there is no room.
+    fn check_memory(&mut self, n: usize, t: usize) -> PyResult<()> {
+        let bytes = self.engine.bytes(n, t).map_err(raise)?;
+        if bytes > self.held {
+            let what = format!("a step on {n} sequences of {t} steps");
+            let cure = "give fewer or shorter sequences, or choose a smaller hidden_size";
+            memory::check(bytes as f64, self.engine.threads(), &what, cure)
+                .map_err(raise_memory)?;
+            self.held = bytes;
+        }
+        Ok(())
     }
 
     fn forward(
@@ -233,6 +255,7 @@ macro_rules! layers {
                 Inputs::Dense(x).check(input).map_err(raise)?;
                 check_distinct("hidden", &hidden.as_array())?;
                 check_distinct("state", &state.as_array())?;
+                self.0.check_memory(x.dim().0, x.dim().1)?;
                 let hidden = hidden.as_array_mut();
                 let state = state.as_array_mut();
                 let layers = &mut self.0;

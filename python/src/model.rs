@@ -1,6 +1,9 @@
 //! What is in a model file ([`Model`]): weights and what there is to know about them.
 
-use crate::errors::{parse, raise};
+use crate::errors::{parse, raise, raise_memory};
+use crate::program::CtrlC;
+use bptt::cli::memory;
+use bptt::data::{Decoder, Vocabulary};
 use bptt::model::{Model as OfType, ModelFile};
 use bptt::{Architecture, Engine, EngineOptions, Inputs, Network, Scalar};
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
@@ -197,24 +200,62 @@ impl Model {
             lengths: Option<Vec<usize>>,
             threads: usize,
         ) -> PyResult<Bound<'py, PyAny>> {
-            let py = inputs.py();
+            let (py, network) = (inputs.py(), &model.network);
             let answers = if let Ok(ids) = inputs.extract::<PyReadonlyArray2<'py, u32>>() {
-                let ids = ids.as_array();
-                py.detach(|| predict(&model.network, Inputs::Tokens(ids), lengths, threads))
+                predict(
+                    py,
+                    network,
+                    Inputs::Tokens(ids.as_array()),
+                    lengths,
+                    threads,
+                )
             } else {
                 let x: PyReadonlyArray3<'py, T> = inputs.extract()?;
-                let x = x.as_array();
-                py.detach(|| predict(&model.network, Inputs::Dense(x), lengths, threads))
+                predict(py, network, Inputs::Dense(x.as_array()), lengths, threads)
             };
-            Ok(PyArray3::from_owned_array(py, answers.map_err(raise)?).into_any())
+            Ok(PyArray3::from_owned_array(py, answers?).into_any())
         }
         with!(self, |model| of(model, inputs, lengths, threads))
     }
 
     /// The logarithm of the probability that the model gives to each token of a text but the first.
     fn logprobs<'py>(&self, py: Python<'py>, text: Vec<u8>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let found = py.detach(|| with!(self, |model| logprobs(model, &text)));
-        Ok(PyArray1::from_vec(py, found.map_err(raise)?))
+        let mut ctrl_c = CtrlC::new();
+        let found = py.detach(|| with!(self, |model| logprobs(model, &text, &mut ctrl_c)));
+        Ok(PyArray1::from_vec(py, ctrl_c.or(found)?))
+    }
+
+    /// The ids of the tokens of a text.
+    fn encode<'py>(&self, py: Python<'py>, text: Vec<u8>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let ids = self
+            .vocabulary()
+            .and_then(|vocabulary| vocabulary.encode(&text));
+        Ok(PyArray1::from_vec(py, ids.map_err(raise)?))
+    }
+
+    /// The text of ids, each below the number of tokens.
+    fn decode(&self, ids: Vec<u32>) -> PyResult<String> {
+        let vocabulary = self.vocabulary().map_err(raise)?;
+        let (mut decoder, mut text) = (Decoder::new(vocabulary), String::new());
+        for id in ids {
+            decoder.push(id, &mut text);
+        }
+        decoder.finish(&mut text);
+        Ok(text)
+    }
+}
+
+impl Model {
+    fn vocabulary(&self) -> bptt::Result<&Vocabulary> {
+        let about = with!(self, |model| &model.about);
+        about.vocabulary.as_ref().ok_or_else(no_vocabulary)
+    }
+}
+
+fn no_vocabulary() -> bptt::Error {
+    bptt::Error::Invalid {
+        what: "text",
+        problem: "the model has no vocabulary: it was not trained on text".into(),
     }
 }
 
@@ -228,32 +269,39 @@ fn engine<T: Scalar>(network: &Network<T>, threads: usize) -> bptt::Result<Engin
 }
 
 fn predict<T: Scalar>(
+    py: Python<'_>,
     network: &Network<T>,
     inputs: Inputs<'_, T>,
     lengths: Option<Vec<usize>>,
     threads: usize,
-) -> bptt::Result<Array3<T>> {
-    engine(network, threads)?.predict_with(network, inputs, lengths.as_deref(), None)
+) -> PyResult<Array3<T>> {
+    let mut engine = engine(network, threads).map_err(raise)?;
+    memory::check_predicting(&engine, inputs.sequences()).map_err(raise_memory)?;
+    let mut ctrl_c = CtrlC::new();
+    let answers = py.detach(|| {
+        engine.predict_in_parts(network, inputs, lengths.as_deref(), |_| Ok(ctrl_c.check()?))
+    });
+    ctrl_c.or(answers)
 }
 
-fn logprobs<T: Scalar>(model: &OfType<T>, text: &[u8]) -> bptt::Result<Vec<f64>> {
-    let wrong = |problem: &str| bptt::Error::Invalid {
-        what: "text",
-        problem: problem.into(),
-    };
-    let Some(vocabulary) = &model.about.vocabulary else {
-        return Err(wrong("the model is one of numbers and has no vocabulary"));
-    };
+fn logprobs<T: Scalar>(
+    model: &OfType<T>,
+    text: &[u8],
+    ctrl_c: &mut CtrlC,
+) -> bptt::Result<Vec<f64>> {
+    let vocabulary = model.about.vocabulary.as_ref().ok_or_else(no_vocabulary)?;
     let ids = vocabulary.encode(text)?;
     if ids.len() < 2 {
-        return Err(wrong(
-            "it is shorter than two tokens, and nothing follows the first",
-        ));
+        return Err(bptt::Error::Invalid {
+            what: "text",
+            problem: "it is shorter than two tokens, and nothing follows the first".into(),
+        });
     }
     let (network, mut engine) = (&model.network, engine(&model.network, 1)?);
     let mut state = Array2::zeros((1, network.architecture().state()));
     let mut found = Vec::with_capacity(ids.len() - 1);
     for begin in (0..ids.len() - 1).step_by(STEPS) {
+        ctrl_c.check()?;
         let end = (begin + STEPS).min(ids.len() - 1);
         let inputs = ArrayView2::from_shape((1, end - begin), &ids[begin..end]).expect("one row");
         let y = engine.predict(network, Inputs::Tokens(inputs), Some(&mut state))?;

@@ -94,10 +94,48 @@ impl Host for Interpreter {
     }
 }
 
-/// The flags of a command of the program, without `--`, their values and what they are for.
+/// The flags of a command of the program, without `--`: their values, what they are for, and whether a run that goes on may be given
+/// another value than it had.
 #[pyfunction]
-pub fn flags(command: &str) -> Vec<[String; 3]> {
-    cli::flags(command)
+pub fn flags(command: &str) -> Vec<(String, String, String, bool)> {
+    let flags = cli::flags(command).into_iter();
+    let row = |flag: cli::Flag| (flag.name, flag.value, flag.help, flag.is_open);
+    flags.map(row).collect()
+}
+
+/// Looks for Ctrl-C now and then, while a long computation has the interpreter let go.
+pub struct CtrlC {
+    looked: Instant,
+    raised: Option<PyErr>,
+}
+
+impl CtrlC {
+    pub fn new() -> Self {
+        CtrlC {
+            looked: Instant::now(),
+            raised: None,
+        }
+    }
+
+    /// An error where Python has raised something, which [`CtrlC::or`] finds.
+    pub fn check(&mut self) -> io::Result<()> {
+        if self.raised.is_none() && self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.raised = Python::attach(|py| py.check_signals()).err();
+        }
+        match self.raised {
+            Some(_) => Err(io::ErrorKind::Interrupted.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What Python has raised, or else what came of the computation.
+    pub fn or<R>(self, done: bptt::Result<R>) -> PyResult<R> {
+        match self.raised {
+            Some(raised) => Err(raised),
+            None => done.map_err(crate::errors::raise),
+        }
+    }
 }
 
 /// Runs a command line of the program (`words`, without the name of the program). `show(is_result, bytes)` is called with all that

@@ -29,7 +29,7 @@ def test_examples(path: str, count: int, tmp_path: Path, monkeypatch: pytest.Mon
     names: dict[str, Any] = dict(bptt=bptt, X=rng.normal(size=(20, 5, 3)), y=np.arange(20) % 2, X_new=rng.normal(size=(4, 6, 3)))
     if importlib.util.find_spec("torch") is not None:
         nn = importlib.import_module("torch.nn")
-        names["model"] = nn.Sequential(nn.LSTM(3, 4))
+        names |= {"model": nn.Sequential(nn.LSTM(3, 4)), "torch": importlib.import_module("torch")}
     if importlib.util.find_spec("matplotlib") is None:
         monkeypatch.setitem(sys.modules, "matplotlib", MagicMock())
         monkeypatch.setitem(sys.modules, "matplotlib.pyplot", MagicMock())

@@ -226,7 +226,7 @@ def test_wrong_classes_labels_and_validation_data() -> None:
         classifier.fit(DENSE, y, (DENSE[:, :, :1], y))
     with pytest.raises(ValueError, match="U"):
         classifier.fit(DENSE, y).score(DENSE, y.astype(str))
-    with pytest.raises(ValueError, match="0 and 1"):
+    with pytest.raises(ValueError, match=r"it holds [-\d.]+ at \[0, 0, 0\], expected 0 or 1"):
         bptt.RNNLabeler(epochs=1).fit(DENSE, DENSE)
     with pytest.raises(ValueError, match=r"X: the shape is \[60, 6, 1\], expected \[N, T, 2\]"):
         classifier.predict(DENSE[:, :, :1])
@@ -314,9 +314,9 @@ def test_flags_are_true_or_false(name: str) -> None:
 def test_standardised_numbers_are_finite() -> None:
     y = DENSE[:, 0, 0]
     regressor = bptt.RNNRegressor(epochs=1, standardize=True, **FAST).fit(DENSE, y)
-    with pytest.raises(ValueError, match="^X, standardised: it holds inf at "):
+    with pytest.raises(ValueError, match="^X, standardised: it holds .*, too large for float32: .*dtype=.f64."):
         regressor.predict(DENSE * 1e39)
-    with pytest.raises(ValueError, match=r"^validation_data\[1\], standardised: it holds inf at "):
+    with pytest.raises(ValueError, match=r"^validation_data\[1\], standardised: it holds .*, too large"):
         regressor.fit(DENSE, y, validation_data=(DENSE, y * 1e39))
     for name, x, y in [("X", DENSE * 1e200, y), ("y", DENSE, y * 1e200)]:
         with pytest.raises(ValueError, match=f"^{name}: it is too large for its mean and deviation"):
@@ -340,6 +340,125 @@ def test_labels_are_names_and_whole_numbers() -> None:
         classifier.fit(DENSE, np.eye(3)[labels.astype(int)])
     with pytest.raises(ValueError, match=r"one class only \('up'\)"):
         classifier.fit(DENSE, ["up"] * 60)
+    with pytest.raises(ValueError, match=r"as X$"):
+        classifier.fit(DENSE, np.zeros((60, 5), int))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.datetime64("NaT")])
+def test_missing_labels_are_no_class(missing: Any) -> None:
+    classifier = bptt.RNNClassifier(epochs=1, **FAST)
+    labels: list[Any] = ["up", "down"] * 30
+    labels[7] = missing
+    for y in (labels, np.array(labels, dtype=object), Labels(labels)):
+        with pytest.raises(ValueError, match=r"^y: a label is missing at \[7\]"):
+            classifier.fit(DENSE, y)
+    with pytest.raises(ValueError, match=r"missing at \[7, 0\]"):
+        classifier.fit(DENSE, [[label] * 6 for label in labels])
+
+
+class Labels:
+    """A column of labels, as pandas has it."""
+
+    def __init__(self, labels: list[Any]) -> None:
+        self.labels = labels
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self.labels, dtype=object)
+
+
+def test_labels_are_of_one_kind() -> None:
+    classifier = bptt.RNNClassifier(epochs=1, **FAST)
+    for y in (["a", 1] * 30, [True, "a"] * 30, [row for pair in zip(np.zeros((30, 6), int), np.full((30, 6), "a")) for row in pair]):
+        with pytest.raises(ValueError, match="^y: it holds both strings and numbers"):
+            classifier.fit(DENSE, y)
+    assert classifier.fit(DENSE, np.array(["a", "b"] * 30, dtype=object)).classes_.tolist() == ["a", "b"]
+
+
+def test_classes_that_training_did_not_see_are_wrong_answers() -> None:
+    y = np.array([row[-1] for row in signs(DENSE)])
+    classifier = bptt.RNNClassifier(epochs=40, **FAST).fit(DENSE, y)
+    before = classifier.score(DENSE, y)
+    y = y.astype("<U8")
+    y[:6] = "sideways"
+    assert classifier.score(DENSE, y) <= before - 5 / 60
+    with pytest.raises(ValueError, match="'sideways' is not one of the 2 classes"):
+        classifier.fit(DENSE[10:], y[10:], (DENSE, y))
+
+
+def test_answers_of_the_network_become_those_of_the_regressor() -> None:
+    y = DENSE[:, -1] * [3.0, 700.0] + [5.0, -1000.0]
+    regressor = bptt.RNNRegressor(epochs=5, standardize=True, **FAST).fit(DENSE, y)
+    values = regressor.model_.predict((DENSE - regressor.mean_) / regressor.scale_)
+    assert np.allclose(regressor.target_mean_ + regressor.target_scale_ * values, regressor.predict(DENSE), rtol=1e-4)
+    with pytest.raises(AttributeError, match="target_scale_: there is one after `fit` with standardize=True"):
+        bptt.RNNRegressor().target_scale_
+
+
+class Own(bptt.RNNRegressor):
+    """A subclass of somebody's own."""
+
+
+class Further(bptt.RNNRegressor):
+    """One with a parameter more."""
+
+    def __init__(self, *, more: int = 0, **params: Any) -> None:
+        super().__init__(**params)
+        self.more = more
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return bptt.RNNRegressor.get_params(bptt.RNNRegressor(), deep) | {"more": self.more}
+
+
+def test_subclasses_are_saved_and_loaded(tmp_path: Any) -> None:
+    own = Own(epochs=1, **FAST).fit(DENSE, DENSE[:, 0])
+    own.save(tmp_path / "own.safetensors")
+    assert type(Own.load(tmp_path / "own.safetensors")) is Own
+    assert type(bptt.load(tmp_path / "own.safetensors")) is bptt.RNNRegressor
+    Further(more=3, epochs=1, hidden=2).fit(DENSE, DENSE[:, 0]).save(tmp_path / "further.safetensors")
+    with pytest.raises(ValueError, match=r"a subclass of RNNRegressor wrote it, with parameters of its own \(more\): use its load"):
+        bptt.load(tmp_path / "further.safetensors")
+    assert Further.load(tmp_path / "further.safetensors").more == 3
+
+
+def test_what_does_not_fit_into_memory_is_refused() -> None:
+    for params in (dict(hidden=10**6), dict(hidden=2**24, layers=256)):
+        with pytest.raises(ValueError, match="needs .* of memory, .*: choose fewer hidden units or layers"):
+            bptt.RNNClassifier(epochs=1, **FAST | params).fit(DENSE, [0, 1] * 30)
+
+
+def test_numbers_that_are_none() -> None:
+    for name, value, words in [
+        ("hidden", np.array(3), "not a whole number from 1 up"),
+        ("hidden", 2**64, "not a whole number from 1 to"),
+        ("n_jobs", np.array([1, 2]), "not a whole number from 1 up, or -1 or None for all cores"),
+        ("lr", 10**400, "not a finite number above 0"),
+        ("verbose", "yes", "not a whole number"),
+        ("random_state", 2**64, f"not a whole number from 0 to {2**64 - 1}"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{name}: .* is {words}"):
+            bptt.RNNRegressor(**dict(epochs=1, **FAST) | {name: value}).fit(DENSE, DENSE[:, 0])  # type: ignore[arg-type]
+    large = bptt.RNNRegressor(epochs=1, hidden=2, random_state=2**64 - 1, n_jobs=10**9).fit(DENSE, DENSE[:, 0])
+    # What it was fitted with counts.
+    before = large.predict(DENSE)
+    assert (large.set_params(dtype="f64").predict(DENSE) == before).all()
+    large.set_params(dtype="f32")
+    for X, words in [
+        (np.full((4, 5, 2), 1e300), r"^X: it holds 1e\+300 at \[0, 0, 0\], too large for float32"),
+        ([[[0.0, None]]] * 4, r"^X.*: it holds None at"),
+        (np.full((4, 5, 2), 10**400, dtype=object), "^X: "),
+        (np.array(3.0), r"^X: the shape is \[\]"),
+        (Sparse(), r"^X: it is a sparse Sparse.*give its toarray\(\)"),
+        ([Sparse()] * 4, r"^X: .*sparse"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            large.fit(X, np.zeros((4, 1)))
+
+
+class Sparse:
+    """A matrix of scipy's."""
+
+    def toarray(self) -> Any:
+        return np.zeros((5, 2))
 
 
 class Column(list[Any]):

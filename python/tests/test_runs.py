@@ -148,14 +148,38 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.train("It was\na dark")
     help = str(bptt.train.__doc__)
     assert "    bidirectional: " in help and "    cell: tanh|relu|gru|lstm: " in help and "--init" not in help
-    with pytest.raises(FileNotFoundError, match="no-model"):
+    with pytest.raises(FileNotFoundError, match="^from_: .*no-model"):
         bptt.train(text, out=tmp_path / "b", from_=tmp_path / "no-model")
-    with pytest.raises(ValueError, match="'-1' for 'length'"):
+    with pytest.raises(ValueError, match="length: -1 is not a whole number from 0 up"):
         run.model.sample(length=-1)
+    for prompt in (b"so", 5, ["so"], True, None):
+        with pytest.raises(TypeError, match="prompt: expected str"):
+            run.model.sample(prompt)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="data: expected paths"):
+        run.model.eval()
+    with pytest.raises(TypeError, match=r"a file is read by Model.load\(path\)"):
+        bptt.Model("run")  # type: ignore[arg-type]
+    for flags, words in [
+        (dict(seed=-1), "'-1' for 'seed': expected a whole number from 0 to"),
+        (dict(patience=-1), "'-1' for 'patience': expected a whole number from 0 to"),
+        (dict(min_count=-1), "'-1' for 'min_count': expected a whole number from 0 up"),
+        (dict(tie=1), "^tie: 1 is not True or False"),
+        (dict(hidden=False), "^hidden: False is no value for it"),
+        (dict(cell=True), "^cell: True is no value for it"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            bptt.train(text, **flags)
+    with pytest.raises(RuntimeError, match=r"bytes allowed \(`memory`\)"):
+        bptt.train(text, memory="1", **SMALL)
+    with pytest.raises(TypeError, match="no flag 'data': give the paths of the data before the flags"):
+        bptt.train(data=text)
+    assert "[default: tanh]" in help and "new folder in `runs`" in help
+    again = str(bptt.resume.__doc__)
+    assert "    lr: " in again and "    hidden: " not in again
     with pytest.raises(TypeError, match="paths.*ndarray.*RNNClassifier"):
         bptt.train(np.zeros(3))  # type: ignore[arg-type]
     numbers = bptt.RNNRegressor(hidden=2, epochs=1).fit(np.zeros((2, 3, 1)), np.ones(2)).model_
-    with pytest.raises(ValueError, match="model of numbers"):
+    with pytest.raises(ValueError, match="has no vocabulary"):
         numbers.sample()
     with pytest.raises(ValueError, match="bidirectional: a text is predicted from what came before"):
         bptt.train(text, bidirectional=True)
@@ -172,7 +196,7 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.load(run.folder)
     with pytest.raises(ValueError, match="expected one of `onnx`, `npz`, `c`, `rtneural`$"):
         run.model.export(tmp_path / "model", to="onxx")
-    with pytest.raises(ValueError, match="out: .*model.foo ends in none of .onnx, .npz, .h, .json"):
+    with pytest.raises(ValueError, match="path: .*model.foo ends in none of .onnx, .npz, .h, .json"):
         run.model.export(tmp_path / "model.foo")
     run.model.export(tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz") as arrays:
@@ -181,6 +205,68 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         run.model.sample(temperature=-1)
     with pytest.raises(OSError, match="not/there"):
         run.model.save(tmp_path / "not/there")
+
+
+def test_a_run_goes_on_from_elsewhere(tmp_path: Path, monkeypatch: Any) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("book.txt").write_text(TEXT)
+    run = bptt.train("book.txt", out="run", quiet=True, **SMALL)
+    monkeypatch.chdir(tmp_path / "there")
+    assert run.model.tokens == "char" and len(run.history) == 3
+    with pytest.raises(FileNotFoundError, match="config.json says that the run was trained on book.txt"):
+        bptt.resume("../here/run", steps=40, quiet=True)
+    assert bptt.resume("../here/run", "../here/book.txt", steps=40, quiet=True).result["steps"] == 40
+
+
+def test_tokens_and_text(run: bptt.Run) -> None:
+    model = run.model
+    ids = model.encode("so it goes")
+    assert ids.dtype == np.uint32 and model.decode(ids) == "so it goes"
+    whole, part = model.predict([ids, ids[:4]])
+    assert (len(whole), len(part)) == (10, 4) and np.allclose(whole[:4], part, atol=1e-6)
+    for wrong, words in [([10**6], "ids from"), ([-1], "ids from"), ([0.5], "integer ids"), ([[1]], "1 axes")]:
+        with pytest.raises(ValueError, match=words):
+            model.decode(wrong)
+    with pytest.raises(ValueError, match="is not among the"):
+        model.encode("ß")
+    with pytest.raises(ValueError, match="has no vocabulary"):
+        bptt.RNNRegressor(hidden=2, epochs=1).fit(np.zeros((2, 3, 1)), np.ones(2)).model_.encode("so")
+
+
+def test_errors_of_models_without_a_file_name_none(tmp_path: Path) -> None:
+    model = bptt.RNNRegressor(cell="tanh", hidden=2, epochs=1).fit(np.zeros((2, 3, 1)), np.ones(2)).model_
+    for path, words in [
+        ("a.json", "^model: RTNeural has no vanilla cell"),
+        ("no/a.onnx", r"cannot write .*no/a.onnx: No such file or directory \(os error 2\)$"),
+        ("a.txt", r"^path: .*a.txt ends in none of"),
+    ]:
+        with pytest.raises((ValueError, OSError), match=words) as wrong:
+            model.export(tmp_path / path)
+        assert "tmp-" not in str(wrong.value) and "model.safetensors" not in str(wrong.value)
+    with pytest.raises(ValueError, match="path: it is empty"):
+        model.save("")
+    with pytest.raises(ValueError, match="path: it is empty"):
+        bptt.Model.load("")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["sample('so', 10**8)", "logprobs(TEXT * 4000)", "eval(LONG)", "predict(IDS)"])
+def test_ctrl_c_ends_a_long_answer(run: bptt.Run, tmp_path: Path, what: str) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text(TEXT * 4000)
+    code = f"""
+import _thread, numpy as np, threading, time, bptt
+TEXT, LONG, IDS = {TEXT!r}, {str(long)!r}, np.zeros((2000, 4000), np.uint32)
+model = bptt.Model.load({str(run.folder)!r})
+threading.Timer(1, _thread.interrupt_main).start()
+begin = time.monotonic()
+try: model.{what}
+except KeyboardInterrupt: print("interrupted", time.monotonic() - begin < 3)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert found.stdout == "interrupted True\n", found.stderr
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:

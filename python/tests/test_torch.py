@@ -13,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import bptt.torch  # noqa: E402
+from bptt._bptt import Layers32  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence  # noqa: E402
 
 # Both sum in single precision in another order; the states are at most 1.
@@ -282,9 +283,43 @@ def test_what_bptt_lacks_is_refused_by_name() -> None:
             lstm(x, hx)
     with pytest.raises(TypeError, match="c_0"):
         lstm(x, (h, None))
-    deep = bptt.torch.GRU(3, 6, num_layers=2, dropout=1.0)
-    with pytest.raises(ValueError, match="dropout"):
-        deep(x)
+    with pytest.raises(NotImplementedError, match="dropout: it is 1"):
+        bptt.torch.GRU(3, 6, num_layers=2, dropout=1.0)
+    for model, words in [
+        (torch.nn.LSTM(3, 6).half(), "weight_ih_l0.*float16"),
+        (torch.nn.LSTM(3, 6, device="meta"), "weight_ih_l0.*meta.*no numbers yet"),
+        (torch.nn.GRU(3, 6, 2, dropout=1.0), "dropout"),
+    ]:
+        whole = torch.nn.Sequential(torch.nn.RNN(3, 3), model)
+        with pytest.raises(NotImplementedError, match=words):
+            bptt.torch.replace(whole)
+        assert type(whole[0]) is torch.nn.RNN
+    with pytest.raises(NotImplementedError, match=r"to_dense\(\)"):
+        lstm(x.to_sparse())
+    with pytest.raises(NotImplementedError, match="nested tensor.*PackedSequence"):
+        lstm(torch.nested.nested_tensor([x[0], x[1]], layout=torch.jagged))
+    lstm.weight_hh_l0 = None
+    with pytest.raises(TypeError, match="weight_hh_l0: expected a Tensor, got NoneType"):
+        lstm(x)
+    with pytest.raises(NotImplementedError, match="encoder: max_norm"):
+        bptt.from_torch(torch.nn.GRU(3, 4), torch.nn.Linear(4, 2), torch.nn.Embedding(5, 3, max_norm=0.1))
+    with pytest.raises(ValueError, match="loss: 'nll' is not one of 'cross-entropy'"):
+        bptt.from_torch(torch.nn.GRU(3, 4), torch.nn.Linear(4, 2), loss="nll")
+
+
+def test_negated_views() -> None:
+    stock, ours = pair("GRU", (3, 5))
+    x = torch.view_as_complex(torch.randn(4, 7, 3, 2)).conj().imag
+    assert x.is_neg() and torch.allclose(ours(x)[0], stock(x)[0], atol=1e-6)
+    loss = ours(x)[0]
+    (g,) = torch.autograd.grad(loss, [ours.weight_hh_l0], torch.view_as_complex(torch.ones(4, 7, 5, 2)).conj().imag)
+    (expected,) = torch.autograd.grad(stock(x)[0], [stock.weight_hh_l0], -torch.ones(4, 7, 5))
+    assert torch.allclose(g, expected, atol=1e-5)
+
+
+def test_steps_that_do_not_fit_into_memory_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs .* of memory"):
+        Layers32("tanh", (1, 2**19, 1), (False, True), 1)
 
 
 def test_no_onnx_without_inputs(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
 use super::settings::{
-    BOOKKEEPING, Config, FROM_ZERO, SECONDS, file, named, positive, up_to, within,
+    BOOKKEEPING, Config, FROM_ZERO, MOST_WHOLE, SECONDS, file, is_open, named, positive, up_to,
+    whole, within,
 };
 use bptt::Cell;
 use bptt::export::Format;
@@ -52,8 +53,21 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     Ok(cli)
 }
 
-/// The flags of a command, without `--`: their values, and what they are for.
-pub fn flags(name: &str) -> Vec<[String; 3]> {
+/// A flag of a command.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// Without `--`.
+    pub name: String,
+    /// What its value is; nothing, where it takes none.
+    pub value: String,
+    /// What it is for, and its default.
+    pub help: String,
+    /// Whether a run that goes on may be given another value than it had.
+    pub is_open: bool,
+}
+
+/// The flags of a command.
+pub fn flags(name: &str) -> Vec<Flag> {
     let mut command = command();
     // Flags of every command become those of each.
     command.build();
@@ -61,9 +75,19 @@ pub fn flags(name: &str) -> Vec<[String; 3]> {
         .find_subcommand(name)
         .map(clap::Command::get_arguments);
     let flags = arguments.into_iter().flatten().filter_map(|arg| {
-        let values = arg.get_value_names().unwrap_or_default().join(" ");
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        Some([arg.get_long()?.to_string(), values, help])
+        let takes_values = arg.get_action().takes_values();
+        let names = arg.get_value_names().filter(|_| takes_values);
+        let shown = takes_values && !arg.is_hide_default_value_set();
+        let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        for default in arg.get_default_values().iter().filter(|_| shown) {
+            help += &format!(" [default: {}]", default.to_string_lossy());
+        }
+        Some(Flag {
+            name: arg.get_long()?.to_string(),
+            value: names.unwrap_or_default().join(" "),
+            help,
+            is_open: is_open(arg.get_id().as_str()),
+        })
     });
     flags.collect()
 }
@@ -181,7 +205,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(file), conflicts_with = "prompt")]
     pub prompt_file: Option<PathBuf>,
     /// Tokens to generate
-    #[arg(long, default_value_t = 500, value_name = "TOKENS")]
+    #[arg(long, value_parser = whole::<usize>(0, MOST_WHOLE), default_value_t = 500, value_name = "TOKENS")]
     pub length: usize,
     /// 1 as the network says, less to play safe, 0 for always the likeliest
     #[arg(long, value_parser = within(FROM_ZERO), default_value_t = 1.0)]
@@ -190,7 +214,7 @@ pub struct SampleArgs {
     #[arg(long, value_parser = positive::<usize>(), value_name = "K")]
     pub top_k: Option<usize>,
     /// The same seed gives the same text
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_parser = whole::<u64>(0, u64::MAX), default_value_t = 0)]
     pub seed: u64,
 }
 

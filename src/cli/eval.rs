@@ -9,7 +9,8 @@ use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::{Corpus, Loader, Readers};
 use bptt::model::Model;
-use bptt::{Loss, Scalar, train};
+use bptt::train::{self, Control};
+use bptt::{Loss, Scalar};
 use indicatif::HumanCount;
 use serde_json::json;
 
@@ -51,12 +52,23 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
     )?;
     let bar = output.bar(data.counted_per_epoch(), BAR);
     let network = &model.network;
-    let metrics = train::evaluate(&mut engine, network, &mut data, |tokens| bar.inc(tokens))?;
+    let mut evaluate = |data: &mut Loader<T>| {
+        train::evaluate_until(&mut engine, network, data, |tokens| {
+            bar.inc(tokens);
+            match output.check_interrupted() {
+                Ok(()) => Control::Continue,
+                Err(_) => Control::Stop,
+            }
+        })
+    };
+    let Some(metrics) = evaluate(&mut data)? else {
+        return Ok(Done::Interrupted);
+    };
     bar.finish_and_clear();
     let mut known = None;
     if unknown.is_some_and(|unknown| unknown > 0) {
         data.leave_out_unknown();
-        known = Some(train::evaluate(&mut engine, network, &mut data, |_| ())?);
+        known = evaluate(&mut data)?;
     }
     let judged = network.architecture().head.loss;
     let loss = metrics.mean_loss();

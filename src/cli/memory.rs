@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use bptt::data::Loader;
 use bptt::internal::blas;
 use bptt::optim::Algorithm;
-use bptt::{Architecture, Scalar};
+use bptt::train::Trainer;
+use bptt::{Architecture, Engine, EngineOptions, Scalar};
 use indicatif::DecimalBytes;
 use rustix::process::{Resource, getrlimit};
 use std::fs::read_to_string;
@@ -28,6 +29,60 @@ pub fn check(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()> {
         bail!("{what} needs {bytes} of memory, this machine has {available} to give: {cure}");
     }
     Ok(())
+}
+
+/// Refuses to train a network whose weights do not fit; `cure` says what to choose smaller.
+pub fn check_weights<T: Scalar>(
+    network: &Architecture,
+    algorithm: Algorithm,
+    engine: EngineOptions,
+    cure: &str,
+) -> Result<()> {
+    let bytes = of_weights::<T>(network, algorithm, engine.shards);
+    let callers = engine.threads.min(engine.shards);
+    check(bytes, callers, &format!("training {network}"), cure)
+}
+
+/// What a step of training or validating takes beside the weights, where there is such data: of a loader's largest window the steps
+/// of each row and the bytes of the arrays, and its shape.
+pub type Window = (Vec<usize>, usize, (usize, usize));
+
+pub fn window<T: Scalar>(loader: &Loader<T>) -> Window {
+    let (rows, arrays) = largest_window(loader);
+    (rows, arrays, loader.shape())
+}
+
+/// Refuses to train and validate on windows that do not fit; `cure` says what to choose smaller.
+pub fn check_steps<T: Scalar>(
+    trainer: &Trainer<T>,
+    algorithm: Algorithm,
+    windows: [Option<Window>; 2],
+    cure: &str,
+) -> Result<()> {
+    let (engine, network) = (trainer.engine(), trainer.network().architecture());
+    // The optimiser's moments are not yet touched, so they come on top of what is taken already.
+    let moments = network.len() * algorithm.moments() * size_of::<T>();
+    for (what, window) in ["a step on", "validating"].into_iter().zip(windows) {
+        let Some((rows, arrays, (n, t))) = window else {
+            continue;
+        };
+        let bytes = arrays + moments + engine.bytes_of(&rows)?;
+        let what = format!("{what} {n} sequences of {t} steps");
+        check(bytes as f64, engine.threads(), &what, cure)?;
+    }
+    Ok(())
+}
+
+/// Refuses to predict more numbers than there is room for.
+pub fn check_predicting<T: Scalar>(engine: &Engine<T>, (n, t): (usize, usize)) -> Result<()> {
+    let head = engine.architecture().head;
+    let what = format!(
+        "predicting [{n}, {}, {}] numbers",
+        head.at.answers(t),
+        head.outputs
+    );
+    let cure = "give fewer sequences at a time";
+    check(engine.bytes_in_parts(n, t)?, engine.threads(), &what, cure)
 }
 
 /// Refuses limits under which the program could do nothing at all.
@@ -73,7 +128,7 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
 
 /// The bytes of all copies of the weights in training: the present ones, the sum of their gradients, the best ones, the ones to
 /// go back to, the gradients of each shard, and the optimiser's moments twice. Without the activations.
-pub fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
+fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
     let copies = 5 + 2 * algorithm.moments() + shards;
     network.parameters() * copies as f64 * size_of::<T>() as f64
 }

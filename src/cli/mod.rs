@@ -26,7 +26,7 @@ mod export;
 mod inspect;
 mod interrupt;
 pub mod kernels;
-mod memory;
+pub mod memory;
 mod messages;
 mod model;
 mod output;
@@ -41,7 +41,7 @@ mod tensorboard;
 mod train;
 mod watch;
 
-pub use args::flags;
+pub use args::{Flag, flags};
 pub use output::{Channel, Host};
 
 use args::Command;

@@ -33,7 +33,7 @@ pub trait Host: Sync {
     /// Whether standard error is a terminal that is looked at, so that a bar may be drawn there.
     fn draws(&self) -> bool;
 
-    /// Whether a run is to end. It is asked after every step.
+    /// Whether a command is to end. It is asked after every step, token or part of the data.
     fn is_interrupted(&self) -> bool;
 }
 
@@ -102,6 +102,14 @@ impl Output {
             let said = format!("cannot write to standard output: {error}");
             io::Error::new(error.kind(), said)
         })
+    }
+
+    /// An error where a host wants the command to end, whose own reason comes before it.
+    pub fn check_interrupted(&self) -> io::Result<()> {
+        match self.host.is_some_and(Host::is_interrupted) {
+            true => Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted")),
+            false => Ok(()),
+        }
     }
 
     /// A remark on standard error. If that is closed, nobody wants to know.

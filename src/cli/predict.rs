@@ -5,21 +5,16 @@ use super::model::{engine, with_model};
 use super::output::{BAR, Output, is_same_file};
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
-use bptt::data::{EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, OwnedInputs, Sequences};
+use bptt::data::{OwnedInputs, Sequences};
 use bptt::internal::atomic::replace;
 use bptt::model::Model;
 use bptt::{At, Inputs, Loss, Network, Scalar};
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array3, Axis};
 use ndarray_npy::{NpzWriter, WritableElement};
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-
-/// Sequences that are computed at a time for each shard, if that is more than [`ROWS`]: full matrix products, not tuned
-/// beyond that. The state is carried on from [`STEPS`] steps to the next, so that the memory needed beside inputs and
-/// answers depends on neither's number; not where a network reads from both ends, or answers once a sequence.
-const ROWS_PER_SHARD: usize = 16;
 
 pub fn run(args: &PredictArgs, output: Output) -> Result<Done> {
     with_model!(&args.model, |model| predict(args, model, output))
@@ -104,7 +99,7 @@ impl Seek for Patient<'_> {
     }
 }
 
-/// The answers `[N, T, n_y]` or `[N, 1, n_y]` of all sequences, a part of them at a time; zero beyond their lengths.
+/// The answers `[N, T, n_y]` or `[N, 1, n_y]` of all sequences; zero beyond their lengths.
 fn compute<T: Scalar>(
     args: &PredictArgs,
     network: &Network<T>,
@@ -113,45 +108,13 @@ fn compute<T: Scalar>(
     output: Output,
 ) -> Result<Array3<T>> {
     let mut engine = engine(network, args.threads)?;
-    let (architecture, (n, t)) = (network.architecture(), inputs.sequences());
-    let n_y = architecture.head.outputs;
-    let rows = ROWS.max(ROWS_PER_SHARD * engine.shards());
-    let (answers, steps) = match architecture.head.at {
-        At::Last => (1, t),
-        At::Every if architecture.bidirectional => (t, t),
-        At::Every => (t, STEPS.min(t)),
-    };
-    let part_rows = rows.min(n);
-    // The answers to all sequences, and the answers to one part of them, which are copied.
-    let all = n as f64 * answers as f64 + (part_rows * steps) as f64;
-    let bytes = all * n_y as f64 * size_of::<T>() as f64;
-    memory::check(
-        bytes + engine.bytes(part_rows, steps)? as f64,
-        engine.threads(),
-        &format!("predicting [{n}, {answers}, {n_y}] numbers"),
-        "give fewer sequences at a time",
-    )?;
+    memory::check_predicting(&engine, inputs.sequences())?;
+    let (n, t) = inputs.sequences();
     let bar = output.bar((n * t) as u64, BAR);
-    let mut y = Array3::zeros((n, answers, n_y));
-    for begin in (0..n).step_by(rows) {
-        let rows = begin..(begin + rows).min(n);
-        let mut state = Array2::zeros((rows.len(), architecture.state()));
-        for begin in (0..t).step_by(steps) {
-            let steps = begin..(begin + steps).min(t);
-            let (r, t) = (rows.clone(), steps.clone());
-            let part = match inputs {
-                Inputs::Dense(x) => Inputs::Dense(x.slice_move(s![r, t, ..])),
-                Inputs::Tokens(x) => Inputs::Tokens(x.slice_move(s![r, t])),
-            };
-            let left = |&length: &usize| length.clamp(begin, steps.end) - begin;
-            let left: Option<Vec<_>> =
-                lengths.map(|lengths| lengths[rows.clone()].iter().map(left).collect());
-            let part = engine.predict_with(network, part, left.as_deref(), Some(&mut state))?;
-            let answers = begin.min(answers - 1)..steps.end.min(answers);
-            y.slice_mut(s![rows.clone(), answers, ..]).assign(&part);
-            bar.inc((rows.len() * steps.len()) as u64);
-        }
-    }
+    let y = engine.predict_in_parts(network, inputs, lengths, |steps| {
+        bar.inc(steps);
+        Ok(output.check_interrupted()?)
+    })?;
     bar.finish_and_clear();
     Ok(y)
 }

@@ -155,7 +155,6 @@ fn build<T: Scalar>(
     processes: &Processes,
 ) -> Result<Trainer<T>> {
     let settings = &config.settings;
-    let algorithm = settings.optimizer;
     let architecture = match &given {
         Some(network) => network.architecture(),
         None => settings.architecture(data.input, data.head)?,
@@ -183,13 +182,13 @@ fn build<T: Scalar>(
         shards: settings.shards.unwrap_or(1).min(most_shards),
         memory: settings.memory,
     };
-    memory::check(
-        memory::of_weights::<T>(&architecture, algorithm, engine.shards),
-        engine.threads.min(engine.shards),
-        &format!("training {architecture}"),
+    memory::check_weights::<T>(
+        &architecture,
+        settings.optimizer,
+        engine,
         "choose a smaller --hidden or --embedding, fewer --layers or --shards, or of words a smaller --vocab-size",
     )?;
-    let windows = loaders.map(|loader| Some((memory::largest_window(loader?), loader?.shape())));
+    let windows = loaders.map(|loader| loader.map(memory::window));
     processes.make_room(engine.threads);
     let mut network = match given {
         Some(network) => network,
@@ -206,20 +205,8 @@ fn build<T: Scalar>(
     if let Some(ranks) = processes.ranks.clone() {
         trainer = trainer.join(ranks, config.reduction)?;
     }
-    // The optimiser's moments are not yet touched, so they come on top of what is taken already.
-    let moments = architecture.len() * algorithm.moments() * size_of::<T>();
-    let steps = ["a step on", "validating"];
-    for (what, window) in steps.into_iter().zip(windows) {
-        let Some(((largest, arrays), (rows, steps))) = window else {
-            continue;
-        };
-        memory::check(
-            (arrays + moments + trainer.engine().bytes_of(&largest)?) as f64,
-            trainer.engine().threads(),
-            &format!("{what} {rows} sequences of {steps} steps"),
-            "choose a smaller --batch, --seq-len or --hidden, of words a smaller --vocab-size, or --valid-fraction 0",
-        )?;
-    }
+    let cure = "choose a smaller --batch, --seq-len or --hidden, of words a smaller --vocab-size, or --valid-fraction 0";
+    memory::check_steps(&trainer, settings.optimizer, windows, cure)?;
     Ok(trainer)
 }
 

@@ -67,6 +67,7 @@ fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Res
     show(&mut text)?;
     let length = args.length;
     generate(&model.network, vocabulary, ids, length, options, |id| {
+        output.check_interrupted()?;
         if raw {
             let mut byte = Vec::new();
             vocabulary.push_decoded(id, &mut byte);

@@ -47,6 +47,11 @@ const FREE: [&str; 6] = [
     "tensorboard",
 ];
 
+/// Whether a run that goes on may be given another value of this setting than it had.
+pub fn is_open(name: &str) -> bool {
+    LONGER.contains(&name) || CHANGEABLE.contains(&name) || FREE.contains(&name)
+}
+
 /// Fields of `config.json` that the program fills in.
 const NO_FLAGS: [&str; 4] = ["version", "digest", "blas", "simd"];
 
@@ -70,7 +75,7 @@ pub struct Settings {
     #[arg(long, help_heading = DATA, value_name = "char|byte|word", value_parser = named::<TokenKind>, default_value = "char")]
     pub tokens: TokenKind,
     /// Words seen less often become <unk>
-    #[arg(long, help_heading = DATA, value_name = "K", default_value_t = 1)]
+    #[arg(long, help_heading = DATA, value_name = "K", value_parser = whole::<u64>(0, MOST_WHOLE), default_value_t = 1)]
     pub min_count: u64,
     /// The most words to keep, the frequent ones first; the rest become <unk> [default: all]
     #[arg(long, help_heading = DATA, value_name = "K", value_parser = positive::<usize>())]
@@ -157,8 +162,8 @@ pub struct Settings {
           value_parser = named::<Schedule>, default_value = "halve-on-plateau")]
     pub schedule: Schedule,
     /// Updates over which the rate rises to its full size [default: 0; 100 for cosine]
-    #[arg(long, help_heading = OPTIMISATION, value_name = "STEPS", hide_default_value = true,
-          default_value_t = 0, default_value_if("schedule", "cosine", "100"))]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "STEPS", value_parser = whole::<u64>(0, MOST_WHOLE),
+          hide_default_value = true, default_value_t = 0, default_value_if("schedule", "cosine", "100"))]
     pub warmup: u64,
     /// The largest Euclidean norm of a gradient; larger ones are scaled down
     #[arg(long, help_heading = OPTIMISATION, value_name = "NORM", value_parser = within(POSITIVE), default_value_t = 1.0)]
@@ -177,10 +182,11 @@ pub struct Settings {
           default_value_t = 0.0, default_value_if("optimizer", "adamw", "0.01"))]
     pub weight_decay: f64,
     /// Stop after so many reports without a better validation loss [default: never; but see --schedule]
-    #[arg(long, help_heading = OPTIMISATION, value_name = "REPORTS", hide_default_value = true, default_value_t = 0)]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "REPORTS", value_parser = whole::<u32>(0, u32::MAX.into()),
+          hide_default_value = true, default_value_t = 0)]
     pub patience: u32,
     /// Seed of every random number
-    #[arg(long, help_heading = OPTIMISATION, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SEED", value_parser = whole::<u64>(0, u64::MAX), default_value_t = 0)]
     pub seed: u64,
 
     /// Parts a batch is cut into by each process, a part of the result (within rounding) [default: as many as threads]
@@ -254,8 +260,16 @@ pub fn positive<T: TryFrom<u64> + Clone + Send + Sync>()
     up_to(MOST_WHOLE)
 }
 
-/// A parser of whole numbers from 1 to `most`, as people write them: `20000`, `20_000`, `20k`, `2e4`.
+/// A parser of whole numbers from 1 to `most`.
 pub fn up_to<T: TryFrom<u64>>(
+    most: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
+    whole(1, most)
+}
+
+/// A parser of whole numbers from `least` to `most`, as people write them: `20000`, `20_000`, `20k`, `2e4`.
+pub fn whole<T: TryFrom<u64>>(
+    least: u64,
     most: u64,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
     move |text| {
@@ -268,18 +282,21 @@ pub fn up_to<T: TryFrom<u64>>(
             _ => f64::NAN,
         };
         // Every whole number up to 2^53 is a number in floating point, which reads `2e4` as well.
-        let number = digits.parse().map(|x: f64| x * factor).ok();
-        let number = number.filter(|x| x.fract() == 0.0 && (1.0..=most as f64).contains(x));
-        let number = number.and_then(|x| T::try_from(x as u64).ok());
+        let float = || digits.parse().ok().map(|x: f64| x * factor);
+        let float =
+            || float().filter(|x| x.fract() == 0.0 && (0.0..=MOST_WHOLE as f64).contains(x));
+        let number = plain.parse().ok().or_else(|| float().map(|x| x as u64));
+        let number = number.filter(|x| (least..=most).contains(x));
+        let number = number.and_then(|x| T::try_from(x).ok());
         number.ok_or_else(|| match most {
-            MOST_WHOLE => "expected a whole number from 1 up".into(),
-            most => format!("expected a whole number from 1 to {most}"),
+            MOST_WHOLE => format!("expected a whole number from {least} up"),
+            most => format!("expected a whole number from {least} to {most}"),
         })
     }
 }
 
 /// The largest number that is read as a whole one.
-const MOST_WHOLE: u64 = 1 << 53;
+pub const MOST_WHOLE: u64 = 1 << 53;
 
 /// A parser of paths; `-` is standard input.
 pub fn file(path: OsString) -> PathBuf {

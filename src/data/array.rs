@@ -160,7 +160,7 @@ fn read_header(npy: &mut impl Read) -> Result<(Header, usize), String> {
 
 /// Blanks out the `L` behind whole numbers, which NumPy under Python 2 wrote where a size was a long: `(2L, 3L)`.
 fn without_long_suffixes(header: &mut [u8]) {
-    for i in 1..header.len() - 1 {
+    for i in 1..header.len().saturating_sub(1) {
         if header[i - 1].is_ascii_digit() && header[i] == b'L' && b",)".contains(&header[i + 1]) {
             header[i] = b' ';
         }

@@ -28,14 +28,10 @@
 
 use super::documents::Documents;
 use super::window::Row;
+use crate::engine::{ROWS, STEPS};
 use std::cmp::Reverse;
 use std::ops::Range;
 
-/// Rows that are evaluated or predicted side by side: a full matrix product; not tuned.
-pub const ROWS: usize = 64;
-/// Steps that are evaluated or predicted at a time. The state is carried on, so this trades memory for the length of the
-/// input product alone; not tuned.
-pub const STEPS: usize = 128;
 /// Tokens of a document for each of its up to [`ROWS`] pieces: the run-in is an eighth of them at most.
 const TOKENS: usize = 4096;
 /// Tokens that a piece reads before its own to find the state it starts from. Networks of text forget a zero state within

@@ -18,11 +18,12 @@
 
 use super::collate::Collator;
 use super::corpus::Corpus;
-use super::cut::{Cut, ROWS, Rows, STEPS};
+use super::cut::{Cut, Rows};
 use super::sequences::Sequences;
 use super::sharded_ids::Requests;
 use super::symbols::UNKNOWN_ID;
 use super::window::{Position, Window};
+use crate::engine::{ROWS, STEPS};
 use crate::partition::Share;
 use crate::ranks::Ranks;
 use crate::{Architecture, At, Error, Loss, Result, Scalar};

@@ -68,8 +68,6 @@ mod vocabulary;
 mod window;
 
 pub use corpus::Corpus;
-#[doc(hidden)]
-pub use cut::{ROWS as EVALUATION_ROWS, STEPS as EVALUATION_STEPS};
 pub use decoder::Decoder;
 pub use fingerprint::file_fingerprint;
 pub use ids::Ids;

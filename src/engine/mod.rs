@@ -14,8 +14,10 @@
 //! [`Engine::install`]; from outside, handing the work to the pool costs rayon an allocation every few dozen steps.
 
 mod alone;
+mod parts;
 
 pub use alone::LayerGradients;
+pub use parts::{ROWS, STEPS};
 
 use crate::architecture::{Architecture, At};
 use crate::batch::check_lengths;
@@ -185,6 +187,11 @@ impl<T: Scalar> Engine<T> {
         self.shards.retain(|shard| own.contains(&shard.index));
         self.comm = Some(Communicator::new(ranks, reduction));
         Ok(self)
+    }
+
+    /// Of the networks that it works for.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// The number of shards, of all ranks together.

@@ -13,7 +13,12 @@ use std::collections::BTreeMap;
 pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
     let network = model.network.architecture();
     let refused = |problem: &str| {
-        let problem = format!("RTNeural {problem}: export it to C or ONNX");
+        let other = if network.bidirectional {
+            "ONNX"
+        } else {
+            "C or ONNX"
+        };
+        let problem = format!("RTNeural {problem}: export it to {other}");
         Err(Error::invalid("model", problem))
     };
     let (kind, order): (_, &[usize]) = match network.cell {

@@ -39,7 +39,10 @@ pub fn evaluate<T: Scalar>(
 }
 
 /// [`evaluate`], unless `seen` stops it: `None` then.
-pub(super) fn evaluate_until<T: Scalar>(
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_until<T: Scalar>(
     engine: &mut Engine<T>,
     network: &Network<T>,
     data: &mut Loader<T>,

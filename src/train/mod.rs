@@ -21,7 +21,7 @@ mod schedule;
 mod state;
 
 pub use checkpoint::{Checkpoint, Progress};
-pub use evaluation::evaluate;
+pub use evaluation::{evaluate, evaluate_until};
 pub use observers::{Changes, Checkpoints, Control, Observer, Report, StepReport};
 pub use options::{TrainOptions, ZERO_STATE};
 pub use schedule::Schedule;
@@ -547,7 +547,7 @@ impl<T: Scalar> Trainer<T> {
             return Ok(Some(None));
         };
         let engine = &mut self.engine;
-        let metrics = evaluation::evaluate_until(engine, &self.network, data, |_| go_on());
+        let metrics = evaluate_until(engine, &self.network, data, |_| go_on());
         Ok(metrics?.map(Some))
     }
 

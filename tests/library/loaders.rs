@@ -1,9 +1,10 @@
 //! Loaders: what is handed out is all of the data, in order, and once.
 
 use bptt::data::{
-    Corpus, EVALUATION_ROWS as ROWS, EVALUATION_STEPS as STEPS, Loader, OwnedInputs, OwnedTargets,
-    Padding, Position, Row, Sequences, Vocabulary, Window,
+    Corpus, Loader, OwnedInputs, OwnedTargets, Padding, Position, Row, Sequences, Vocabulary,
+    Window,
 };
+use bptt::internal::{ROWS, STEPS};
 use bptt::{Architecture, Head, Input, Inputs, Loss, Targets};
 use ndarray::{Array2, Array3};
 use proptest::prelude::*;

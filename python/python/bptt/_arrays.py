@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import operator
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,16 +13,51 @@ from numpy.typing import NDArray
 
 def numbers(name: str, given: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Real numbers of any type, shape, order and byte order, finite, as rows of this type."""
-    array = _array(name, given)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: it holds {array.dtype}, expected real numbers")
+    whole = _array(name, given)
+    if whole.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: it holds {_odd(whole)}, expected real numbers")
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=dtype)
+        array = np.asarray(whole, dtype=dtype, order="C")
     if not np.isfinite(array).all():
         place = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
-        where = [int(i) for i in place]
-        raise ValueError(f"{name}: it holds {array[place]} at {where}, expected finite numbers")
+        number, where = whole[place], [int(i) for i in place]
+        if np.isfinite(number):
+            raise ValueError(f"{name}: it holds {number} at {where}, too large for {dtype}: scale it down, or use dtype='f64'")
+        raise ValueError(f"{name}: it holds {number} at {where}, expected finite numbers")
     return array
+
+
+def labels(name: str, given: Any) -> NDArray[Any]:
+    """Numbers or strings, none of them missing."""
+    array = np.asarray(given) if hasattr(given, "__array__") else None
+    if array is not None and array.dtype.kind in "biufU":
+        return _array(name, given)
+    objects = np.asarray(given if array is None else array, dtype=object)
+    some: dict[bool, Any] = {}
+    for i, label in enumerate(objects.flat):
+        if label is None or label is np.ma.masked or type(label).__name__ in ("NAType", "NaTType") or label != label:
+            where = [int(i) for i in np.unravel_index(i, objects.shape)]
+            raise ValueError(f"{name}: a label is missing at {where} ({label}), expected one for each")
+        # Of anything but strings and numbers, NumPy says below what it makes of it.
+        if isinstance(label, (str, int, float, np.generic)):
+            some.setdefault(isinstance(label, str), label)
+    if len(some) > 1:
+        raise ValueError(f"{name}: it holds both strings and numbers ({some[True]!r} and {some[False]!r}), expected labels of one kind")
+    return _array(name, objects.tolist())
+
+
+def _odd(array: NDArray[Any]) -> str:
+    """What an array holds that is no number, and where."""
+    if array.dtype != object:
+        return str(array.dtype)
+    is_number = [isinstance(x, (int, float, np.number)) for x in array.flat]
+    i = is_number.index(False) if False in is_number else 0
+    where = [int(i) for i in np.unravel_index(i, array.shape)]
+    found = array[tuple(where)]
+    if hasattr(found, "toarray"):
+        return f"a sparse {type(found).__name__} at {where}: give its toarray()"
+    said = repr(found)[:40] if isinstance(found, (int, float, str, type(None))) else f"a {type(found).__name__}"
+    return f"{said} at {where}"
 
 
 def sequences(name: str, given: Any, dtype: np.dtype[Any], n_x: int | None = None) -> tuple[NDArray[Any], list[int] | None]:
@@ -79,37 +115,55 @@ def integers(name: str, given: Any, limit: int, axes: int) -> NDArray[np.uint32]
     return np.ascontiguousarray(array, dtype=np.uint32)
 
 
+def ids(name: str, given: Any, limit: int) -> tuple[NDArray[np.uint32], list[int] | None]:
+    """Ids `[N, T]`, and of a list of `[T_i]` the lengths: padded with zeros then."""
+    if is_ragged(given) and len({np.shape(row) for row in given}) > 1:
+        rows = [integers(f"{name}[{i}]", row, limit, 1) for i, row in enumerate(given)]
+        lengths = [len(row) for row in rows]
+        return padded(rows, max(lengths)), lengths
+    return integers(name, given, limit, 2), None
+
+
 def _array(name: str, given: Any) -> NDArray[Any]:
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise ValueError(f"{name}: elements of it are masked, expected numbers throughout (sequences may be of different lengths)")
+    if hasattr(given, "toarray"):
+        raise ValueError(f"{name}: it is a sparse {type(given).__name__}, expected a dense array: give its toarray()")
     try:
         array = np.asarray(given)
         if array.dtype == object and array.ndim == 0:
             raise TypeError(f"got {type(given).__name__}")
-        # Numbers in an array of objects are numbers; anything else is refused below.
+        # Numbers in an array of objects are numbers; anything else is refused by its caller.
         return np.asarray(array.tolist()) if array.dtype == object else array
     except Exception as error:
         raise ValueError(f"{name}: it is no array of numbers ({error})") from error
 
 
-def count(name: str, given: Any, least: int) -> int:
-    """A whole number from `least` up."""
-    try:
-        number = operator.index(given)
-    except TypeError:
-        number = least - 1
-    if isinstance(given, bool) or not least <= number < 2**53:
-        raise ValueError(f"{name}: {given!r} is not a whole number from {least} up")
-    return number
+def count(name: str, given: Any, least: int, most: int = 2**53) -> int:
+    """A whole number from `least` to `most`."""
+    if not isinstance(given, (int, np.integer)) or isinstance(given, bool) or not least <= given <= most:
+        too_large = isinstance(given, (int, np.integer)) and given > most
+        raise ValueError(f"{name}: {given!r} is not a whole number from {least} " + (f"to {most}" if too_large else "up"))
+    return int(given)
 
 
 def number(name: str, given: Any, *, below: float = np.inf, positive: bool = False) -> float:
     """A number from 0 to less than `below`; `positive`: and above 0."""
     is_number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
-    if not is_number or not 0 <= given < below or positive and given <= 0:
+    if not is_number or not 0 <= given < below or positive and given <= 0 or given > sys.float_info.max:
         low = "above 0" if positive else "from 0 up"
         raise ValueError(f"{name}: {given!r} is not a finite number {low}" + ("" if below == np.inf else f" and below {below}"))
     return float(given)
+
+
+def path(name: str, given: Any) -> str:
+    """The path of a file."""
+    if not isinstance(given, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name}: expected the path of a file, got {type(given).__name__}")
+    found = os.fsdecode(given)
+    if not found:
+        raise ValueError(f"{name}: it is empty, expected the path of a file")
+    return found
 
 
 def flag(name: str, given: Any) -> bool:

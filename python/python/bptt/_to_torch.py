@@ -73,6 +73,8 @@ def parts(rnn: Any, decoder: Any, encoder: Any) -> tuple[dict[str, NDArray[Any]]
         raise NotImplementedError(f"rnn: proj_size is {rnn.proj_size}, and bptt has no projections")
     if not rnn.bias:
         raise NotImplementedError("rnn: it has bias=False, and the layers of bptt have biases")
+    if encoder is not None and encoder.max_norm is not None:
+        raise NotImplementedError(f"encoder: max_norm is {encoder.max_norm}, and bptt reads rows as they are: leave it None")
     outputs = rnn.hidden_size * (1 + rnn.bidirectional)
     if decoder.in_features != outputs:
         raise ValueError(f"decoder: it reads {decoder.in_features} numbers, expected {outputs}, the outputs of rnn")

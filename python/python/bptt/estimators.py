@@ -114,7 +114,8 @@ class _Estimator(_Base):
         dropout: the part of what leaves each layer that is left out while training
         patience: stop after so many epochs without a better validation loss; 0 never
         validation_fraction: the part of the training data that is kept for validation where `fit` is given none
-        standardize: bring every feature, and a regressor's targets, to mean 0 and deviation 1, as they are in the training data
+        standardize: bring every feature, and a regressor's targets, to mean 0 and deviation 1, as they are in the training data; numbers
+            far from 0, such as times, are told apart by it, where "f32" rounds them to the same
         random_state: a seed, or a generator to draw it from: the same one, the same bits
         n_jobs: threads, no part of the result; `None` or -1 for all cores
         verbose: a line for each epoch
@@ -122,15 +123,17 @@ class _Estimator(_Base):
     After `fit`:
 
         model_: the `Model`
-        history_: a list for each number that is reported once an epoch: "epoch", "train_loss", "valid_loss", ...
+        history_: a list for each number that is reported once an epoch: "epoch", "train_loss", with validation "valid_loss", ...
         stop_reason_: "finished", "no-improvement" or "interrupted"
         n_features_in_: numbers at each step
         mean_, scale_: with `standardize`, those of each feature
+        target_mean_, target_scale_: of a regressor with `standardize`, those of each number of an answer
     """
 
     _loss: ClassVar[str]
-    # Numbers in an answer.
+    # Numbers in an answer, and the precision in which numbers are read.
     _k: int
+    _reads: np.dtype[Any]
 
     def __init_subclass__(cls) -> None:
         # `help` shows a class the parameters that all of them have.
@@ -188,6 +191,8 @@ class _Estimator(_Base):
         """Trains a new network; `validation_data` is a pair `(X, y)`. Keeps the best weights by validation, else the last; so does
         Ctrl-C, before its `KeyboardInterrupt` is raised."""
         options = self._options()
+        # Before they are standardised, a large mean would leave little of numbers in single precision.
+        self._reads = np.dtype("float64" if self.standardize else _NUMPY[self.dtype])
         x, lengths = self._sequences("X", X)
         n_x = x.shape[2]
         targets, per_step = self._targets("y", y, x, lengths, None)
@@ -251,7 +256,7 @@ class _Estimator(_Base):
         return self._standard("scale_")[1]
 
     def _standard(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        found: tuple[NDArray[Any], NDArray[Any]] | None = vars(self).get("_x_scale")
+        found: tuple[NDArray[Any], NDArray[Any]] | None = vars(self).get("_y_scale" if name.startswith("target") else "_x_scale")
         if found is None:
             raise AttributeError(f"{name}: there is one after `fit` with standardize=True")
         return found
@@ -270,6 +275,8 @@ class _Estimator(_Base):
             _arrays.count(name, getattr(self, name), 1)
         for name in ("bidirectional", "standardize"):
             _arrays.flag(name, getattr(self, name))
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            _arrays.count("verbose", self.verbose, 0)
         _arrays.number("validation_fraction", self.validation_fraction, below=1)
         clip = None if self.clip_norm is None else _arrays.number("clip_norm", self.clip_norm, positive=True)
         return {
@@ -289,19 +296,26 @@ class _Estimator(_Base):
         }
 
     def _threads(self) -> int:
-        return 0 if self.n_jobs is None or self.n_jobs == -1 else _arrays.count("n_jobs", self.n_jobs, 1)
+        if self.n_jobs is None or isinstance(self.n_jobs, (int, np.integer)) and self.n_jobs == -1:
+            return 0
+        try:
+            # More than any machine has make no difference.
+            return min(_arrays.count("n_jobs", self.n_jobs, 1), 2**16)
+        except ValueError as error:
+            raise ValueError(f"{error}, or -1 or None for all cores") from None
 
-    def _read_as(self) -> np.dtype[Any]:
-        """In which precision numbers are read: before they are standardised, a large mean would leave little of them in single."""
-        return np.dtype("float64" if self.standardize else _NUMPY[self.dtype])
+    def _kind(self) -> np.dtype[Any]:
+        """The precision of the network."""
+        return np.dtype(_NUMPY[self.model_.dtype])
 
     def _sequences(self, name: str, X: Any, n_x: int | None = None) -> _Rows:
-        return _arrays.sequences(name, X, self._read_as(), n_x)
+        return _arrays.sequences(name, X, self._reads, n_x)
 
     def _targets(
-        self, name: str, y: Any, x: NDArray[Any], lengths: list[int] | None, per_step: bool | None
+        self, name: str, y: Any, x: NDArray[Any], lengths: list[int] | None, per_step: bool | None, known: bool = True
     ) -> tuple[NDArray[Any], bool]:
-        """The targets `[N, T or 1, ...]`, and whether there is one for each step."""
+        """The targets `[N, T or 1, ...]`, and whether there is one for each step; unless all are to be `known`, among them classes that
+        training did not see."""
         n, t = x.shape[:2]
         rows: list[NDArray[Any]] = []
         if _arrays.is_ragged(y) and (lengths is not None or np.ndim(_first(y)) > 0 and self.at == "every"):
@@ -311,10 +325,12 @@ class _Estimator(_Base):
             ends = lengths or [t] * n
             fits = len(rows) == n and all(len(row) == end for row, end in zip(rows, ends))
             if fits:
+                if len({row.dtype.kind == "U" for row in rows}) > 1:
+                    raise ValueError(f"{name}: it holds both strings and numbers, expected labels of one kind")
                 rows = [row if row.ndim == self._axes + 1 else row[:, None] for row in rows]
                 if any(row.ndim != self._axes + 1 or row.shape[1:] != rows[0].shape[1:] for row in rows):
                     raise ValueError(f"{name}: the answers have different sizes, expected as many numbers at every step")
-                flat = self._encoded(name, np.concatenate(rows)[None], per_step is None)[0]
+                flat = self._encoded(name, np.concatenate(rows)[None], per_step is None, known)[0]
                 return _arrays.padded(np.split(flat, np.cumsum(ends)[:-1]), t), True
             if is_every or per_step or any(len(row) != len(rows[0]) for row in rows):
                 i = next((i for i, (row, end) in enumerate(zip(rows, ends)) if len(row) != end), min(len(rows), n))
@@ -334,19 +350,23 @@ class _Estimator(_Base):
             shapes = " or ".join(str(shape)[:-1] + (", k]" if self._axes else "]") for shape in could_be)
             tip = ""
             if not self._axes and found[:-1] in could_be:
-                tip = f": give {name}[..., 0]" if found[-1] == 1 else f": of one-hot rows give {name}.argmax(-1)"
+                as_array = name if isinstance(y, np.ndarray) else f"np.asarray({name})"
+                if found[-1] == 1:
+                    tip = f": give {as_array}[..., 0]"
+                elif array.dtype.kind != "U" and array.size and np.isin(array, (0, 1)).all() and (array.sum(-1) == 1).all():
+                    tip = f": of one-hot rows give {as_array}.argmax(-1)"
             raise ValueError(f"{name}: the shape is {found}, expected {shapes} as X{tip}")
         if every and lengths is not None:
             raise ValueError(f"{name}: X is a list of sequences, expected a list of answers for each of them")
-        return self._encoded(name, array if every else array[:, None], per_step is None), every
+        return self._encoded(name, array if every else array[:, None], per_step is None, known), every
 
     # Axes of an answer: none of a class, one of labels or numbers.
     _axes: ClassVar[int] = 1
 
     def _values(self, name: str, y: Any) -> NDArray[Any]:
-        return _arrays.numbers(name, y, self._read_as())
+        return _arrays.numbers(name, y, self._reads)
 
-    def _encoded(self, name: str, y: NDArray[Any], is_training: bool) -> NDArray[Any]:
+    def _encoded(self, name: str, y: NDArray[Any], is_training: bool, known: bool) -> NDArray[Any]:
         """Targets as the network has them."""
         if not is_training and y.shape[2] != self._k:
             raise ValueError(f"{name}: there are {y.shape[2]} numbers in an answer, expected {self._k} as in y")
@@ -360,7 +380,7 @@ class _Estimator(_Base):
         """What the network says, `[N, n_y]` or `[N, T, n_y]`, of a list of sequences a list."""
         self._check_fitted()
         x, lengths = self._sequences("X", X, self.n_features_in_)
-        y = self.model_._core.predict(_scaled("X", x, self._x_scale, np.dtype(_NUMPY[self.dtype])), _arrays.ends(x, lengths), self._threads())
+        y = self.model_._core.predict(_scaled("X", x, self._x_scale, self._kind()), _arrays.ends(x, lengths), self._threads())
         if self._y_scale is not None:
             y = y * self._y_scale[1] + self._y_scale[0]
         if not self._per_step:
@@ -375,30 +395,31 @@ class _Estimator(_Base):
         """Answers and targets of all sequences, and of all their steps, one under the other, as they are encoded."""
         self._check_fitted()
         x, lengths = self._sequences("X", X, self.n_features_in_)
-        targets, _ = self._targets("y", y, x, lengths, self._per_step)
+        targets, _ = self._targets("y", y, x, lengths, self._per_step, known=False)
         if not self._per_step:
             return np.asarray(self._answers(X)), targets[:, 0]
         ends = lengths or [x.shape[1]] * len(x)
         return np.concatenate(list(self._answers(X))), np.concatenate([row[:end] for row, end in zip(targets, ends)])
 
     def save(self, path: PathLike) -> None:
-        """Writes the model file, with all that `load` needs: every program that reads models of bptt reads it too, and is to be given
-        inputs that are standardised already."""
+        """Writes the model file, with all that `load` needs: every program that reads models of bptt reads it too. With `standardize` it
+        is the network alone: its inputs are `(x - mean_) / scale_`, and what a regressor answers is `target_mean_ + target_scale_ * y`."""
         self._check_fitted()
         self.model_.save(path)
 
     def export(self, path: PathLike, to: str | None = None) -> None:
-        """Writes the model for other programs, as `Model.export` does; they too are to give it inputs that are standardised already."""
+        """Writes the model for other programs, as `Model.export` does; what its inputs and answers are with `standardize` is said of
+        `save`."""
         self._check_fitted()
         self.model_.export(path, to)
 
     @classmethod
     def load(cls: type[_E], path: PathLike) -> _E:
         """The estimator that `save` wrote."""
-        found = load(path)
-        if not isinstance(found, cls):
-            raise ValueError(f"{os.fspath(path)}: it is a {type(found).__name__}, expected a {cls.__name__}")
-        return found
+        model, kind, state = _read(path)
+        if not issubclass(cls, kind) and not issubclass(kind, cls):
+            raise ValueError(f"{os.fspath(path)}: it is a {kind.__name__}, expected a {cls.__name__}")
+        return cast("_E", _restored(path, cls if issubclass(cls, kind) else kind, model, state))
 
     def _state(self) -> dict[str, Any]:
         """What the model file says of the estimator, as JSON has it."""
@@ -411,7 +432,8 @@ class _Estimator(_Base):
             return None if given is None else {"mean": given[0].tolist(), "deviation": given[1].tolist()}
 
         return {
-            "class": type(self).__name__,
+            # Of a subclass of somebody's own, the one of ours.
+            "class": next(kind.__name__ for kind in type(self).__mro__ if kind.__name__ in _CLASSES),
             "params": plain,
             "inputs": scale(self._x_scale),
             "targets": scale(self._y_scale),
@@ -428,6 +450,7 @@ class _Estimator(_Base):
             return None if given is None else (np.array(given["mean"]), np.array(given["deviation"]))
 
         self._x_scale, self._y_scale = scale(state["inputs"]), scale(state["targets"])
+        self._reads = np.dtype("float64") if self._x_scale is not None else self._kind()
 
 
 class RNNClassifier(_Classifier, _Estimator):
@@ -450,7 +473,7 @@ class RNNClassifier(_Classifier, _Estimator):
     _axes = 0
 
     def _values(self, name: str, y: Any) -> NDArray[Any]:
-        array = _arrays._array(name, y)
+        array = _arrays.labels(name, y)
         if array.dtype.kind not in "biufU":
             raise ValueError(f"{name}: it holds {array.dtype}, expected labels: numbers or strings")
         if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
@@ -458,17 +481,18 @@ class RNNClassifier(_Classifier, _Estimator):
             raise ValueError(f"{name}: it holds {number}, expected labels: whole numbers or strings (RNNRegressor is for numbers)")
         return array
 
-    def _encoded(self, name: str, y: NDArray[Any], is_training: bool) -> NDArray[Any]:
+    def _encoded(self, name: str, y: NDArray[Any], is_training: bool, known: bool) -> NDArray[Any]:
         y = y[..., 0] if y.ndim > 2 else y
         if is_training:
             self.classes_ = np.unique(y)
         if (y.dtype.kind == "U") != (self.classes_.dtype.kind == "U"):
             raise ValueError(f"{name}: it holds {y.dtype}, and the classes are {self.classes_.dtype}")
         ids = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        unknown = y[self.classes_[ids] != y]
-        if unknown.size:
-            raise ValueError(f"{name}: {unknown[0].item()!r} is not one of the {len(self.classes_)} classes of y")
-        return ids.astype(np.uint32)
+        unknown = self.classes_[ids] != y
+        if known and unknown.any():
+            raise ValueError(f"{name}: {y[unknown][0].item()!r} is not one of the {len(self.classes_)} classes of y")
+        # One that is never answered.
+        return np.where(unknown, len(self.classes_), ids).astype(np.uint32)
 
     def _n_outputs(self, targets: NDArray[Any]) -> int:
         if len(self.classes_) < 2:
@@ -484,7 +508,7 @@ class RNNClassifier(_Classifier, _Estimator):
         return self._answers(X)
 
     def score(self, X: Any, y: Any) -> float:
-        """The part of the sequences, or of all their steps, whose class is right."""
+        """The part of the sequences, or of all their steps, whose class is right; one that training did not see never is."""
         answers, targets = self._flat(X, y)
         return float((answers.argmax(-1) == targets).mean())
 
@@ -511,6 +535,16 @@ class RNNRegressor(_Regressor, _Estimator):
     """
 
     _loss = "mse"
+
+    @property
+    def target_mean_(self) -> NDArray[Any]:
+        """With `standardize`: the mean of each number of an answer in the training data."""
+        return self._standard("target_mean_")[0]
+
+    @property
+    def target_scale_(self) -> NDArray[Any]:
+        """With `standardize`: the deviation of each number of an answer in the training data."""
+        return self._standard("target_scale_")[1]
 
     def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
         """The numbers, `[N, k]` (`[N]` of one), or `[N, T, k]`, a list of `[T_i, k]`."""
@@ -545,8 +579,10 @@ class RNNLabeler(_Estimator):
 
     def _values(self, name: str, y: Any) -> NDArray[Any]:
         array = super()._values(name, y)
-        if not np.isin(array, (0, 1)).all():
-            raise ValueError(f"{name}: it holds other numbers than 0 and 1, expected labels that are there or not")
+        wrong = ~np.isin(array, (0, 1))
+        if wrong.any():
+            where = [int(i) for i in np.unravel_index(int(np.argmax(wrong)), array.shape)]
+            raise ValueError(f"{name}: it holds {array[tuple(where)]} at {where}, expected 0 or 1: whether a label is there or not")
         return array
 
     def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
@@ -563,7 +599,7 @@ class RNNLabeler(_Estimator):
         return float(((answers >= 0.5) == (targets >= 0.5)).mean())
 
 
-_CLASSES = {kind.__name__: kind for kind in (RNNClassifier, RNNRegressor, RNNLabeler)}
+_CLASSES: dict[str, type[_Estimator]] = {kind.__name__: kind for kind in (RNNClassifier, RNNRegressor, RNNLabeler)}
 
 
 def load(path: PathLike) -> RNNClassifier | RNNRegressor | RNNLabeler:
@@ -577,11 +613,25 @@ def load(path: PathLike) -> RNNClassifier | RNNRegressor | RNNLabeler:
     >>> bool((load(path).predict(X) == fitted.predict(X)).all())
     True
     """
+    model, kind, state = _read(path)
+    return cast("RNNClassifier | RNNRegressor | RNNLabeler", _restored(path, kind, model, state))
+
+
+def _read(path: PathLike) -> tuple[Model, type[_Estimator], dict[str, Any]]:
+    """The model in a file, the class of ours that its estimator is of, and what the file says of it."""
     model = Model.load(path)
     state = model.config.get("estimator")
     if not isinstance(state, dict) or state.get("class") not in _CLASSES:
         raise ValueError(f"{os.fspath(path)}: it holds a model and no estimator: read it by bptt.Model.load")
-    estimator = _CLASSES[state["class"]](**state["params"])
+    return model, _CLASSES[state["class"]], state
+
+
+def _restored(path: PathLike, kind: type[_E], model: Model, state: dict[str, Any]) -> _E:
+    unknown = state["params"].keys() - kind().get_params().keys()
+    if unknown:
+        own = ", ".join(sorted(unknown))
+        raise ValueError(f"{os.fspath(path)}: a subclass of {kind.__name__} wrote it, with parameters of its own ({own}): use its load")
+    estimator = kind(**state["params"])
     estimator._restore(model, state)
     return estimator
 
@@ -604,7 +654,7 @@ def _seed(random_state: Any) -> int:
         return int(random_state.randint(2**31))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
-    return _arrays.count("random_state", random_state, 0)
+    return _arrays.count("random_state", random_state, 0, 2**64 - 1)
 
 
 def _split(

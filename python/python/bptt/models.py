@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,19 +36,21 @@ class Model:
     """
 
     def __init__(self, core: _bptt.Model, path: Path | None = None) -> None:
+        if not isinstance(core, _bptt.Model):
+            raise TypeError(f"Model: a file is read by Model.load(path), got {type(core).__name__}")
         self._core, self.path = core, path
 
     @classmethod
     def load(cls, path: PathLike) -> Model:
         """Reads a model file, or the best model of the run in a folder."""
-        path = Path(path)
-        if path.is_dir():
-            path = path / "model.safetensors"
-        return cls(_bptt.Model.read(os.fspath(path)), path)
+        found = Path(_arrays.path("path", path))
+        if found.is_dir():
+            found = found / "model.safetensors"
+        return cls(_bptt.Model.read(os.fspath(found)), Path(os.path.abspath(found)))
 
     def save(self, path: PathLike) -> None:
         """Writes the file, all or not at all."""
-        self._core.write(os.fspath(path))
+        self._core.write(_arrays.path("path", path))
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -77,13 +80,21 @@ class Model:
     def sample(self, prompt: str = "", length: int = 500, *, temperature: float = 1.0, top_k: int | None = None, seed: int = 0) -> str:
         """The prompt and `length` more tokens of text, as `bptt sample` writes them."""
         if self.tokens is None:
-            raise ValueError("sample: this is a model of numbers, expected one of text")
+            raise ValueError("sample: the model has no vocabulary: it was not trained on text")
+        if not isinstance(prompt, str):
+            raise TypeError(f"prompt: expected str, got {type(prompt).__name__}")
+        length, seed = _arrays.count("length", length, 0), _arrays.count("seed", seed, 0, 2**64 - 1)
+        temperature = _arrays.number("temperature", temperature)
+        top_k = None if top_k is None else _arrays.count("top_k", top_k, 1)
         options = words_of(dict(prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed))
         with self._as_file() as path:
             return str(command("sample", [path, *options])["text"])
 
     def eval(self, *data: PathLike, threads: int | None = None) -> dict[str, Any]:
         """Loss and metrics on texts or one `.npz`, as `bptt eval` finds them."""
+        if not data:
+            raise TypeError("data: expected paths of texts or of one .npz, got none")
+        threads = None if threads is None else _arrays.count("threads", threads, 1)
         with self._as_file() as path:
             found = command("eval", [path, *words_of(dict(threads=threads)), "--", *(os.fspath(path) for path in data)])
         del found["event"]
@@ -95,12 +106,23 @@ class Model:
             raise TypeError(f"text: expected str or bytes, got {type(text).__name__}")
         return self._core.logprobs(text.encode() if isinstance(text, str) else text)
 
+    def encode(self, text: str | bytes) -> NDArray[np.uint32]:
+        """The ids of the tokens of a text: what `predict`, `to_torch` and the exported model of a text read."""
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"text: expected str or bytes, got {type(text).__name__}")
+        return self._core.encode(text.encode() if isinstance(text, str) else text)
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The text of ids `[T]`."""
+        found = self._core.tokens
+        return self._core.decode([] if np.size(ids) == 0 else _arrays.integers("ids", ids, found[1] if found else 2**32, 1).tolist())
+
     def predict(self, X: ArrayLike | Sequence[ArrayLike], *, threads: int = 0) -> NDArray[Any] | list[NDArray[Any]]:
         """What the network answers to sequences: probabilities of classes or labels, or numbers.
 
-        `X` is `[N, T, n_x]`, of a model of tokens ids `[N, T]`, or a list of `[T_i, n_x]`. The answers are `[N, T, n_y]`, of a list
-        a list of `[T_i, n_y]`; of a network that answers once a sequence `[N, n_y]`. `threads`: 0 for all cores; no part of the
-        result.
+        `X` is `[N, T, n_x]`, of a model of tokens ids `[N, T]` (`encode`), or a list of `[T_i, n_x]` or `[T_i]`. The answers are
+        `[N, T, n_y]`, of a list a list of `[T_i, n_y]`; of a network that answers once a sequence `[N, n_y]`. `threads`: 0 for all cores;
+        no part of the result. It is the network alone: of an estimator with `standardize`, inputs and answers are standardised ones.
         """
         architecture = self.architecture
         (kind, size), at = next(iter(architecture["input"].items())), architecture["head"]["at"]
@@ -108,7 +130,7 @@ class Model:
         if kind == "features":
             inputs, lengths = _arrays.sequences("X", X, np.dtype(_NUMPY[self.dtype]), size)
         else:
-            inputs = _arrays.integers("X", X, size if kind == "tokens" else size["tokens"], 2)
+            inputs, lengths = _arrays.ids("X", X, size if kind == "tokens" else size["tokens"])
         answers = self._core.predict(inputs, _arrays.ends(inputs, lengths), _arrays.count("threads", threads, 0))
         if at == "last":
             return answers[:, 0]
@@ -134,11 +156,16 @@ class Model:
         step function) or `"rtneural"`; by default what the name of the file ends in: `.onnx`, `.npz`, `.h` or `.json`.
 
         The ONNX graph reads `inputs` `[N, T, n_x]` (of tokens ids `[N, T]`), `lengths` `[N]` (int32), and the states before the first
-        step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It is the network alone: what an estimator with
-        `standardize` reads is `(x - mean_) / scale_`.
+        step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It answers `probabilities` and `logits`, or `values` that are
+        numbers, and the last states `hn` and `cn`. It is the network alone: what an estimator with `standardize` reads is
+        `(x - mean_) / scale_`, and the numbers of a regressor are `target_mean_ + target_scale_ * values`.
         """
+        out = _arrays.path("path", path)
         with self._as_file() as model:
-            command("export", [model, *words_of(dict(to=to, out=os.fsdecode(path)))])
+            try:
+                command("export", [model, *words_of(dict(to=to, out=out))])
+            except ValueError as error:
+                raise ValueError(re.sub("^out: ", "path: ", str(error))) from None
 
     @contextmanager
     def _as_file(self) -> Iterator[str]:
@@ -149,7 +176,11 @@ class Model:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.safetensors")
             self.save(path)
-            yield path
+            try:
+                yield path
+            except (ValueError, OSError, RuntimeError) as error:
+                # Nobody knows of that file.
+                raise type(error)(str(error).replace(f"{path}: model: ", "model: ").replace(path, "the model")) from None
 
     def __repr__(self) -> str:
         return f"<bptt.Model: {self._core.summary}, {self._core.parameters:,} parameters in {self.dtype}>"
@@ -188,7 +219,8 @@ def from_torch(
 ) -> Model:
     """The model of an `nn.RNN`, `nn.GRU` or `nn.LSTM`, an `nn.Linear` that answers from its outputs, and perhaps the `nn.Embedding`
     that it reads. `tokens`: its inputs are one-hot rows of ids. `loss`: `"cross-entropy"`, `"binary"`, `"mse"`, `"huber"`; `at`:
-    `"every"` step or the `"last"`.
+    `"every"` step is answered, or once a sequence the `"last"`: from the state after it, of both directions from the states that each
+    comes to (`torch.cat(list(h_n[-2:]), 1)`, and not `output[:, -1]`).
 
     >>> import torch
     >>> from_torch(torch.nn.LSTM(3, 8), torch.nn.Linear(8, 2))
@@ -196,6 +228,9 @@ def from_torch(
     """
     from bptt._to_torch import parts
 
+    _arrays.one_of("loss", loss, ("cross-entropy", "binary", "mse", "huber"))
+    _arrays.one_of("at", at, ("every", "last"))
+    _arrays.flag("tokens", tokens)
     tensors, architecture = parts(rnn, decoder, encoder)
     if encoder is None and tokens:
         architecture["input"] = {"tokens": next(iter(architecture["input"].values()))}

@@ -8,9 +8,11 @@ import keyword
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+import numpy as np
 
 from bptt import _bptt
 
@@ -30,7 +32,8 @@ class Run:
 
     def __init__(self, result: dict[str, Any]) -> None:
         self.result = result
-        self.folder = Path(result["model"]).parent
+        # Wherever its user goes from here.
+        self.folder = Path(os.path.abspath(result["model"])).parent
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -53,8 +56,9 @@ class Run:
 def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
     """Trains a network on texts or one `.npz`, as `bptt train` does; without data on the Reber grammar.
 
-    Flags are those of the program with `_` in place of `-`: `hidden=128, cell="lstm", clip_norm=0.5, bidirectional=True`; `from_`
-    stands for `--from`.
+    Without `out`, the run goes to a new folder in `runs`, named after the data. Flags are those of the program with `_` in place of `-`:
+    `hidden=128, cell="lstm", clip_norm=0.5, bidirectional=True`; `from_` stands for `--from`. Mind that the program's default is a tanh
+    network.
     `quiet=True` shows nothing. Ctrl-C ends the run as it ends the program: the checkpoint is written, then `KeyboardInterrupt`
     raised; `resume` goes on from there.
 
@@ -63,6 +67,22 @@ def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
     >>> run.result["steps"], run.model.tokens
     (5, 'char')
     """
+    return _train(data, dict(out=out, **flags))
+
+
+def resume(folder: PathLike, *data: PathLike, **flags: Any) -> Run:
+    """Goes on with the run in a folder; `steps` and `epochs` may be raised, and `lr`, `schedule` and others be other ones. `data`, where
+    the files that it was trained on are not where they were, seen from here.
+
+    >>> import tempfile
+    >>> run = train(out=tempfile.mkdtemp(), hidden=8, steps=5, threads=1, quiet=True)
+    >>> resume(run.folder, steps=9, quiet=True).result["steps"]
+    9
+    """
+    return _train(data, dict(resume=os.fspath(folder), **flags))
+
+
+def _train(data: Sequence[PathLike], flags: Mapping[str, Any]) -> Run:
     for path in data:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(
@@ -70,30 +90,26 @@ def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
             )
         if isinstance(path, str) and "\n" in path:
             raise ValueError(f"data: expected paths of texts, got a text ({path[:20]!r}...): write it to a file")
-    return _train([os.fspath(path) for path in data], dict(out=out, **flags))
-
-
-def resume(folder: PathLike, **flags: Any) -> Run:
-    """Goes on with the run in a folder; `steps` and `epochs` may be raised, and `lr`, `schedule` and others be other ones.
-
-    >>> import tempfile
-    >>> run = train(out=tempfile.mkdtemp(), hidden=8, steps=5, threads=1, quiet=True)
-    >>> resume(run.folder, steps=9, quiet=True).result["steps"]
-    9
-    """
-    return _train([], dict(resume=os.fspath(folder), **flags))
-
-
-def _train(data: list[str], flags: Mapping[str, Any]) -> Run:
     for name in flags.keys() - _TRAIN.keys():
         near = difflib.get_close_matches(name, _TRAIN, 1)
         tip = f": did you mean {near[0]!r}?" if near else ""
+        if name == "data":
+            tip = ": give the paths of the data before the flags, as train('book.txt', ...)"
         raise TypeError(f"train and resume have no flag {name!r}{tip}")
     if not isinstance(flags.get("out"), (type(None), str, os.PathLike)):
         raise TypeError(f"out: expected the path of a folder, got {flags['out']!r}")
-    return Run(command("train", [*words_of(flags), "--", *data]))
+    for name, value in flags.items():
+        _check_kind(name, value, _TRAIN[name].value == "")
+    return Run(command("train", [*words_of(flags), "--", *(os.fspath(path) for path in data)]))
 
 
+def _check_kind(name: str, value: Any, is_switch: bool) -> None:
+    """Refuses what the command line would take for something else."""
+    if is_switch:
+        if not isinstance(value, (bool, np.bool_, type(None))):
+            raise ValueError(f"{name}: {value!r} is not True or False")
+    elif isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}: {value!r} is no value for it")
 
 
 def words_of(flags: Mapping[str, Any]) -> list[str]:
@@ -102,9 +118,9 @@ def words_of(flags: Mapping[str, Any]) -> list[str]:
     for name, value in flags.items():
         flag = "--" + name.rstrip("_").replace("_", "-")
         for value in value if isinstance(value, (list, tuple)) else [value]:
-            if value is True:
-                words.append(flag)
-            elif value is not None and value is not False:
+            if isinstance(value, (bool, np.bool_)):
+                words.extend([flag] if value else [])
+            elif value is not None:
                 words.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
     return words
 
@@ -134,22 +150,35 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
 
     try:
         _bptt.run([name, "--log", "json", *words], show)
-    except ValueError as error:
+    except (ValueError, OSError, RuntimeError) as error:
         # The last lines of what is wrong with flags are for the command line.
         text = str(error)
         for end in ("\n\nUsage:", "\n\nFor more information"):
             text = text.split(end)[0]
-        raise ValueError(_as_keywords(text, name)) from None
+        raise type(error)(_as_keywords(text, name)) from None
     lines = b"".join(results).splitlines()
     return json.loads(lines[-1]) if lines else {}
 
 
-# The flags of `bptt train` as Python spells them, and what they are for.
-_TRAIN = {
-    _keyword(flag): _as_keywords(f"{values}: {what}" if "|" in values else what, "train")
-    for flag, values, what in _bptt.flags("train")
-    if flag not in ("help", "log", "version")
-}
-for function in (train, resume):
-    lines = "\n".join(f"        {name}: {what}" for name, what in _TRAIN.items() if name not in ("out", "resume"))
+class _Flag(NamedTuple):
+    """A flag of `bptt train` as Python spells it."""
+
+    value: str
+    help: str
+    # Whether `resume` may be given another value than the run had.
+    is_open: bool
+
+
+def _flags() -> dict[str, _Flag]:
+    found = {}
+    for flag, value, what, is_open in _bptt.flags("train"):
+        if flag not in ("help", "log", "version"):
+            names = f"{value}: " if "|" in value else ""
+            found[_keyword(flag)] = _Flag(value, _as_keywords(names + what, "train"), is_open or flag == "quiet")
+    return found
+
+
+_TRAIN = _flags()
+for function, shown in (train, lambda flag: True), (resume, lambda flag: flag.is_open):
+    lines = "\n".join(f"        {name}: {flag.help}" for name, flag in _TRAIN.items() if name not in ("out", "resume") and shown(flag))
     function.__doc__ = f"{function.__doc__}\n    Flags:\n\n{lines}\n    "

@@ -22,6 +22,7 @@ import weakref
 from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -112,7 +113,7 @@ class _Run(torch.autograd.Function):
         lease.is_fresh = False
         d_rows = d_hidden if batch_first else d_hidden.transpose(0, 1)
         _have_the_cores()
-        d_x, d_state, d_weights = lease.engine.backward(d_rows.numpy(), d_last.numpy())
+        d_x, d_state, d_weights = lease.engine.backward(_numbers(d_rows), _numbers(d_last))
         d_inputs = torch.from_numpy(d_x)
         shaped = (torch.from_numpy(d).view_as(w) for d, w in zip(d_weights, weights))
         return (None, None, d_inputs if batch_first else d_inputs.transpose(0, 1), torch.from_numpy(d_state), *shaped)
@@ -128,14 +129,19 @@ def _forward(
     batch_first, lengths, dropout = how
     _, (_, hidden_size, _), (bidirectional, _), _, _ = lease.kind
     hidden = torch.empty(*x.shape[:2], hidden_size * (1 + bidirectional), dtype=x.dtype)
-    last = state.detach().clone(memory_format=torch.contiguous_format)
+    last = state.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
     rows, to = (x, hidden) if batch_first else (x.transpose(0, 1), hidden.transpose(0, 1))
-    arrays = [w.detach().numpy() for w in weights]
+    arrays = [_numbers(w) for w in weights]
     lease.is_fresh = False
     _have_the_cores()
-    lease.engine.forward(rows.detach().numpy(), to.numpy(), last.numpy(), arrays, lengths, dropout)
+    lease.engine.forward(_numbers(rows), to.numpy(), last.numpy(), arrays, lengths, dropout)
     lease.is_fresh = True
     return hidden, last
+
+
+def _numbers(tensor: Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = tensor.detach().resolve_neg().numpy()
+    return found
 
 
 class _Layers(torch.nn.RNNBase):
@@ -231,8 +237,6 @@ class _Layers(torch.nn.RNNBase):
             raise ValueError(f"hx: expected the pair (h_0, c_0), got {type(hx).__name__} of {len(given)}")
         states = []
         for name, state in zip(names, given):
-            if not isinstance(state, Tensor):
-                raise TypeError(f"{name}: expected a Tensor, got {type(state).__name__}")
             self._check_tensor(name, state)
             expected = (directions, n, self.hidden_size) if batched else (directions, self.hidden_size)
             if tuple(state.shape) != expected:
@@ -257,9 +261,15 @@ class _Layers(torch.nn.RNNBase):
 
     @staticmethod
     def _check_tensor(name: str, tensor: Tensor) -> None:
-        if tensor.device.type != "cpu" or tensor.layout != torch.strided:
-            where = tensor.device if tensor.device.type != "cpu" else tensor.layout
-            raise NotImplementedError(f"{name}: it is on {where}, and bptt computes on dense tensors of the CPU: use .cpu()")
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
+        if tensor.is_nested:
+            raise NotImplementedError(f"{name}: it is a nested tensor, and bptt computes on dense ones: use a PackedSequence")
+        if tensor.device.type != "cpu":
+            tip = "it has no numbers yet" if tensor.device.type == "meta" else "use .cpu()"
+            raise NotImplementedError(f"{name}: it is on {tensor.device}, and bptt computes on the CPU: {tip}")
+        if tensor.layout != torch.strided:
+            raise NotImplementedError(f"{name}: its layout is {tensor.layout}, and bptt computes on dense tensors: use .to_dense()")
         if tensor.dtype not in (torch.float32, torch.float64):
             raise NotImplementedError(f"{name}: it is {tensor.dtype}, and bptt computes in float32 or float64: convert it")
 
@@ -267,6 +277,8 @@ class _Layers(torch.nn.RNNBase):
 def _check(module: torch.nn.RNNBase) -> None:
     if module.proj_size:
         raise NotImplementedError(f"proj_size: it is {module.proj_size}, and bptt has no projections: leave it 0")
+    if module.dropout >= 1:
+        raise NotImplementedError(f"dropout: it is {module.dropout}, and bptt leaves some of what a layer says: choose less than 1")
 
 
 class RNN(_Layers, torch.nn.RNN):
@@ -323,6 +335,8 @@ def replace(model: _M) -> _M:
     for module in found:
         assert isinstance(module, torch.nn.RNNBase)
         _check(module)
+        for name, weight in module.named_parameters():
+            _Layers._check_tensor(name, weight)
     for module in found:
         module.__class__ = _OURS[type(module)]
     return model
