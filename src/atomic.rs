@@ -46,8 +46,7 @@ fn write_beside(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) ->
 pub fn check_replaceable(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(meta) if !meta.is_file() => {
-            let name = path.file_name().unwrap_or_default().display();
-            let problem = format!("{name} is there and no ordinary file");
+            let problem = format!("{} is there and no ordinary file", path.display());
             Err(io::Error::other(problem))
         }
         _ => Ok(()),

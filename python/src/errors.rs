@@ -43,7 +43,10 @@ pub fn raise_failure(failure: bptt::cli::Failure) -> PyErr {
 pub fn raise_memory(error: anyhow::Error) -> PyErr {
     match error.downcast::<Error>() {
         Ok(error) => raise(error),
-        Err(error) => PyValueError::new_err(format!("{error:#}")),
+        Err(error) => {
+            let text = format!("{error:#}").replace("--threads", "threads");
+            PyValueError::new_err(text)
+        }
     }
 }
 

@@ -142,9 +142,25 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.train(text, hiden=8)
     with pytest.raises(TypeError, match="no flag 'nowhere'$"):
         bptt.resume(run.folder, nowhere=8)
-    with pytest.raises(TypeError, match="out: expected the path of a folder, got 3"):
+    for name in ("x--hidden y", "--seq-len", "dir/ --lr x.txt"):
+        with pytest.raises(FileNotFoundError, match=f"{name}: No such file"):
+            bptt.train(text, out=tmp_path / "c", valid=name)
+    with pytest.raises(ValueError, match="holds a run already .*go on with it by bptt.resume: "):
+        bptt.train(text, out=run.folder)
+    with pytest.raises(TypeError, match="out: a run stays in its folder"):
+        bptt.resume(run.folder, out="x")
+    with pytest.raises(TypeError, match=r"resume: a run is gone on with by bptt.resume\(folder\)"):
+        bptt.train(text, resume="x")
+    for wrong, words in [(None, "folder: expected paths, got NoneType"), (3, "folder: expected paths, got int")]:
+        with pytest.raises(TypeError, match=words):
+            bptt.resume(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="data: expected paths, got list: give each as an argument"):
+        bptt.train([text])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="data: .*NoneType"):
+        run.model.eval(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="out: expected paths, got int"):
         bptt.train(text, out=3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="paths of texts, got a text"):
+    with pytest.raises(ValueError, match="expected paths, got a text"):
         bptt.train("It was\na dark")
     help = str(bptt.train.__doc__)
     assert "    bidirectional: " in help and "    cell: tanh|relu|gru|lstm: " in help and "--init" not in help
@@ -164,8 +180,11 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         (dict(patience=-1), "'-1' for 'patience': expected a whole number from 0 to"),
         (dict(min_count=-1), "'-1' for 'min_count': expected a whole number from 0 up"),
         (dict(tie=1), "^tie: 1 is not True or False"),
-        (dict(hidden=False), "^hidden: False is no value for it"),
-        (dict(cell=True), "^cell: True is no value for it"),
+        (dict(hidden=False), "^hidden: False is no value for it, expected N$"),
+        (dict(cell=True), r"^cell: True is no value for it, expected tanh\|relu\|gru\|lstm$"),
+        (dict(hidden=[8]), r"^hidden: \[8\] is no value for it"),
+        (dict(steps=2**64), "from 1 to 9007199254740992"),
+        (dict(valid=""), "^valid: it is empty"),
     ]:
         with pytest.raises(ValueError, match=words):
             bptt.train(text, **flags)
@@ -175,7 +194,7 @@ def test_errors_are_the_programs_in_its_words(text: Path, run: bptt.Run, tmp_pat
         bptt.train(data=text)
     assert "[default: tanh]" in help and "new folder in `runs`" in help
     again = str(bptt.resume.__doc__)
-    assert "    lr: " in again and "    hidden: " not in again
+    assert "    lr: " in again and "    hidden: " not in again and "[default" not in again
     with pytest.raises(TypeError, match="paths.*ndarray.*RNNClassifier"):
         bptt.train(np.zeros(3))  # type: ignore[arg-type]
     numbers = bptt.RNNRegressor(hidden=2, epochs=1).fit(np.zeros((2, 3, 1)), np.ones(2)).model_

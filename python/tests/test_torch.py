@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -303,6 +304,12 @@ def test_what_bptt_lacks_is_refused_by_name() -> None:
         lstm(x)
     with pytest.raises(NotImplementedError, match="encoder: max_norm"):
         bptt.from_torch(torch.nn.GRU(3, 4), torch.nn.Linear(4, 2), torch.nn.Embedding(5, 3, max_norm=0.1))
+    for broken in (torch.nn.GRU(3, 4, device="meta"), torch.nn.GRU(3, 4).to(torch.complex64)):
+        with pytest.raises(NotImplementedError, match="^rnn: its weights are .*expected dense real numbers"):
+            bptt.from_torch(broken, torch.nn.Linear(4, 2))
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 2))
+    found = bptt.from_torch(torch.nn.GRU(3, 4), normed).state_dict()["decoder.weight"]
+    assert np.allclose(found, normed.weight.detach().numpy())
     with pytest.raises(ValueError, match="loss: 'nll' is not one of 'cross-entropy'"):
         bptt.from_torch(torch.nn.GRU(3, 4), torch.nn.Linear(4, 2), loss="nll")
 

@@ -81,7 +81,7 @@ pub fn check_predicting<T: Scalar>(engine: &Engine<T>, (n, t): (usize, usize)) -
         head.at.answers(t),
         head.outputs
     );
-    let cure = "give fewer sequences at a time";
+    let cure = "give fewer or shorter sequences at a time";
     check(engine.bytes_in_parts(n, t)?, engine.threads(), &what, cure)
 }
 

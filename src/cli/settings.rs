@@ -288,8 +288,9 @@ pub fn whole<T: TryFrom<u64>>(
         let number = plain.parse().ok().or_else(|| float().map(|x| x as u64));
         let number = number.filter(|x| (least..=most).contains(x));
         let number = number.and_then(|x| T::try_from(x).ok());
+        let is_larger = digits.parse().is_ok_and(|x: f64| x * factor > most as f64);
         number.ok_or_else(|| match most {
-            MOST_WHOLE => format!("expected a whole number from {least} up"),
+            MOST_WHOLE if !is_larger => format!("expected a whole number from {least} up"),
             most => format!("expected a whole number from {least} to {most}"),
         })
     }
@@ -376,6 +377,10 @@ impl Config {
                     changes.insert(name.clone(), new.clone());
                 }
             } else if !FREE.contains(&name.as_str()) && old != new {
+                let old = match old {
+                    Value::Null => "none".into(),
+                    old => old.to_string(),
+                };
                 bail!(
                     "{flag} {new} differs from the run in {}, which has {old}: leave it out to go on, or start another run",
                     folder.display()

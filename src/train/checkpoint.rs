@@ -253,3 +253,28 @@ impl Pending {
         self.norm / self.steps as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as any run can have counted, and one more.
+    #[test]
+    fn counters_have_bounds() {
+        let most = u32::MAX / 2;
+        let set: [(&str, u32, fn(&mut Progress, u32)); 4] = [
+            ("halvings", 1000, |progress, n| progress.halvings = n),
+            ("divergences", most, |progress, n| progress.divergences = n),
+            ("since_best", most, |progress, n| progress.since_best = n),
+            ("plateau", most, |progress, n| progress.plateau = n),
+        ];
+        for (name, most, set) in set {
+            let mut progress = Progress::default();
+            set(&mut progress, most);
+            assert_eq!(progress.check(), Ok(()));
+            set(&mut progress, most + 1);
+            let error = progress.check().unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

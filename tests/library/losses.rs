@@ -5,6 +5,7 @@ use bptt::internal::simd;
 use bptt::{Answers, Loss, Metrics, Scalar, Targets};
 use fearless_simd::Level;
 use ndarray::{Array3, array};
+use std::ops::Add;
 
 /// The gradients of logits `[n, n_y]` of one step of `n` sequences, and the metrics.
 fn loss<T: Scalar>(
@@ -139,6 +140,16 @@ fn numbers_in_parts() {
         assert!((both.mae() - 3.75 / n).abs() < 1e-12);
         assert!((both.r2() - (1.0 - squared / spread)).abs() < 1e-12);
     }
+    // A mean that was put together is where the next part is added.
+    let one = |target: &f64| judged(Loss::Mse, &[target + 1.0], &[*target], 1);
+    let few = [3.0, -1.5, 4.25].iter().map(one);
+    let r2 = few.fold(Metrics::default(), Metrics::add).r2();
+    assert!(
+        (r2 - (1.0 - 3.0 / (3.0 * (3.0f64 * 3.0 + 1.5 * 1.5 + 4.25 * 4.25) - 5.75 * 5.75) * 3.0))
+            .abs()
+            < 1e-12,
+        "{r2}"
+    );
 }
 
 #[test]

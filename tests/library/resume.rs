@@ -3,9 +3,10 @@
 use crate::support::{ALGORITHMS, architectures_of, loaders, options, sequences};
 use bptt::model::About;
 use bptt::optim::{Algorithm, OptimizerOptions};
-use bptt::train::history::first_reports;
+use bptt::train::history::{check_last, first_reports};
 use bptt::train::{
-    Checkpoint, Control, Observer, Report, Schedule, StepReport, StopReason, TrainOptions, Trainer,
+    Checkpoint, Control, Observer, Progress, Report, Schedule, StepReport, StopReason,
+    TrainOptions, Trainer,
 };
 use bptt::{Architecture, Dropout, Init, Network, Result, Scalar};
 
@@ -129,6 +130,48 @@ fn any_number_of_interruptions() {
 
 /// A line of `history.jsonl`.
 const LINE: &str = r#"{"step":1,"epoch":0.1,"tokens":5,"train_loss":1.5,"valid_loss":null,"lr":0.1,"grad_norm":1.0,"divergences":0,"tokens_per_second":9.0}"#;
+
+#[test]
+fn a_last_report_is_of_the_checkpoint() {
+    let report = |line: &str| -> Vec<Report> { vec![serde_json::from_str(line).unwrap()] };
+    let progress = |step, tokens, lr, divergences| Progress {
+        step,
+        tokens,
+        lr,
+        divergences,
+        ..Progress::default()
+    };
+    let history = report(LINE);
+    assert!(check_last(&[], &progress(1, 5, 0.1, 0)).is_ok());
+    for (fits, progress) in [
+        (true, progress(1, 5, 0.1, 0)),
+        (true, progress(1, 5, 0.1, 2)),
+        (false, progress(2, 5, 0.1, 0)),
+        (false, progress(1, 6, 0.1, 0)),
+        (false, progress(1, 5, 0.2, 0)),
+    ] {
+        assert_eq!(
+            check_last(&history, &progress).is_ok(),
+            fits,
+            "{progress:?}"
+        );
+    }
+    let diverged = report(&LINE.replace("\"divergences\":0", "\"divergences\":3"));
+    assert!(check_last(&diverged, &progress(1, 5, 0.1, 2)).is_err());
+    // Steps since the last report: both are behind the checkpoint.
+    let pending = r#"{"steps":1,"loss":1.0,"counted":3,"norm":1.0}"#;
+    for (fits, step, tokens) in [(true, 2, 8), (false, 2, 5), (false, 1, 8)] {
+        let progress = Progress {
+            pending: serde_json::from_str(pending).unwrap(),
+            ..progress(step, tokens, 0.1, 0)
+        };
+        assert_eq!(
+            check_last(&history, &progress).is_ok(),
+            fits,
+            "{progress:?}"
+        );
+    }
+}
 
 #[test]
 fn half_a_line_is_no_report() {

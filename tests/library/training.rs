@@ -9,7 +9,8 @@ use bptt::train::{
     TrainOptions, Trainer,
 };
 use bptt::{
-    Architecture, Cell, Error, Head, Init, Input, Inputs, Loss, Network, Parameters, Result, Scalar,
+    Architecture, Cell, Engine, Error, Head, Init, Input, Inputs, Loss, Network, Parameters,
+    Result, Scalar,
 };
 use ndarray::{Array2, Array3, s};
 use std::time::Instant;
@@ -327,6 +328,67 @@ fn a_validation_loss_that_is_no_number_is_never_the_best() {
         (run.progress().best_loss, run.progress().best_step),
         (None, 0)
     );
+}
+
+/// What is right of the first batch is what the weights before it answer.
+#[test]
+fn right_answers_are_counted_while_learning() {
+    struct Count(Vec<f64>);
+    impl Observer<f32> for Count {
+        fn step(&mut self, run: &Trainer<f32>, _: &StepReport) -> Result<Control> {
+            self.0.push(run.progress().accuracy().unwrap());
+            Ok(Control::Continue)
+        }
+    }
+    let options = TrainOptions {
+        steps: 60,
+        lr: 0.02,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Adam);
+    assert_eq!(run.progress().accuracy(), None);
+    let mut engine = Engine::new(run.network().architecture(), engine_options(1, 2)).unwrap();
+    let mut loader = Loader::<f32>::text(corpus(), 4, 12).unwrap();
+    let first = loader.next().unwrap();
+    let expected = engine.evaluate(run.network(), &first.batch, None).unwrap();
+    let mut count = Count(Vec::new());
+    run.run(&mut count).unwrap();
+    assert_eq!(count.0[0], expected.accuracy());
+    let last = count.0[count.0.len() - 1];
+    assert!(0.3 < last && last < 1.0, "{:?}", count.0);
+}
+
+#[test]
+fn checkpoints_are_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut checkpoints = Checkpoints::new(folder.path(), About::default());
+    let options = TrainOptions {
+        steps: 5,
+        ..TrainOptions::default()
+    };
+    let mut run = trainer(options, Algorithm::Adam);
+    assert!(!checkpoints.restore(&mut run).unwrap());
+    run.run(&mut checkpoints).unwrap();
+    checkpoints.write(&run).unwrap();
+    let mut other = trainer(options, Algorithm::Adam);
+    assert!(checkpoints.restore(&mut other).unwrap());
+    assert_eq!(other.progress().step, 5);
+    assert_eq!(
+        other.network().parameters().as_slice(),
+        run.network().parameters().as_slice()
+    );
+}
+
+#[test]
+fn rates_that_are_none_are_refused() {
+    for lr in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+        let options = TrainOptions {
+            lr,
+            ..TrainOptions::default()
+        };
+        let error = options.check().unwrap_err().to_string();
+        assert!(error.contains("lr"), "{error}");
+    }
 }
 
 /// Moments that have overflowed would freeze the weights of a run that goes on: no checkpoint has them.

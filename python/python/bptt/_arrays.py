@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,22 +27,42 @@ def numbers(name: str, given: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def labels(name: str, given: Any) -> NDArray[Any]:
-    """Numbers or strings, none of them missing."""
-    array = np.asarray(given) if hasattr(given, "__array__") else None
-    if array is not None and array.dtype.kind in "biufU":
-        return _array(name, given)
-    objects = np.asarray(given if array is None else array, dtype=object)
+    """Whole numbers, other numbers or strings, none of them missing."""
+    array = _plain(name, given, None if hasattr(given, "__array__") else object)
+    if array.dtype.kind not in "biufU":
+        array = _array(name, _of_one_kind(name, array).tolist())
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise _missing(name, array, int(np.argmax(np.isnan(array))))
+    if array.dtype.kind in "iu" and array.size and int(array.max()) >= 2**63 or array.dtype == object:
+        raise ValueError(f"{name}: it holds {array.max()}, expected labels: whole numbers below 2**63, or strings")
+    return array.astype(np.int64) if array.dtype.kind == "u" else array
+
+
+def _of_one_kind(name: str, objects: NDArray[Any]) -> NDArray[Any]:
+    """Labels that are all strings, or all numbers."""
     some: dict[bool, Any] = {}
     for i, label in enumerate(objects.flat):
-        if label is None or label is np.ma.masked or type(label).__name__ in ("NAType", "NaTType") or label != label:
-            where = [int(i) for i in np.unravel_index(i, objects.shape)]
-            raise ValueError(f"{name}: a label is missing at {where} ({label}), expected one for each")
-        # Of anything but strings and numbers, NumPy says below what it makes of it.
-        if isinstance(label, (str, int, float, np.generic)):
+        is_none = label is None or label is np.ma.masked or type(label).__name__ in ("NAType", "NaTType")
+        if is_none or isinstance(label, (float, np.floating, np.datetime64)) and label != label:
+            raise _missing(name, objects, i)
+        if isinstance(label, (str, int, float, np.number, np.bool_)):
             some.setdefault(isinstance(label, str), label)
+        elif not hasattr(label, "__array__") or isinstance(label, np.generic):
+            found = f"a {type(label).__name__} at {_place(objects, i)}"
+            raise ValueError(f"{name}: it holds {found}, expected labels: numbers or strings")
     if len(some) > 1:
         raise ValueError(f"{name}: it holds both strings and numbers ({some[True]!r} and {some[False]!r}), expected labels of one kind")
-    return _array(name, objects.tolist())
+    if any(isinstance(label, int) and not -(2**63) <= label < 2**63 for label in objects.flat):
+        raise ValueError(f"{name}: it holds {max(objects.flat)}, expected labels: whole numbers below 2**63, or strings")
+    return objects
+
+
+def _missing(name: str, array: NDArray[Any], i: int) -> ValueError:
+    return ValueError(f"{name}: a label is missing at {_place(array, i)} ({array.flat[i]}), expected one for each")
+
+
+def _place(array: NDArray[Any], i: int) -> list[int]:
+    return [int(i) for i in np.unravel_index(i, array.shape)]
 
 
 def _odd(array: NDArray[Any]) -> str:
@@ -52,8 +71,7 @@ def _odd(array: NDArray[Any]) -> str:
         return str(array.dtype)
     is_number = [isinstance(x, (int, float, np.number)) for x in array.flat]
     i = is_number.index(False) if False in is_number else 0
-    where = [int(i) for i in np.unravel_index(i, array.shape)]
-    found = array[tuple(where)]
+    where, found = _place(array, i), array.flat[i]
     if hasattr(found, "toarray"):
         return f"a sparse {type(found).__name__} at {where}: give its toarray()"
     said = repr(found)[:40] if isinstance(found, (int, float, str, type(None))) else f"a {type(found).__name__}"
@@ -106,8 +124,8 @@ def padded(rows: Sequence[NDArray[Any]], steps: int) -> NDArray[Any]:
 def integers(name: str, given: Any, limit: int, axes: int) -> NDArray[np.uint32]:
     """Ids from 0 to below the limit."""
     array = _array(name, given)
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"{name}: it holds {array.dtype}, expected integer ids")
+    if array.dtype.kind not in "iu" and array.size:
+        raise ValueError(f"{name}: it holds {array.dtype}, expected integer ids (of a text, those of encode)")
     if array.ndim != axes or 0 in array.shape:
         raise ValueError(f"{name}: the shape is {list(array.shape)}, expected {axes} axes and no empty one")
     if array.min() < 0 or array.max() >= limit:
@@ -125,16 +143,22 @@ def ids(name: str, given: Any, limit: int) -> tuple[NDArray[np.uint32], list[int
 
 
 def _array(name: str, given: Any) -> NDArray[Any]:
+    array = _plain(name, given)
+    # Numbers in an array of objects are numbers; anything else is refused by its caller.
+    return _plain(name, array.tolist()) if array.dtype == object else array
+
+
+def _plain(name: str, given: Any, dtype: Any = None) -> NDArray[Any]:
+    """What NumPy makes of it."""
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise ValueError(f"{name}: elements of it are masked, expected numbers throughout (sequences may be of different lengths)")
     if hasattr(given, "toarray"):
         raise ValueError(f"{name}: it is a sparse {type(given).__name__}, expected a dense array: give its toarray()")
     try:
-        array = np.asarray(given)
+        array = np.asarray(given, dtype=dtype)
         if array.dtype == object and array.ndim == 0:
             raise TypeError(f"got {type(given).__name__}")
-        # Numbers in an array of objects are numbers; anything else is refused by its caller.
-        return np.asarray(array.tolist()) if array.dtype == object else array
+        return array
     except Exception as error:
         raise ValueError(f"{name}: it is no array of numbers ({error})") from error
 
@@ -149,11 +173,15 @@ def count(name: str, given: Any, least: int, most: int = 2**53) -> int:
 
 def number(name: str, given: Any, *, below: float = np.inf, positive: bool = False) -> float:
     """A number from 0 to less than `below`; `positive`: and above 0."""
-    is_number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
-    if not is_number or not 0 <= given < below or positive and given <= 0 or given > sys.float_info.max:
+    try:
+        is_number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
+        number = float(given) if is_number else np.nan
+    except OverflowError:
+        number = np.inf
+    if not 0 <= number < below or positive and number <= 0:
         low = "above 0" if positive else "from 0 up"
         raise ValueError(f"{name}: {given!r} is not a finite number {low}" + ("" if below == np.inf else f" and below {below}"))
-    return float(given)
+    return number
 
 
 def path(name: str, given: Any) -> str:

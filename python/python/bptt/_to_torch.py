@@ -69,6 +69,11 @@ def parts(rnn: Any, decoder: Any, encoder: Any) -> tuple[dict[str, NDArray[Any]]
         if not isinstance(given, kinds):
             expected = ", ".join(kind.__name__ for kind in kinds if kind is not type(None))
             raise TypeError(f"{name}: expected one of torch.nn's {expected}, got {type(given).__name__}")
+    for name, given in (("rnn", rnn), ("decoder", decoder), ("encoder", encoder)):
+        for weight in given.parameters() if given is not None else ():
+            if weight.device.type == "meta" or weight.layout != torch.strided or not weight.dtype.is_floating_point:
+                what = f"{weight.dtype}, {weight.layout}, on {weight.device}"
+                raise NotImplementedError(f"{name}: its weights are {what}, expected dense real numbers")
     if rnn.proj_size:
         raise NotImplementedError(f"rnn: proj_size is {rnn.proj_size}, and bptt has no projections")
     if not rnn.bias:
@@ -80,9 +85,9 @@ def parts(rnn: Any, decoder: Any, encoder: Any) -> tuple[dict[str, NDArray[Any]]
         raise ValueError(f"decoder: it reads {decoder.in_features} numbers, expected {outputs}, the outputs of rnn")
     n_x: dict[str, Any] = {"features": rnn.input_size}
     tensors = {f"rnn.{name}": value for name, value in rnn.state_dict().items()}
-    tensors |= {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
-    if decoder.bias is None:
-        tensors["decoder.bias"] = decoder.weight.new_zeros(decoder.out_features)
+    # As they are computed, where they are made of others.
+    tensors["decoder.weight"] = decoder.weight
+    tensors["decoder.bias"] = decoder.weight.new_zeros(decoder.out_features) if decoder.bias is None else decoder.bias
     if encoder is not None:
         if encoder.embedding_dim != rnn.input_size:
             raise ValueError(f"encoder: its rows are {encoder.embedding_dim} numbers, expected {rnn.input_size}, the inputs of rnn")

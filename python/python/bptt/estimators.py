@@ -317,11 +317,13 @@ class _Estimator(_Base):
         """The targets `[N, T or 1, ...]`, and whether there is one for each step; unless all are to be `known`, among them classes that
         training did not see."""
         n, t = x.shape[:2]
+        # What was fitted counts, whatever is said since.
+        at = self.at if per_step is None else "every" if per_step else "last"
         rows: list[NDArray[Any]] = []
-        if _arrays.is_ragged(y) and (lengths is not None or np.ndim(_first(y)) > 0 and self.at == "every"):
+        if _arrays.is_ragged(y) and (lengths is not None or np.ndim(_first(y)) > 0 and at == "every"):
             rows = [self._values(f"{name}[{i}]", row) for i, row in enumerate(y)]
-        is_every = self.at == "every"
-        if rows and all(row.ndim > 0 for row in rows) and self.at != "last" and per_step is not False:
+        is_every = at == "every"
+        if rows and all(row.ndim > 0 for row in rows) and at != "last":
             ends = lengths or [t] * n
             fits = len(rows) == n and all(len(row) == end for row, end in zip(rows, ends))
             if fits:
@@ -332,21 +334,21 @@ class _Estimator(_Base):
                     raise ValueError(f"{name}: the answers have different sizes, expected as many numbers at every step")
                 flat = self._encoded(name, np.concatenate(rows)[None], per_step is None, known)[0]
                 return _arrays.padded(np.split(flat, np.cumsum(ends)[:-1]), t), True
-            if is_every or per_step or any(len(row) != len(rows[0]) for row in rows):
+            if is_every or any(len(row) != len(rows[0]) for row in rows):
                 i = next((i for i, (row, end) in enumerate(zip(rows, ends)) if len(row) != end), min(len(rows), n))
                 what = f"{name}[{i}] has {len(rows[i])} steps" if i < len(rows) else f"{name} has {len(rows)} sequences"
                 raise ValueError(f"{what}, expected those of X: {ends[i] if i < n and i < len(rows) else n}")
         array = self._values(name, y)
         found = list(array.shape)
         last = 1 + self._axes
-        every = array.ndim == last + 1 if self.at == "auto" and per_step is None else is_every or bool(per_step)
+        every = array.ndim == last + 1 if at == "auto" else is_every
         if self._axes:
             # A number without an axis of its own is one.
             if array.ndim == last - 1 or every and array.ndim == last:
                 array = array[..., None]
         expected = [n, t] if every else [n]
         if array.ndim != last + every or list(array.shape[: len(expected)]) != expected or 0 in array.shape:
-            could_be = [[n], [n, t]] if self.at == "auto" and per_step is None else [expected]
+            could_be = [[n], [n, t]] if at == "auto" else [expected]
             shapes = " or ".join(str(shape)[:-1] + (", k]" if self._axes else "]") for shape in could_be)
             tip = ""
             if not self._axes and found[:-1] in could_be:
@@ -403,7 +405,8 @@ class _Estimator(_Base):
 
     def save(self, path: PathLike) -> None:
         """Writes the model file, with all that `load` needs: every program that reads models of bptt reads it too. With `standardize` it
-        is the network alone: its inputs are `(x - mean_) / scale_`, and what a regressor answers is `target_mean_ + target_scale_ * y`."""
+        is the network alone: its inputs are `(x - mean_) / scale_`, and what a regressor answers is `target_mean_ + target_scale_ * y`. (Of a subclass
+        of your own, what it adds is not stored: its `load` makes one without arguments.)"""
         self._check_fitted()
         self.model_.save(path)
 
@@ -419,11 +422,12 @@ class _Estimator(_Base):
         model, kind, state = _read(path)
         if not issubclass(cls, kind) and not issubclass(kind, cls):
             raise ValueError(f"{os.fspath(path)}: it is a {kind.__name__}, expected a {cls.__name__}")
-        return cast("_E", _restored(path, cls if issubclass(cls, kind) else kind, model, state))
+        return cast("_E", _restored(cls if issubclass(cls, kind) else kind, model, state))
 
     def _state(self) -> dict[str, Any]:
         """What the model file says of the estimator, as JSON has it."""
-        params = dict(self.get_params())
+        # Of a subclass of somebody's own too, those of ours.
+        params = {name: getattr(self, name) for name in RNNRegressor().get_params()}
         if not isinstance(params["random_state"], (int, np.integer)):
             params["random_state"] = None
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
@@ -432,7 +436,6 @@ class _Estimator(_Base):
             return None if given is None else {"mean": given[0].tolist(), "deviation": given[1].tolist()}
 
         return {
-            # Of a subclass of somebody's own, the one of ours.
             "class": next(kind.__name__ for kind in type(self).__mro__ if kind.__name__ in _CLASSES),
             "params": plain,
             "inputs": scale(self._x_scale),
@@ -513,11 +516,11 @@ class RNNClassifier(_Classifier, _Estimator):
         return float((answers.argmax(-1) == targets).mean())
 
     def _state(self) -> dict[str, Any]:
-        return super()._state() | {"classes": self.classes_.tolist()}
+        return super()._state() | {"classes": self.classes_.tolist(), "kind": self.classes_.dtype.str}
 
     def _restore(self, model: Model, state: dict[str, Any]) -> None:
         super()._restore(model, state)
-        self.classes_ = np.array(state["classes"])
+        self.classes_ = np.array(state["classes"], dtype=state.get("kind"))
 
 
 class RNNRegressor(_Regressor, _Estimator):
@@ -614,7 +617,7 @@ def load(path: PathLike) -> RNNClassifier | RNNRegressor | RNNLabeler:
     True
     """
     model, kind, state = _read(path)
-    return cast("RNNClassifier | RNNRegressor | RNNLabeler", _restored(path, kind, model, state))
+    return cast("RNNClassifier | RNNRegressor | RNNLabeler", _restored(kind, model, state))
 
 
 def _read(path: PathLike) -> tuple[Model, type[_Estimator], dict[str, Any]]:
@@ -626,12 +629,10 @@ def _read(path: PathLike) -> tuple[Model, type[_Estimator], dict[str, Any]]:
     return model, _CLASSES[state["class"]], state
 
 
-def _restored(path: PathLike, kind: type[_E], model: Model, state: dict[str, Any]) -> _E:
-    unknown = state["params"].keys() - kind().get_params().keys()
-    if unknown:
-        own = ", ".join(sorted(unknown))
-        raise ValueError(f"{os.fspath(path)}: a subclass of {kind.__name__} wrote it, with parameters of its own ({own}): use its load")
-    estimator = kind(**state["params"])
+def _restored(kind: type[_E], model: Model, state: dict[str, Any]) -> _E:
+    estimator = kind()
+    for name, value in state["params"].items():
+        setattr(estimator, name, value)
     estimator._restore(model, state)
     return estimator
 

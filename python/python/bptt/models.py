@@ -94,9 +94,10 @@ class Model:
         """Loss and metrics on texts or one `.npz`, as `bptt eval` finds them."""
         if not data:
             raise TypeError("data: expected paths of texts or of one .npz, got none")
-        threads = None if threads is None else _arrays.count("threads", threads, 1)
+        paths = [_arrays.path("data", path) for path in data]
+        threads = None if threads is None else _arrays.count("threads", threads, 1, 2**16)
         with self._as_file() as path:
-            found = command("eval", [path, *words_of(dict(threads=threads)), "--", *(os.fspath(path) for path in data)])
+            found = command("eval", [path, *words_of(dict(threads=threads)), "--", *paths])
         del found["event"]
         return found
 
@@ -115,7 +116,7 @@ class Model:
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids `[T]`."""
         found = self._core.tokens
-        return self._core.decode([] if np.size(ids) == 0 else _arrays.integers("ids", ids, found[1] if found else 2**32, 1).tolist())
+        return self._core.decode(_arrays.integers("ids", ids, found[1] if found else 2**32, 1).tolist())
 
     def predict(self, X: ArrayLike | Sequence[ArrayLike], *, threads: int = 0) -> NDArray[Any] | list[NDArray[Any]]:
         """What the network answers to sequences: probabilities of classes or labels, or numbers.
@@ -131,7 +132,7 @@ class Model:
             inputs, lengths = _arrays.sequences("X", X, np.dtype(_NUMPY[self.dtype]), size)
         else:
             inputs, lengths = _arrays.ids("X", X, size if kind == "tokens" else size["tokens"])
-        answers = self._core.predict(inputs, _arrays.ends(inputs, lengths), _arrays.count("threads", threads, 0))
+        answers = self._core.predict(inputs, _arrays.ends(inputs, lengths), _arrays.count("threads", threads, 0, 2**16))
         if at == "last":
             return answers[:, 0]
         if isinstance(X, np.ndarray) or lengths is None:
@@ -161,6 +162,8 @@ class Model:
         `(x - mean_) / scale_`, and the numbers of a regressor are `target_mean_ + target_scale_ * values`.
         """
         out = _arrays.path("path", path)
+        if to is not None and not isinstance(to, str):
+            raise TypeError(f"to: expected the name of a format, got {type(to).__name__}")
         with self._as_file() as model:
             try:
                 command("export", [model, *words_of(dict(to=to, out=out))])

@@ -67,6 +67,8 @@ def train(*data: PathLike, out: PathLike | None = None, **flags: Any) -> Run:
     >>> run.result["steps"], run.model.tokens
     (5, 'char')
     """
+    if "resume" in flags:
+        raise TypeError("resume: a run is gone on with by bptt.resume(folder)")
     return _train(data, dict(out=out, **flags))
 
 
@@ -79,37 +81,48 @@ def resume(folder: PathLike, *data: PathLike, **flags: Any) -> Run:
     >>> resume(run.folder, steps=9, quiet=True).result["steps"]
     9
     """
-    return _train(data, dict(resume=os.fspath(folder), **flags))
+    if "out" in flags:
+        raise TypeError("out: a run stays in its folder: leave it out")
+    return _train(data, dict(resume=_path("folder", folder), **flags))
+
+
+def _path(name: str, given: Any) -> str:
+    if not isinstance(given, (str, os.PathLike)):
+        tip = "" if name != "data" else ": give each as an argument" if isinstance(given, (list, tuple)) else ": arrays are for RNNClassifier"
+        raise TypeError(f"{name}: expected paths, got {type(given).__name__}{tip}")
+    if isinstance(given, str) and "\n" in given:
+        raise ValueError(f"{name}: expected paths, got a text ({given[:20]!r}...): write it to a file")
+    found = os.fspath(given)
+    if not found:
+        raise ValueError(f"{name}: it is empty, expected a path")
+    return found
 
 
 def _train(data: Sequence[PathLike], flags: Mapping[str, Any]) -> Run:
-    for path in data:
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(
-                f"data: expected paths of texts or of one .npz, got {type(path).__name__}: arrays are for RNNClassifier and its like"
-            )
-        if isinstance(path, str) and "\n" in path:
-            raise ValueError(f"data: expected paths of texts, got a text ({path[:20]!r}...): write it to a file")
-    for name in flags.keys() - _TRAIN.keys():
+    paths = [_path("data", path) for path in data]
+    for name in flags.keys() - _TRAIN.keys() - {"resume"}:
         near = difflib.get_close_matches(name, _TRAIN, 1)
         tip = f": did you mean {near[0]!r}?" if near else ""
         if name == "data":
             tip = ": give the paths of the data before the flags, as train('book.txt', ...)"
         raise TypeError(f"train and resume have no flag {name!r}{tip}")
-    if not isinstance(flags.get("out"), (type(None), str, os.PathLike)):
-        raise TypeError(f"out: expected the path of a folder, got {flags['out']!r}")
     for name, value in flags.items():
-        _check_kind(name, value, _TRAIN[name].value == "")
-    return Run(command("train", [*words_of(flags), "--", *(os.fspath(path) for path in data)]))
+        if value is not None and name != "resume":
+            _check_kind(name, value, _TRAIN[name].value)
+    return Run(command("train", [*words_of(flags), "--", *paths]))
 
 
-def _check_kind(name: str, value: Any, is_switch: bool) -> None:
-    """Refuses what the command line would take for something else."""
-    if is_switch:
-        if not isinstance(value, (bool, np.bool_, type(None))):
+def _check_kind(name: str, value: Any, expected: str) -> None:
+    """Refuses what the command line would take for something else; `expected` is what the value of a flag is called there."""
+    is_bool = isinstance(value, (bool, np.bool_))
+    if expected == "":
+        if not is_bool:
             raise ValueError(f"{name}: {value!r} is not True or False")
-    elif isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}: {value!r} is no value for it")
+    elif name in ("out", "from_", "valid"):
+        for path in value if name == "valid" and isinstance(value, (list, tuple)) else [value]:
+            _path(name, path)
+    elif is_bool or not isinstance(value, (str, int, float, np.number, os.PathLike)):
+        raise ValueError(f"{name}: {value!r} is no value for it, expected {expected}")
 
 
 def words_of(flags: Mapping[str, Any]) -> list[str]:
@@ -129,7 +142,8 @@ def _as_keywords(text: str, name: str) -> str:
     """Words of the program with its flags as Python spells them."""
     for flag, *_ in _bptt.flags(name):
         text = re.sub(rf"--{flag}(?![a-z-])( <[^>]*>)?", _keyword(flag), text)
-    return text
+    # The program goes on with a run by a flag, Python by a function.
+    return re.sub(r"\bgo on with it by resume\b", "go on with it by bptt.resume:", text).replace("give DATA,", "give the data,")
 
 
 def _keyword(flag: str) -> str:
@@ -140,12 +154,22 @@ def _keyword(flag: str) -> str:
 def command(name: str, words: list[str]) -> dict[str, Any]:
     """Runs a command of the program; returns the last of its results. Remarks go to `sys.stderr`, wherever that leads."""
     results: list[bytes] = []
+    # What the user wrote stays as it is, if it looks like a flag too.
+    own = [value for word in words for value in [word.partition("=")[2] if word.startswith("--") else word] if "--" in value]
+
+    def in_python(text: str) -> str:
+        for i, value in enumerate(own):
+            text = text.replace(value, f"\0{i}\0")
+        text = _as_keywords(text, name)
+        for i, value in enumerate(own):
+            text = text.replace(f"\0{i}\0", value)
+        return text
 
     def show(is_result: bool, text: bytes) -> None:
         if is_result:
             results.append(text)
         elif sys.stderr is not None:
-            sys.stderr.write(text.decode(errors="replace"))
+            sys.stderr.write(in_python(text.decode(errors="replace")))
             sys.stderr.flush()
 
     try:
@@ -155,7 +179,7 @@ def command(name: str, words: list[str]) -> dict[str, Any]:
         text = str(error)
         for end in ("\n\nUsage:", "\n\nFor more information"):
             text = text.split(end)[0]
-        raise type(error)(_as_keywords(text, name)) from None
+        raise type(error)(in_python(text)) from None
     lines = b"".join(results).splitlines()
     return json.loads(lines[-1]) if lines else {}
 
@@ -179,6 +203,11 @@ def _flags() -> dict[str, _Flag]:
 
 
 _TRAIN = _flags()
-for function, shown in (train, lambda flag: True), (resume, lambda flag: flag.is_open):
-    lines = "\n".join(f"        {name}: {flag.help}" for name, flag in _TRAIN.items() if name not in ("out", "resume") and shown(flag))
-    function.__doc__ = f"{function.__doc__}\n    Flags:\n\n{lines}\n    "
+_SHOWN = {name: flag for name, flag in _TRAIN.items() if name not in ("out", "resume")}
+_AGAIN = {name: re.sub(r" \[default: .*\]$", "", flag.help, flags=re.DOTALL) for name, flag in _SHOWN.items() if flag.is_open}
+for function, title, helps in (
+    (train, "Flags", {name: flag.help for name, flag in _SHOWN.items()}),
+    (resume, "Flags, of which those that are left out are as the run has them", _AGAIN),
+):
+    lines = "\n".join(f"        {name}: {help}" for name, help in helps.items())
+    function.__doc__ = f"{function.__doc__}\n    {title}:\n\n{lines}\n    "

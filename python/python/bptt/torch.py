@@ -277,7 +277,7 @@ class _Layers(torch.nn.RNNBase):
 def _check(module: torch.nn.RNNBase) -> None:
     if module.proj_size:
         raise NotImplementedError(f"proj_size: it is {module.proj_size}, and bptt has no projections: leave it 0")
-    if module.dropout >= 1:
+    if module.dropout >= 1 and module.num_layers > 1:
         raise NotImplementedError(f"dropout: it is {module.dropout}, and bptt leaves some of what a layer says: choose less than 1")
 
 
