@@ -405,8 +405,8 @@ class _Estimator(_Base):
 
     def save(self, path: PathLike) -> None:
         """Writes the model file, with all that `load` needs: every program that reads models of bptt reads it too. With `standardize` it
-        is the network alone: its inputs are `(x - mean_) / scale_`, and what a regressor answers is `target_mean_ + target_scale_ * y`. (Of a subclass
-        of your own, what it adds is not stored: its `load` makes one without arguments.)"""
+        is the network alone: its inputs are `(x - mean_) / scale_`, and what a regressor answers is `target_mean_ + target_scale_ * y`.
+        (Of a subclass of your own, what it adds is not stored: its `load` makes one without arguments.)"""
         self._check_fitted()
         self.model_.save(path)
 

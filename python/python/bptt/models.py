@@ -157,9 +157,9 @@ class Model:
         step function) or `"rtneural"`; by default what the name of the file ends in: `.onnx`, `.npz`, `.h` or `.json`.
 
         The ONNX graph reads `inputs` `[N, T, n_x]` (of tokens ids `[N, T]`), `lengths` `[N]` (int32), and the states before the first
-        step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It answers `probabilities` and `logits`, or `values` that are
-        numbers, and the last states `hn` and `cn`. It is the network alone: what an estimator with `standardize` reads is
-        `(x - mean_) / scale_`, and the numbers of a regressor are `target_mean_ + target_scale_ * values`.
+        step, `h0` and of an LSTM `c0` `[L D, N, hidden]`: zeros, unless you carry them. It answers `probabilities` and
+        `logits`, or `values` that are numbers, and the last states `hn` and `cn`. It is the network alone: what an estimator with
+        `standardize` reads is `(x - mean_) / scale_`, and the numbers of a regressor are `target_mean_ + target_scale_ * values`.
         """
         out = _arrays.path("path", path)
         if to is not None and not isinstance(to, str):
