@@ -7,20 +7,81 @@ use bptt::{Error, Loss, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-/// A named line through points `(x, y)`, from left to right.
-type Curve = (&'static str, Vec<(f64, f64)>);
+type Point = (f64, f64);
+
+/// A line through points, from left to right: through the lowest and the highest of so many neighbours each, so that no peak is lost
+/// and the longest run has no more of them than others.
+struct Curve {
+    name: &'static str,
+    /// The lowest and the highest point of each part.
+    parts: Vec<[Point; 2]>,
+    /// Points of each part, and of the last one so far.
+    each: usize,
+    in_last: usize,
+    /// The first and the last point.
+    ends: Option<[Point; 2]>,
+}
+
+impl Curve {
+    fn new(name: &'static str) -> Self {
+        Curve {
+            name,
+            parts: Vec::new(),
+            each: 1,
+            in_last: 1,
+            ends: None,
+        }
+    }
+
+    fn push(&mut self, point: Point) {
+        let first = self.ends.map_or(point, |[first, _]| first);
+        self.ends = Some([first, point]);
+        if self.in_last < self.each {
+            let last = self.parts.last_mut().expect("there is a first part");
+            *last = span(*last, [point; 2]);
+            self.in_last += 1;
+            return;
+        }
+        if self.parts.len() == MOST_PARTS {
+            let pairs = self.parts.chunks_exact(2);
+            self.parts = pairs.map(|pair| span(pair[0], pair[1])).collect();
+            self.each *= 2;
+        }
+        self.parts.push([point; 2]);
+        self.in_last = 1;
+    }
+
+    fn points(&self) -> Vec<Point> {
+        let in_order = |mut part: [Point; 2]| {
+            part.sort_by(|a, b| a.0.total_cmp(&b.0));
+            part
+        };
+        let inner = self.parts.iter().flat_map(|&part| in_order(part));
+        let [first, last] = [0, 1].map(|end| self.ends.map(|ends| ends[end]));
+        let mut points: Vec<_> = first.into_iter().chain(inner).chain(last).collect();
+        points.dedup();
+        points
+    }
+}
+
+/// The lowest and the highest of two parts; of points that are as low or as high, the first.
+fn span(a: [Point; 2], b: [Point; 2]) -> [Point; 2] {
+    let lowest = if b[0].1 < a[0].1 { b[0] } else { a[0] };
+    let highest = if b[1].1 > a[1].1 { b[1] } else { a[1] };
+    [lowest, highest]
+}
 
 /// What a curve shows of a report, and its name.
 type Kind = (&'static str, fn(&Report) -> Option<f64>);
 
-/// Points that a curve is drawn with: the picture has some 780 columns.
-const MOST_POINTS: usize = 512;
+/// Parts of a curve, of two points each: the picture has some 780 columns.
+const MOST_PARTS: usize = 256;
 
 /// Curves in one frame.
 struct Panel {
     /// What the vertical axis shows.
     axis: String,
-    curves: Vec<Curve>,
+    curves: Vec<(&'static str, Vec<Point>)>,
     /// Where curves seldom are.
     legend: SeriesLabelPosition,
 }
@@ -28,10 +89,10 @@ struct Panel {
 impl Panel {
     /// A curve of each kind that the reports have numbers of.
     fn new(axis: String, curves: &[Curve], legend: SeriesLabelPosition) -> Self {
-        let curves = curves.iter().filter(|(_, points)| !points.is_empty());
+        let curves = curves.iter().filter(|curve| curve.ends.is_some());
         Panel {
             axis,
-            curves: curves.map(|(name, points)| (*name, thin(points))).collect(),
+            curves: curves.map(|curve| (curve.name, curve.points())).collect(),
             legend,
         }
     }
@@ -50,12 +111,13 @@ const KINDS: [Kind; 4] = [
 ];
 
 /// The points of each kind in the history, and in the last report if that is not there.
-fn curves(folder: &RunFolder, last: Option<&Report>) -> Result<Vec<Curve>> {
-    let mut curves: Vec<Curve> = KINDS.map(|(name, _)| (name, Vec::new())).into();
+fn curves(folder: &RunFolder, last: Option<&Report>) -> Result<[Curve; 4]> {
+    let mut curves = KINDS.map(|(name, _)| Curve::new(name));
     let mut add = |report: &Report| {
-        for ((_, value), (_, points)) in KINDS.iter().zip(&mut curves) {
-            let y = value(report).filter(|y| y.is_finite());
-            points.extend(y.map(|y| (report.step as f64, y)));
+        for ((_, value), curve) in KINDS.iter().zip(&mut curves) {
+            if let Some(y) = value(report).filter(|y| y.is_finite()) {
+                curve.push((report.step as f64, y));
+            }
         }
     };
     let mut step = 0;
@@ -94,25 +156,6 @@ pub fn draw(folder: &RunFolder, last: Option<&Report>, loss: Loss, accuracy: boo
         .map_err(|error| Error::Io(std::io::Error::other(format!("drawing {title:?}: {error}"))))?;
     folder.check_ours()?;
     atomic::write_atomically(&folder.path.join(PLOT), svg.as_bytes())
-}
-
-/// The first and the last point of a curve, and of neighbours in between the lowest and the highest, so that no peak is lost.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= MOST_POINTS {
-        return points.to_vec();
-    }
-    let mut thinned = vec![points[0]];
-    for part in points.chunks(points.len().div_ceil(MOST_POINTS / 2)) {
-        let height = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        // The first of several that are as low, or as high.
-        let ends = [part.iter().min_by(height), part.iter().rev().max_by(height)];
-        let mut ends = ends.map(|point| *point.expect("no part is empty"));
-        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-        thinned.extend(ends);
-    }
-    thinned.extend(points.last());
-    thinned.dedup();
-    thinned
 }
 
 /// The vertical axis is logarithmic where the largest value is this many times the smallest.
@@ -207,3 +250,46 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel)
 
 /// Blue and orange: apart for most kinds of colour vision (Okabe and Ito 2008).
 const COLOURS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_have_bounded_points_and_every_peak() {
+        for n in [1, 2, 255, 256, 257, 512, 513, 5_000, 100_003] {
+            let mut curve = Curve::new("");
+            let at = |i: usize| (i as f64, ((i * 7919) % 1009) as f64);
+            let peaks =
+                [n / 3, 2 * n / 3].map(|i| (i as f64, [-5.0, 5e3][usize::from(i == n / 3)]));
+            for i in 0..n {
+                let peak = peaks.into_iter().find(|peak| peak.0 == i as f64);
+                curve.push(peak.unwrap_or(at(i)));
+            }
+            let points = curve.points();
+            assert!(points.is_sorted_by(|a, b| a.0 < b.0), "{n}");
+            assert!(points.len() <= 2 * MOST_PARTS + 2, "{n}: {}", points.len());
+            assert!(n > 256 || points.len() == n, "{n}: {}", points.len());
+            assert!(
+                n < 512 || points.len() >= MOST_PARTS,
+                "{n}: {}",
+                points.len()
+            );
+            assert_eq!(
+                (points[0].0, points[points.len() - 1].0),
+                (0.0, n as f64 - 1.0)
+            );
+            let has = |peak: &Point| points.contains(peak);
+            assert!(peaks.iter().all(has), "{n}");
+            // Evenly over the whole run.
+            let first_half = points
+                .iter()
+                .filter(|point| point.0 < n as f64 / 2.0)
+                .count();
+            assert!(
+                n < 512 || 3 * first_half > points.len(),
+                "{n}: {first_half}"
+            );
+        }
+    }
+}
