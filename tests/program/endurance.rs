@@ -84,6 +84,6 @@ fn two_hundred_thousand_steps() {
         size(&run.join("loss.svg"))
     );
     assert!(model[reports - 1] <= GROWTH * model[0] + 64.0);
-    assert!(size(&run.join("history.jsonl")) <= 300.0 * reports as f64);
+    assert!(size(&run.join("history.jsonl")) <= 350.0 * reports as f64);
     assert!(size(&run.join("loss.svg")) <= 40_000.0);
 }
