@@ -353,10 +353,14 @@ impl Architecture {
 
     /// Floating-point operations of one training step on `n` sequences of `t` steps: three products (forward, back to the
     /// states, gradients) of two operations for each weight; for one layer of one gate `6 n t (n_h^2 + n_h n_x + n_h n_y)`.
-    /// Tokens are counted as the one-hot rows that they stand for, rows of an embedding not at all.
+    /// What is looked up and not multiplied is not counted: the rows that stand for tokens, of the first layer or of an embedding.
     pub fn flops(&self, n: usize, t: usize) -> f64 {
         let decoder = self.head.outputs * self.outputs_of_layer();
-        let recurrent = |which| matches!(which, Which::WeightIh(_) | Which::WeightHh(_));
+        let is_table = |i| self.input.is_one_hot() && self.is_first(i);
+        let recurrent = |which| match which {
+            Which::WeightIh(i) => !is_table(i),
+            which => matches!(which, Which::WeightHh(_)),
+        };
         let recurrent = self.tensors().filter(|tensor| recurrent(tensor.which));
         let recurrent: usize = recurrent.map(|tensor| tensor.len()).sum();
         let answers = self.head.at.answers(t);

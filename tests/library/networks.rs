@@ -30,6 +30,11 @@ fn operations_by_hand() {
     assert_eq!(one.flops(2, 5), 6.0 * 10.0 * (4 * (4 + 3 + 1)) as f64);
     let two = Architecture { layers: 2, ..one };
     assert_eq!(two.flops(2, 5) - one.flops(2, 5), 60.0 * 32.0);
+    let looked_up = Architecture {
+        input: Input::Tokens(300),
+        ..one
+    };
+    assert_eq!(one.flops(2, 5) - looked_up.flops(2, 5), 60.0 * 12.0);
 }
 
 #[test]
