@@ -45,6 +45,10 @@ const DEPTH_BLOCK: usize = 512;
 /// Rows of a tile where there are 32 registers; half of them where there are 16.
 const TALLEST: usize = 12;
 
+/// Panels that a single row runs down side by side. Each of its sums waits for the one before; with those of one panel, a processor
+/// waits for most of the time.
+const ABREAST: usize = 4;
+
 /// A matrix `[k, m]` in panels, for `product`.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T> {
@@ -268,7 +272,11 @@ impl<T: Number> Job<'_, T> {
                     begin,
                     end: (begin + DEPTH_BLOCK).min(depth),
                 };
-                for first in (0..self.m).step_by(2 * lanes) {
+                let mut begin = 0;
+                if n == 1 {
+                    begin = self.row::<S>(simd, out, part);
+                }
+                for first in (begin..self.m).step_by(2 * lanes) {
                     if self.m - first > lanes {
                         self.panel::<S, 2>(simd, out, &mut edge, rows.clone(), first, part);
                     } else {
@@ -277,6 +285,29 @@ impl<T: Number> Job<'_, T> {
                 }
             }
         }
+    }
+
+    /// The only row against as many panels as stand [`ABREAST`] of each other; returns the column after them.
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, out: &mut [T], part: Part) -> usize {
+        let width = ABREAST * 2 * T::Vector::<S>::LEN;
+        let whole = self.m - self.m % width;
+        let mut start = match part.begin {
+            0 => self.start,
+            _ => Start::Out,
+        };
+        if let Start::Token(_) = start {
+            start.copy(0, &[], 0..whole, &mut out[..whole]);
+            start = Start::Out;
+        }
+        for first in (0..whole).step_by(width) {
+            let out = &mut out[first..];
+            simd.vectorize(
+                #[inline(always)]
+                || self.tile::<S, 1, 2, ABREAST>(simd, start, out, self.stride, [0, first], part),
+            );
+        }
+        whole
     }
 
     /// All rows of a block against one panel of `NV` vectors, in tiles of nearly equal height. Where the panel is wider than
@@ -331,7 +362,7 @@ impl<T: Number> Job<'_, T> {
                     match height {
                         // What a level has no registers for is not even compiled for it.
                         $($h => if const { $h <= TALLEST / 2 || size_of::<T::Vector<S>>() == 64 } {
-                            simd.vectorize(#[inline(always)] || self.tile::<S, $h, NV>(simd, start, sums, stride, [row, first], part));
+                            simd.vectorize(#[inline(always)] || self.tile::<S, $h, NV, 1>(simd, start, sums, stride, [row, first], part));
                         },)*
                         _ => unreachable!("a tile has 1 to {TALLEST} rows"),
                     }
@@ -347,11 +378,11 @@ impl<T: Number> Job<'_, T> {
         }
     }
 
-    /// `MR` rows by `NV` vectors, summed in registers over one part of the depth. The loops that touch the sums are so short
+    /// `MR` rows by `NP` panels of `NV` vectors, summed in registers over one part of the depth. The loops that touch the sums are so short
     /// that the compiler unrolls them all: with one that it does not, the sums live in memory and the tile takes twice as long.
     #[allow(unsafe_code, clippy::needless_range_loop, clippy::too_many_arguments)]
     #[inline(always)]
-    fn tile<S: Simd, const MR: usize, const NV: usize>(
+    fn tile<S: Simd, const MR: usize, const NV: usize, const NP: usize>(
         &self,
         simd: S,
         start: Start<'_, T>,
@@ -361,13 +392,16 @@ impl<T: Number> Job<'_, T> {
         part: Part,
     ) {
         let lanes = T::Vector::<S>::LEN;
-        let mut sum = [[T::Vector::<S>::splat(simd, T::zero()); NV]; MR];
+        let mut sum = [[[T::Vector::<S>::splat(simd, T::zero()); NV]; NP]; MR];
         macro_rules! start_from {
             ($r:ident => $row:expr) => {
                 for $r in 0..MR {
-                    let from = &$row[..NV * lanes];
-                    for v in 0..NV {
-                        sum[$r][v] = T::Vector::<S>::from_slice(simd, &from[v * lanes..][..lanes]);
+                    let from = &$row[..NP * NV * lanes];
+                    for p in 0..NP {
+                        for v in 0..NV {
+                            let from = &from[(p * NV + v) * lanes..][..lanes];
+                            sum[$r][p][v] = T::Vector::<S>::from_slice(simd, from);
+                        }
                     }
                 }
             };
@@ -392,29 +426,39 @@ impl<T: Number> Job<'_, T> {
                 // SAFETY: row `r` begins within the slice just taken.
                 begins[r] = unsafe { rows.add(r * stride) };
             }
-            let panel = source.weights.panel(first, NV * lanes).as_ptr();
+            let mut panels = [rows; NP];
+            for p in 0..NP {
+                let panel = source.weights.panel(first + p * NV * lanes, NV * lanes);
+                panels[p] = panel.as_ptr();
+            }
             for i in begin..end {
                 // SAFETY: `i < k`, and the slices just taken hold `(MR - 1) * stride + k` and `k * NV * lanes` elements.
                 // Checked here, the loop would take a third longer.
-                let mut b = [T::Vector::<S>::splat(simd, T::zero()); NV];
-                for v in 0..NV {
-                    let from = unsafe {
-                        std::slice::from_raw_parts(panel.add((i * NV + v) * lanes), lanes)
-                    };
-                    b[v] = T::Vector::<S>::from_slice(simd, from);
+                let mut b = [[T::Vector::<S>::splat(simd, T::zero()); NV]; NP];
+                for p in 0..NP {
+                    for v in 0..NV {
+                        let from = unsafe {
+                            std::slice::from_raw_parts(panels[p].add((i * NV + v) * lanes), lanes)
+                        };
+                        b[p][v] = T::Vector::<S>::from_slice(simd, from);
+                    }
                 }
                 for r in 0..MR {
                     let a = T::Vector::<S>::splat(simd, unsafe { *begins[r].add(i) });
-                    for v in 0..NV {
-                        sum[r][v] = a.mul_add(b[v], sum[r][v]);
+                    for p in 0..NP {
+                        for v in 0..NV {
+                            sum[r][p][v] = a.mul_add(b[p][v], sum[r][p][v]);
+                        }
                     }
                 }
             }
         }
         for r in 0..MR {
-            let out = &mut out[r * stride..][..NV * lanes];
-            for v in 0..NV {
-                sum[r][v].store_slice(&mut out[v * lanes..][..lanes]);
+            let out = &mut out[r * stride..][..NP * NV * lanes];
+            for p in 0..NP {
+                for v in 0..NV {
+                    sum[r][p][v].store_slice(&mut out[(p * NV + v) * lanes..][..lanes]);
+                }
             }
         }
     }

@@ -258,11 +258,13 @@ impl Pending {
 mod tests {
     use super::*;
 
+    type Set = fn(&mut Progress, u32);
+
     /// As many as any run can have counted, and one more.
     #[test]
     fn counters_have_bounds() {
         let most = u32::MAX / 2;
-        let set: [(&str, u32, fn(&mut Progress, u32)); 4] = [
+        let set: [(&str, u32, Set); 4] = [
             ("halvings", 1000, |progress, n| progress.halvings = n),
             ("divergences", most, |progress, n| progress.divergences = n),
             ("since_best", most, |progress, n| progress.since_best = n),

@@ -100,28 +100,29 @@ fn equals_plain_loops_on_every_instruction_set() {
 #[test]
 fn rows_of_a_table_and_zero() {
     for level in levels() {
-        for m in [16, 19] {
-            let (table, bias) = (numbers::<f32>(5 * 22, 1), numbers::<f32>(m, 2));
-            let ids = [4, 0, u32::MAX, 4];
-            let token = Token {
-                table: &table[3..],
-                stride: 22,
-                ids: &ids,
-                scale: 1.25,
-                bias: &bias,
-            };
-            let mut out = vec![f32::NAN; ids.len() * m];
-            Scalar::multiply(level, Start::Token(&token), &[], Out::whole(&mut out, m));
-            for (row, id) in out.chunks(m).zip(ids) {
-                for (c, &out) in row.iter().enumerate() {
-                    let w = table
-                        .get(id as usize * 22 + 3 + c)
-                        .map_or(0.0, |w| w * 1.25);
-                    assert_eq!(out, w + bias[c], "{level:?} {id} {c}");
+        for m in [16, 19, 150] {
+            let stride = m + 6;
+            let (table, bias) = (numbers::<f32>(5 * stride, 1), numbers::<f32>(m, 2));
+            for ids in [&[4, 0, u32::MAX, 4][..], &[3], &[u32::MAX]] {
+                let token = Token {
+                    table: &table[3..],
+                    stride,
+                    ids,
+                    scale: 1.25,
+                    bias: &bias,
+                };
+                let mut out = vec![f32::NAN; ids.len() * m];
+                Scalar::multiply(level, Start::Token(&token), &[], Out::whole(&mut out, m));
+                for (row, &id) in out.chunks(m).zip(ids) {
+                    for (c, &out) in row.iter().enumerate() {
+                        let w = table.get(id as usize * stride + 3 + c);
+                        let w = w.map_or(0.0, |w| w * 1.25);
+                        assert_eq!(out, w + bias[c], "{level:?} {id} {c}");
+                    }
                 }
+                Scalar::multiply(level, Start::<f32>::Zero, &[], Out::whole(&mut out, m));
+                assert!(out.iter().all(|&x| x == 0.0));
             }
-            Scalar::multiply(level, Start::<f32>::Zero, &[], Out::whole(&mut out, m));
-            assert!(out.iter().all(|&x| x == 0.0));
         }
     }
 }
@@ -129,7 +130,13 @@ fn rows_of_a_table_and_zero() {
 /// A sum that is stopped, stored and gone on with is the same sum; so is a row whatever rows stand beside it.
 #[test]
 fn a_rows_bits_depend_on_nothing_but_its_own_sum() {
-    let (k, m) = (70, 50);
+    let long = if cfg!(miri) { 40 } else { 600 };
+    for (k, m) in [(70, 50), (long, 300)] {
+        check_bits(k, m);
+    }
+}
+
+fn check_bits(k: usize, m: usize) {
     let rows = if cfg!(miri) { 7 } else { 29 };
     let (x, b) = (numbers::<f32>(rows * k, 1), numbers::<f32>(k * m, 2));
     for level in levels() {
