@@ -387,6 +387,20 @@ def test_labels_are_of_one_kind() -> None:
             classifier.fit(DENSE, y)
 
 
+def test_labels_of_sequences_in_any_column() -> None:
+    y = ["a", "b"] * 30
+    classifier = bptt.RNNClassifier(epochs=1, **FAST)
+    for column in (np.array(y, dtype=object), Labels(y), np.array([1, 2] * 30, dtype=object)):
+        assert len(classifier.fit(RAGGED, column).classes_) == 2 and classifier.score(RAGGED, column) > 0
+    steps = signs(RAGGED)
+    with pytest.raises(ValueError, match=r"^y\[3\]: it is one answer, and others are lists"):
+        classifier.fit(RAGGED, [*steps[:3], "up", *steps[4:]])
+    with pytest.raises(ValueError, match=r"^y: the shape is \[59\], expected \[60\] or a list of \[T\] as X"):
+        classifier.fit(RAGGED, y[:-1])
+    with pytest.raises(ValueError, match=r"^y: there are answers for each step, expected one for each sequence \(at='last'\)"):
+        classifier.set_params(at="last").fit(RAGGED, steps)
+
+
 @pytest.mark.parametrize("kind", ["i1", "u8", "f4", "?", "<U3"])
 def test_labels_come_back_as_they_were(kind: str, tmp_path: Any) -> None:
     y = np.array([1, 0] * 30).astype(kind)

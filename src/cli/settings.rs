@@ -282,13 +282,12 @@ pub fn whole<T: TryFrom<u64>>(
             _ => f64::NAN,
         };
         // Every whole number up to 2^53 is a number in floating point, which reads `2e4` as well.
-        let float = || digits.parse().ok().map(|x: f64| x * factor);
-        let float =
-            || float().filter(|x| x.fract() == 0.0 && (0.0..=MOST_WHOLE as f64).contains(x));
-        let number = plain.parse().ok().or_else(|| float().map(|x| x as u64));
+        let scaled = digits.parse().ok().map(|x: f64| x * factor);
+        let is_larger = scaled.is_some_and(|x| x > most as f64);
+        let scaled = scaled.filter(|x| x.fract() == 0.0 && (0.0..=MOST_WHOLE as f64).contains(x));
+        let number = plain.parse().ok().or(scaled.map(|x| x as u64));
         let number = number.filter(|x| (least..=most).contains(x));
         let number = number.and_then(|x| T::try_from(x).ok());
-        let is_larger = digits.parse().is_ok_and(|x: f64| x * factor > most as f64);
         number.ok_or_else(|| match most {
             MOST_WHOLE if !is_larger => format!("expected a whole number from {least} up"),
             most => format!("expected a whole number from {least} to {most}"),

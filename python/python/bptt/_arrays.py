@@ -109,6 +109,11 @@ def is_ragged(given: Any) -> bool:
     return isinstance(given, (list, tuple)) and len(given) > 0 and any(hasattr(row, "__array__") or _is_list(row) for row in given)
 
 
+def is_row(given: Any) -> bool:
+    """Whether it has elements, as an array or a list."""
+    return _is_list(given) or hasattr(given, "__array__") and np.ndim(given) > 0
+
+
 def _is_list(given: Any) -> bool:
     return isinstance(given, (list, tuple))
 

@@ -124,7 +124,7 @@ class _Estimator(_Base):
 
         model_: the `Model`
         history_: a list for each number that is reported once an epoch: "epoch", "train_loss", with validation "valid_loss", ...
-        stop_reason_: "finished", "no-improvement" or "interrupted"
+        stop_reason_: "finished", "no-improvement" or "interrupted"; after `load` "loaded", and `history_` is empty
         n_features_in_: numbers at each step
         mean_, scale_: with `standardize`, those of each feature
         target_mean_, target_scale_: of a regressor with `standardize`, those of each number of an answer
@@ -320,10 +320,15 @@ class _Estimator(_Base):
         # What was fitted counts, whatever is said since.
         at = self.at if per_step is None else "every" if per_step else "last"
         rows: list[NDArray[Any]] = []
-        if _arrays.is_ragged(y) and (lengths is not None or np.ndim(_first(y)) > 0 and at == "every"):
-            rows = [self._values(f"{name}[{i}]", row) for i, row in enumerate(y)]
+        if _arrays.is_ragged(y) and (lengths is not None or at == "every"):
+            alone = [i for i, row in enumerate(y) if not _arrays.is_row(row)]
+            if alone and len(alone) < len(y):
+                raise ValueError(f"{name}[{alone[0]}]: it is one answer, and others are lists with one for each step: expected all alike")
+            rows = [] if alone else [self._values(f"{name}[{i}]", row) for i, row in enumerate(y)]
         is_every = at == "every"
-        if rows and all(row.ndim > 0 for row in rows) and at != "last":
+        if at == "last" and len({len(row) for row in rows}) > 1:
+            raise ValueError(f"{name}: there are answers for each step, expected one for each sequence (at='last')")
+        if rows and at != "last":
             ends = lengths or [t] * n
             fits = len(rows) == n and all(len(row) == end for row, end in zip(rows, ends))
             if fits:
@@ -349,7 +354,12 @@ class _Estimator(_Base):
         expected = [n, t] if every else [n]
         if array.ndim != last + every or list(array.shape[: len(expected)]) != expected or 0 in array.shape:
             could_be = [[n], [n, t]] if at == "auto" else [expected]
-            shapes = " or ".join(str(shape)[:-1] + (", k]" if self._axes else "]") for shape in could_be)
+            shapes = " or ".join(
+                f"a list of [T{', k' if self._axes else ''}]"
+                if len(shape) == 2 and lengths is not None
+                else str(shape)[:-1] + (", k]" if self._axes else "]")
+                for shape in could_be
+            )
             tip = ""
             if not self._axes and found[:-1] in could_be:
                 as_array = name if isinstance(y, np.ndarray) else f"np.asarray({name})"
@@ -635,10 +645,6 @@ def _restored(kind: type[_E], model: Model, state: dict[str, Any]) -> _E:
         setattr(estimator, name, value)
     estimator._restore(model, state)
     return estimator
-
-
-def _first(given: Any) -> Any:
-    return next(iter(given))
 
 
 def _each(answers: NDArray[Any] | list[NDArray[Any]], what: Any) -> NDArray[Any] | list[NDArray[Any]]:
