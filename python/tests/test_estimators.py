@@ -518,7 +518,9 @@ def test_columns_of_sequences() -> None:
 
 def test_ctrl_c_keeps_what_was_learnt() -> None:
     code = """
-import _thread, numpy as np, threading, bptt
+import _thread, numpy as np, signal, bptt
+# It may be ignored, as in a background job of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Slow(bptt.RNNRegressor):
     def _show(self, report):
         if '"step":20,' in report: _thread.interrupt_main()

@@ -276,7 +276,9 @@ def test_ctrl_c_ends_a_long_answer(run: bptt.Run, tmp_path: Path, what: str) -> 
     long = tmp_path / "long.txt"
     long.write_text(TEXT * 4000)
     code = f"""
-import _thread, numpy as np, threading, time, bptt
+import _thread, numpy as np, signal, threading, time, bptt
+# It may be ignored, as in a background job of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TEXT, LONG, IDS = {TEXT!r}, {str(long)!r}, np.zeros((2000, 4000), np.uint32)
 model = bptt.Model.load({str(run.folder)!r})
 threading.Timer(1, _thread.interrupt_main).start()
