@@ -2,6 +2,7 @@
 
 use crate::errors::{parse, raise, raise_memory};
 use crate::model::{Model, Number};
+use crate::program::CtrlC;
 use bptt::cli::memory;
 use bptt::data::{Loader, OwnedInputs, OwnedTargets, Padding, Sequences};
 use bptt::model::{About, Model as OfType};
@@ -13,10 +14,6 @@ use bptt::{Architecture, Dropout, EngineOptions, Init, Network, Parameters, Resu
 use numpy::{PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
-use std::time::{Duration, Instant};
-
-/// From one look for Ctrl-C to the next.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// How to train; what the fields mean is said by the estimators.
 #[derive(serde::Deserialize)]
@@ -71,35 +68,21 @@ impl Arrays<'_> {
 /// Looks for Ctrl-C, and tells Python of every report.
 struct Watch {
     tell: Option<Py<PyAny>>,
-    looked: Instant,
-    raised: Option<PyErr>,
-}
-
-impl Watch {
-    fn ask(&mut self, what: impl FnOnce(Python<'_>) -> PyResult<()>) -> Control {
-        if self.raised.is_none() {
-            self.raised = Python::attach(what).err();
-        }
-        match self.raised {
-            None => Control::Continue,
-            Some(_) => Control::Stop,
-        }
-    }
+    ctrl_c: CtrlC,
 }
 
 impl<T: Scalar> Observer<T> for Watch {
     fn step(&mut self, _: &Trainer<T>, _: &StepReport) -> Result<Control> {
-        if self.raised.is_none() && self.looked.elapsed() < LOOK {
-            return Ok(Control::Continue);
-        }
-        self.looked = Instant::now();
-        Ok(self.ask(|py| py.check_signals()))
+        Ok(match self.ctrl_c.check() {
+            Ok(()) => Control::Continue,
+            Err(_) => Control::Stop,
+        })
     }
 
     fn report(&mut self, _: &Trainer<T>, report: &Report, _: bool) -> Result<()> {
         if let Some(tell) = self.tell.take() {
             let json = serde_json::to_string(report).map_err(std::io::Error::from)?;
-            self.ask(|py| tell.call1(py, (json,)).map(drop));
+            self.ctrl_c.ask(|py| tell.call1(py, (json,)).map(drop));
             self.tell = Some(tell);
         }
         Ok(())
@@ -140,8 +123,7 @@ fn fit_as<T: Number>(
     let valid = valid.map(|valid| valid.sequences::<T>(sizes)).transpose()?;
     let mut watch = Watch {
         tell,
-        looked: Instant::now(),
-        raised: None,
+        ctrl_c: CtrlC::new(),
     };
     let run = || run(train, valid, &options, &mut watch);
     let done = py.detach(run);
@@ -160,7 +142,8 @@ fn fit_as<T: Number>(
     let reason = serde_json::json!(reason);
     let reason = reason.as_str().unwrap_or_default().to_string();
     let reports = json(serde_json::json!(reports));
-    let raised = watch.raised.map(|raised| raised.into_value(py));
+    let raised = watch.ctrl_c.into_raised();
+    let raised = raised.map(|raised| raised.into_value(py));
     Ok((T::wrap(OfType { network, about }), reports, reason, raised))
 }
 

@@ -26,8 +26,8 @@ struct Layers<T: Scalar> {
     biases: bool,
     /// Whether the engine holds what the way back needs.
     is_fresh: bool,
-    /// The most bytes of a call so far: there was room for them.
-    held: usize,
+    /// Sequences and steps of a call for which there was room.
+    held: [usize; 2],
 }
 
 /// Dropout between layers: its probability and the seed of its masks.
@@ -74,7 +74,7 @@ impl<T: Scalar + Element> Layers<T> {
             network,
             biases,
             is_fresh: false,
-            held: 0,
+            held: [0; 2],
         })
     }
 
@@ -137,14 +137,14 @@ impl<T: Scalar + Element> Layers<T> {
 
     /// Refuses inputs for which there is no room.
     fn check_memory(&mut self, n: usize, t: usize) -> PyResult<()> {
-        let bytes = self.engine.bytes(n, t).map_err(raise)?;
-        if bytes > self.held {
-            let what = format!("a step on {n} sequences of {t} steps");
-            let cure = "give fewer or shorter sequences, or choose a smaller hidden_size";
-            memory::check(bytes as f64, self.engine.threads(), &what, cure)
-                .map_err(raise_memory)?;
-            self.held = bytes;
+        if n <= self.held[0] && t <= self.held[1] {
+            return Ok(());
         }
+        let bytes = self.engine.bytes(n, t).map_err(raise)?;
+        let what = format!("a step on {n} sequences of {t} steps");
+        let cure = "give fewer or shorter sequences, or choose a smaller hidden_size";
+        memory::check(bytes as f64, self.engine.threads(), &what, cure).map_err(raise_memory)?;
+        self.held = [n, t];
         Ok(())
     }
 

@@ -121,12 +121,24 @@ impl CtrlC {
     pub fn check(&mut self) -> io::Result<()> {
         if self.raised.is_none() && self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
-            self.raised = Python::attach(|py| py.check_signals()).err();
+            self.ask(|py| py.check_signals());
         }
         match self.raised {
             Some(_) => Err(io::ErrorKind::Interrupted.into()),
             None => Ok(()),
         }
+    }
+
+    /// Asks Python for something; what it raises first is kept.
+    pub fn ask(&mut self, what: impl FnOnce(Python<'_>) -> PyResult<()>) {
+        if self.raised.is_none() {
+            self.raised = Python::attach(what).err();
+        }
+    }
+
+    /// What Python has raised, if it has.
+    pub fn into_raised(self) -> Option<PyErr> {
+        self.raised
     }
 
     /// What Python has raised, or else what came of the computation.

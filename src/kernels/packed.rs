@@ -272,11 +272,12 @@ impl<T: Number> Job<'_, T> {
                     begin,
                     end: (begin + DEPTH_BLOCK).min(depth),
                 };
-                let mut begin = 0;
-                if n == 1 {
-                    begin = self.row::<S>(simd, out, part);
-                }
-                for first in (begin..self.m).step_by(2 * lanes) {
+                let done = if n == 1 {
+                    self.row::<S>(simd, out, part)
+                } else {
+                    0
+                };
+                for first in (done..self.m).step_by(2 * lanes) {
                     if self.m - first > lanes {
                         self.panel::<S, 2>(simd, out, &mut edge, rows.clone(), first, part);
                     } else {
@@ -287,7 +288,7 @@ impl<T: Number> Job<'_, T> {
         }
     }
 
-    /// The only row against as many panels as stand [`ABREAST`] of each other; returns the column after them.
+    /// The only row against the panels, [`ABREAST`] of them at a time, as far as there are so many; returns the column after them.
     #[inline(always)]
     fn row<S: Simd>(&self, simd: S, out: &mut [T], part: Part) -> usize {
         let width = ABREAST * 2 * T::Vector::<S>::LEN;
@@ -378,8 +379,8 @@ impl<T: Number> Job<'_, T> {
         }
     }
 
-    /// `MR` rows by `NP` panels of `NV` vectors, summed in registers over one part of the depth. The loops that touch the sums are so short
-    /// that the compiler unrolls them all: with one that it does not, the sums live in memory and the tile takes twice as long.
+    /// `MR` rows by `NP` panels of `NV` vectors, summed in registers over one part of the depth. The loops that touch the sums are
+    /// so short that the compiler unrolls them all: with one that it does not, the sums live in memory and the tile takes twice as long.
     #[allow(unsafe_code, clippy::needless_range_loop, clippy::too_many_arguments)]
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NV: usize, const NP: usize>(

@@ -18,8 +18,8 @@ def numbers(name: str, given: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         array = np.asarray(whole, dtype=dtype, order="C")
     if not np.isfinite(array).all():
-        place = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
-        number, where = whole[place], [int(i) for i in place]
+        i = int(np.argmin(np.isfinite(array)))
+        number, where = whole.flat[i], place(array, i)
         if np.isfinite(number):
             raise ValueError(f"{name}: it holds {number} at {where}, too large for {dtype}: scale it down, or use dtype='f64'")
         raise ValueError(f"{name}: it holds {number} at {where}, expected finite numbers")
@@ -33,7 +33,7 @@ def labels(name: str, given: Any) -> NDArray[Any]:
         array = _array(name, _of_one_kind(name, array).tolist())
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise _missing(name, array, int(np.argmax(np.isnan(array))))
-    if array.dtype.kind in "iu" and array.size and int(array.max()) >= 2**63 or array.dtype == object:
+    if array.dtype.kind in "iu" and array.size and int(array.max()) >= 2**63:
         raise ValueError(f"{name}: it holds {array.max()}, expected labels: whole numbers below 2**63, or strings")
     return array.astype(np.int64) if array.dtype.kind == "u" else array
 
@@ -48,7 +48,7 @@ def _of_one_kind(name: str, objects: NDArray[Any]) -> NDArray[Any]:
         if isinstance(label, (str, int, float, np.number, np.bool_)):
             some.setdefault(isinstance(label, str), label)
         elif not hasattr(label, "__array__") or isinstance(label, np.generic):
-            found = f"a {type(label).__name__} at {_place(objects, i)}"
+            found = f"a {type(label).__name__} at {place(objects, i)}"
             raise ValueError(f"{name}: it holds {found}, expected labels: numbers or strings")
     if len(some) > 1:
         raise ValueError(f"{name}: it holds both strings and numbers ({some[True]!r} and {some[False]!r}), expected labels of one kind")
@@ -58,10 +58,11 @@ def _of_one_kind(name: str, objects: NDArray[Any]) -> NDArray[Any]:
 
 
 def _missing(name: str, array: NDArray[Any], i: int) -> ValueError:
-    return ValueError(f"{name}: a label is missing at {_place(array, i)} ({array.flat[i]}), expected one for each")
+    return ValueError(f"{name}: a label is missing at {place(array, i)} ({array.flat[i]}), expected one for each")
 
 
-def _place(array: NDArray[Any], i: int) -> list[int]:
+def place(array: NDArray[Any], i: int) -> list[int]:
+    """Where an element is, counted through all of them."""
     return [int(i) for i in np.unravel_index(i, array.shape)]
 
 
@@ -71,7 +72,7 @@ def _odd(array: NDArray[Any]) -> str:
         return str(array.dtype)
     is_number = [isinstance(x, (int, float, np.number)) for x in array.flat]
     i = is_number.index(False) if False in is_number else 0
-    where, found = _place(array, i), array.flat[i]
+    where, found = place(array, i), array.flat[i]
     if hasattr(found, "toarray"):
         return f"a sparse {type(found).__name__} at {where}: give its toarray()"
     said = repr(found)[:40] if isinstance(found, (int, float, str, type(None))) else f"a {type(found).__name__}"

@@ -255,8 +255,8 @@ class _Estimator(_Base):
         """With `standardize`: the deviation of each feature in the training data."""
         return self._standard("scale_")[1]
 
-    def _standard(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        found: tuple[NDArray[Any], NDArray[Any]] | None = vars(self).get("_y_scale" if name.startswith("target") else "_x_scale")
+    def _standard(self, name: str, of: str = "_x_scale") -> tuple[NDArray[Any], NDArray[Any]]:
+        found: tuple[NDArray[Any], NDArray[Any]] | None = vars(self).get(of)
         if found is None:
             raise AttributeError(f"{name}: there is one after `fit` with standardize=True")
         return found
@@ -552,12 +552,12 @@ class RNNRegressor(_Regressor, _Estimator):
     @property
     def target_mean_(self) -> NDArray[Any]:
         """With `standardize`: the mean of each number of an answer in the training data."""
-        return self._standard("target_mean_")[0]
+        return self._standard("target_mean_", "_y_scale")[0]
 
     @property
     def target_scale_(self) -> NDArray[Any]:
         """With `standardize`: the deviation of each number of an answer in the training data."""
-        return self._standard("target_scale_")[1]
+        return self._standard("target_scale_", "_y_scale")[1]
 
     def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:
         """The numbers, `[N, k]` (`[N]` of one), or `[N, T, k]`, a list of `[T_i, k]`."""
@@ -594,8 +594,8 @@ class RNNLabeler(_Estimator):
         array = super()._values(name, y)
         wrong = ~np.isin(array, (0, 1))
         if wrong.any():
-            where = [int(i) for i in np.unravel_index(int(np.argmax(wrong)), array.shape)]
-            raise ValueError(f"{name}: it holds {array[tuple(where)]} at {where}, expected 0 or 1: whether a label is there or not")
+            i = int(np.argmax(wrong))
+            raise ValueError(f"{name}: it holds {array.flat[i]} at {_arrays.place(array, i)}, expected 0 or 1: whether a label is there or not")
         return array
 
     def predict(self, X: Any) -> NDArray[Any] | list[NDArray[Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
-from bptt import _bptt
+from bptt import _arrays, _bptt
 
 if TYPE_CHECKING:
     from bptt.models import Model
@@ -92,10 +92,7 @@ def _path(name: str, given: Any) -> str:
         raise TypeError(f"{name}: expected paths, got {type(given).__name__}{tip}")
     if isinstance(given, str) and "\n" in given:
         raise ValueError(f"{name}: expected paths, got a text ({given[:20]!r}...): write it to a file")
-    found = os.fspath(given)
-    if not found:
-        raise ValueError(f"{name}: it is empty, expected a path")
-    return found
+    return _arrays.path(name, given)
 
 
 def _train(data: Sequence[PathLike], flags: Mapping[str, Any]) -> Run:
