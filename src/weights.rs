@@ -13,8 +13,9 @@ use std::ops::Range;
 /// Measured with 256 hidden units: even at 1,000 classes, BLAS a third faster at 10,000.
 const WIDE_DECODER: usize = 1 << 18;
 
-/// Elements of a network from which on it is packed on several threads: below, one is done before another has woken.
-const PARALLEL: usize = 1 << 15;
+/// Elements of a network from which on it is packed on several threads: some microseconds of work. A thread that finds none for
+/// longer than that falls asleep, and waking it would take longer still.
+const PARALLEL: usize = 1 << 12;
 
 /// What the products of a pass multiply with.
 #[derive(Debug, Default)]

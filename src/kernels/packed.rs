@@ -65,7 +65,7 @@ impl<T: Number> Packed<T> {
         k * m.next_multiple_of(lanes::<T>(level))
     }
 
-    /// Packs `b [k, m]`, any strides; allocates only if it is larger than any packed here before.
+    /// Packs `b [k, m]`, whose rows or columns are slices; allocates only if it is larger than any packed here before.
     pub fn pack(&mut self, level: Level, b: ArrayView2<T>) {
         let (k, m) = b.dim();
         let lanes = lanes::<T>(level);
@@ -90,10 +90,8 @@ impl<T: Number> Packed<T> {
                     }
                 }
             } else {
-                for (row, values) in panel.chunks_exact_mut(width).zip(source.rows()) {
-                    for (to, &value) in row.iter_mut().zip(values) {
-                        *to = value;
-                    }
+                for (to, row) in panel.chunks_exact_mut(width).zip(source.rows()) {
+                    to[..columns].copy_from_slice(row.to_slice().expect("unit stride"));
                 }
             }
         }
