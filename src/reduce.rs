@@ -83,14 +83,20 @@ impl<T: Scalar> Reduce<'_, T> {
         let mut parts = shards
             .filter(|shard| !shard.assigned.index().is_empty())
             .map(|shard| &shard.gradients.as_slice()[range.clone()]);
-        let first = if begun { [None; 2] } else { [parts.next(), parts.next()] };
+        let first = if begun {
+            [None; 2]
+        } else {
+            [parts.next(), parts.next()]
+        };
         vectorized(
             #[inline(always)]
             || {
                 match first {
                     [Some(a), Some(b)] => {
                         let pairs = a.iter().zip(b);
-                        sum.iter_mut().zip(pairs).for_each(|(sum, (&a, &b))| *sum = a + b);
+                        sum.iter_mut()
+                            .zip(pairs)
+                            .for_each(|(sum, (&a, &b))| *sum = a + b);
                     }
                     [Some(a), None] => sum.copy_from_slice(a),
                     _ => {}
