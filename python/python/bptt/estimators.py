@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bptt import _arrays, _bptt
 from bptt.models import Model
-from bptt.runs import PathLike
+from bptt._program import PathLike
 
 if TYPE_CHECKING:
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _arrays, _bptt
-from bptt.runs import PathLike, command, words_of
+from bptt._program import PathLike, command, words_of
 
 if TYPE_CHECKING:
     import torch

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
-import keyword
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import Any
 
 import numpy as np
 
-from bptt import _arrays, _bptt
-
-if TYPE_CHECKING:
-    from bptt.models import Model
+from bptt._program import PathLike, command, flags_of_train, path_of, words_of
+from bptt.models import Model
 
 __all__ = ["Run", "resume", "train"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 class Run:
@@ -44,8 +38,6 @@ class Run:
     @property
     def model(self) -> Model:
         """The best by validation, else the last."""
-        from bptt.models import Model
-
         return Model.load(self.folder)
 
     def __repr__(self) -> str:
@@ -83,20 +75,11 @@ def resume(folder: PathLike, *data: PathLike, **flags: Any) -> Run:
     """
     if "out" in flags:
         raise TypeError("out: a run stays in its folder: leave it out")
-    return _train(data, dict(resume=_path("folder", folder), **flags))
-
-
-def _path(name: str, given: Any) -> str:
-    if not isinstance(given, (str, os.PathLike)):
-        tip = "" if name != "data" else ": give each as an argument" if isinstance(given, (list, tuple)) else ": arrays are for RNNClassifier"
-        raise TypeError(f"{name}: expected paths, got {type(given).__name__}{tip}")
-    if isinstance(given, str) and "\n" in given:
-        raise ValueError(f"{name}: expected paths, got a text ({given[:20]!r}...): write it to a file")
-    return _arrays.path(name, given)
+    return _train(data, dict(resume=path_of("folder", folder), **flags))
 
 
 def _train(data: Sequence[PathLike], flags: Mapping[str, Any]) -> Run:
-    paths = [_path("data", path) for path in data]
+    paths = [path_of("data", path) for path in data]
     for name in flags.keys() - _TRAIN.keys() - {"resume"}:
         near = difflib.get_close_matches(name, _TRAIN, 1)
         tip = f": did you mean {near[0]!r}?" if near else ""
@@ -117,89 +100,12 @@ def _check_kind(name: str, value: Any, expected: str) -> None:
             raise ValueError(f"{name}: {value!r} is not True or False")
     elif name in ("out", "from_", "valid"):
         for path in value if name == "valid" and isinstance(value, (list, tuple)) else [value]:
-            _path(name, path)
+            path_of(name, path)
     elif is_bool or not isinstance(value, (str, int, float, np.number, os.PathLike)):
         raise ValueError(f"{name}: {value!r} is no value for it, expected {expected}")
 
 
-def words_of(flags: Mapping[str, Any]) -> list[str]:
-    """Flags as the command line has them: `None` and `False` leave one out, a list repeats it."""
-    words = []
-    for name, value in flags.items():
-        flag = "--" + name.rstrip("_").replace("_", "-")
-        for value in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(value, (bool, np.bool_)):
-                words.extend([flag] if value else [])
-            elif value is not None:
-                words.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
-    return words
-
-
-def _as_keywords(text: str, name: str) -> str:
-    """Words of the program with its flags as Python spells them."""
-    for flag, *_ in _bptt.flags(name):
-        text = re.sub(rf"--{flag}(?![a-z-])( <[^>]*>)?", _keyword(flag), text)
-    # The program goes on with a run by a flag, Python by a function.
-    return re.sub(r"\bgo on with it by resume\b", "go on with it by bptt.resume:", text).replace("give DATA,", "give the data,")
-
-
-def _keyword(flag: str) -> str:
-    name = flag.replace("-", "_")
-    return name + "_" if keyword.iskeyword(name) else name
-
-
-def command(name: str, words: list[str]) -> dict[str, Any]:
-    """Runs a command of the program; returns the last of its results. Remarks go to `sys.stderr`, wherever that leads."""
-    results: list[bytes] = []
-    # What the user wrote stays as it is, if it looks like a flag too.
-    own = [value for word in words for value in [word.partition("=")[2] if word.startswith("--") else word] if "--" in value]
-
-    def in_python(text: str) -> str:
-        for i, value in enumerate(own):
-            text = text.replace(value, f"\0{i}\0")
-        text = _as_keywords(text, name)
-        for i, value in enumerate(own):
-            text = text.replace(f"\0{i}\0", value)
-        return text
-
-    def show(is_result: bool, text: bytes) -> None:
-        if is_result:
-            results.append(text)
-        elif sys.stderr is not None:
-            sys.stderr.write(in_python(text.decode(errors="replace")))
-            sys.stderr.flush()
-
-    try:
-        _bptt.run([name, "--log", "json", *words], show)
-    except (ValueError, OSError, RuntimeError) as error:
-        # The last lines of what is wrong with flags are for the command line.
-        text = str(error)
-        for end in ("\n\nUsage:", "\n\nFor more information"):
-            text = text.split(end)[0]
-        raise type(error)(in_python(text)) from None
-    lines = b"".join(results).splitlines()
-    return json.loads(lines[-1]) if lines else {}
-
-
-class _Flag(NamedTuple):
-    """A flag of `bptt train` as Python spells it."""
-
-    value: str
-    help: str
-    # Whether `resume` may be given another value than the run had.
-    is_open: bool
-
-
-def _flags() -> dict[str, _Flag]:
-    found = {}
-    for flag, value, what, is_open in _bptt.flags("train"):
-        if flag not in ("help", "log", "version"):
-            names = f"{value}: " if "|" in value else ""
-            found[_keyword(flag)] = _Flag(value, _as_keywords(names + what, "train"), is_open or flag == "quiet")
-    return found
-
-
-_TRAIN = _flags()
+_TRAIN = flags_of_train()
 _SHOWN = {name: flag for name, flag in _TRAIN.items() if name not in ("out", "resume")}
 _AGAIN = {name: re.sub(r" \[default: .*\]$", "", flag.help, flags=re.DOTALL) for name, flag in _SHOWN.items() if flag.is_open}
 for function, title, helps in (
