@@ -1,8 +1,8 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
-use super::settings::{
-    BOOKKEEPING, Config, FROM_ZERO, MOST_WHOLE, SECONDS, file, is_open, named, positive, up_to,
-    whole, within,
+use super::settings::{self, BOOKKEEPING, Config, is_open};
+use super::values::{
+    Dtype, FROM_ZERO, MOST_WHOLE, SECONDS, file, named, positive, up_to, whole, within,
 };
 use bptt::Cell;
 use bptt::export::Format;
@@ -46,7 +46,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     if let (Command::Train(args), Some((_, train))) = (&mut cli.command, matches.subcommand()) {
         let given =
             |id: &&clap::Id| train.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-        let settings = settings();
+        let settings = settings::command();
         let ids = settings.get_arguments().map(clap::Arg::get_id);
         args.given = ids.filter(given).map(ToString::to_string).collect();
     }
@@ -92,18 +92,6 @@ pub fn flags(name: &str) -> Vec<Flag> {
     flags.collect()
 }
 
-/// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.
-pub fn is_flag(setting: &str) -> bool {
-    let settings = settings();
-    let mut flags = settings.get_arguments().filter(|arg| !arg.is_positional());
-    flags.any(|flag| flag.get_id() == setting)
-}
-
-/// The settings of a run as clap knows them.
-fn settings() -> clap::Command {
-    Config::augment_args(clap::Command::new("settings"))
-}
-
 #[derive(Args, Clone, Copy)]
 pub struct OutputArgs {
     /// What standard output holds: text to read, or one JSON object a line and nothing else.
@@ -140,14 +128,6 @@ pub enum Command {
         /// A .safetensors file or a run folder
         model: PathBuf,
     },
-}
-
-/// The precision of all numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    F32,
-    F64,
 }
 
 /// What `bptt train` is asked for: the settings of a run, and where.

@@ -1,10 +1,11 @@
 //! `bptt bench`: training steps timed in turn with this machine's own roof.
 
 use super::Done;
-use super::args::{BenchArgs, Dtype};
+use super::args::BenchArgs;
 use super::memory;
 use super::output::Output;
 use super::processes::Processes;
+use super::values::Dtype;
 use anyhow::Result;
 use bptt::internal::measure::{
     Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident,

@@ -1,6 +1,6 @@
 //! What is said of an error, and what the program's exit status is after it.
 
-use super::args::is_flag;
+use super::settings::is_flag;
 use bptt::Error;
 use std::io::{self, ErrorKind};
 

@@ -2,9 +2,10 @@
 //!
 //! | rooms | what is in them |
 //! |---|---|
-//! | `args`, `settings` | the command line; the settings of a run, which are the flags of `train` |
+//! | `args`, `values` | the command line; what the values of its flags may be |
+//! | `settings`, `contradictions`, `config` | the settings of a run, which are the flags of `train`; which do not go together; its `config.json` |
 //! | `processes` | this process alone, or the ranks of a run |
-//! | `train`, `prepare`, `messages` | the stages of `bptt train`, each made of the one before |
+//! | `train`: `plan`, `prepare`, `messages` | the stages of `bptt train`, each made of the one before |
 //! | `watch`, `run_folder`, `plot`, `tensorboard` | what is written and shown of a run as it goes |
 //! | `output`, `errors` | how anything is shown |
 //! | `dataset`, `model`, `memory` | DATA and MODEL on the command line; whether there is room for them |
@@ -19,6 +20,8 @@
 
 mod args;
 mod bench;
+mod config;
+mod contradictions;
 mod dataset;
 mod errors;
 mod eval;
@@ -30,6 +33,7 @@ pub mod memory;
 mod messages;
 mod model;
 mod output;
+mod plan;
 mod plot;
 mod predict;
 mod prepare;
@@ -39,6 +43,7 @@ mod sample;
 mod settings;
 mod tensorboard;
 mod train;
+mod values;
 mod watch;
 
 pub use args::{Flag, flags};

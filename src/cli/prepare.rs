@@ -2,11 +2,11 @@
 
 use super::dataset::{Dataset, npz};
 use super::memory;
+use super::plan::Plan;
 use super::processes::Processes;
 use super::run_folder::{self, RunFolder};
 use super::settings::{Config, Settings};
 use super::tensorboard::EventFile;
-use super::train::Plan;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
 use bptt::data::{Loader, Readers};

@@ -5,55 +5,21 @@
 //! dashes, that of the flag. A resumed run takes its settings from its folder: [`LONGER`], [`CHANGEABLE`] and [`FREE`] may be
 //! given anew.
 
-use super::args::{self, Dtype};
-use super::dataset::npz;
-use super::errors::{Usage, flag};
-use super::run_folder;
-use anyhow::{Context, Result, bail};
+use super::values::{
+    Dtype, FINITE, FRACTION, FROM_ZERO, MOST_WHOLE, POSITIVE, PROBABILITY, bytes, file, named,
+    positive, up_to, whole, within,
+};
+use anyhow::{Result, bail};
 use bptt::data::TokenKind;
 use bptt::model::Model;
 use bptt::optim::{Algorithm, Clip, OptimizerOptions};
 use bptt::ranks::Reduction;
-use bptt::train::{Changes, Schedule, TrainOptions, ZERO_STATE};
+use bptt::train::{Schedule, TrainOptions, ZERO_STATE};
 use bptt::{Architecture, At, Cell, Dropout, EngineOptions, Head, Init, Input, Loss, Scalar};
 use clap::Args;
 use clap::builder::{ArgPredicate, OsStringValueParser, TypedValueParser};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
-/// The longest `config.json` that is read: thousands of paths fit in.
-const LONGEST_CONFIG: u64 = 1 << 24;
-
-/// Settings that bound the length of a run, which may become longer.
-const LONGER: [&str; 2] = ["steps", "epochs"];
-
-/// Settings that may be others from now on where a run goes on: the history says from which step.
-const CHANGEABLE: [&str; 5] = ["lr", "schedule", "warmup", "patience", "report_every"];
-
-/// The flags for which a model speaks, where a run begins with one.
-const OF_MODEL: &str = "--tokens, --min-count, --vocab-size, --cell, --hidden, --layers, --bidirectional, --embedding, \
-                        --tie, --loss, --at, --init, --forget-bias";
-
-/// Settings on which the result does not depend (of data, on its content alone).
-const FREE: [&str; 6] = [
-    "data",
-    "valid",
-    "threads",
-    "reduction",
-    "checkpoint_every",
-    "tensorboard",
-];
-
-/// Whether a run that goes on may be given another value of this setting than it had.
-pub fn is_open(name: &str) -> bool {
-    LONGER.contains(&name) || CHANGEABLE.contains(&name) || FREE.contains(&name)
-}
-
-/// Fields of `config.json` that the program fills in.
-const NO_FLAGS: [&str; 4] = ["version", "digest", "blas", "simd"];
+use std::path::PathBuf;
 
 const DATA: &str = "Data";
 const MODEL: &str = "Model";
@@ -231,107 +197,37 @@ pub struct Config {
     pub simd: String,
 }
 
-/// Which numbers are accepted, and the same in words.
-pub type Range = (fn(f64) -> bool, &'static str);
-pub const SECONDS: Range = (
-    |x| x > 0.0 && x <= 1e6,
-    "a number above 0, a million at most",
-);
-pub const POSITIVE: Range = (|x| x > 0.0 && x.is_finite(), "a finite number above 0");
-pub const FROM_ZERO: Range = (|x| x >= 0.0 && x.is_finite(), "a finite number from 0 up");
-const FINITE: Range = (f64::is_finite, "a finite number");
-const PROBABILITY: Range = (|x| (0.0..=1.0).contains(&x), "a probability, from 0 to 1");
-const FRACTION: Range = (
-    |x| (0.0..1.0).contains(&x),
-    "a number from 0 to less than 1, such as 0.1",
-);
+/// Settings that bound the length of a run, which may become longer.
+pub const LONGER: [&str; 2] = ["steps", "epochs"];
 
-/// A parser of such numbers.
-pub fn within(range: Range) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
-    move |text| {
-        let number = text.parse().ok().filter(|&x| range.0(x));
-        number.ok_or_else(|| format!("expected {}", range.1))
-    }
+/// Settings that may be others from now on where a run goes on: the history says from which step.
+pub const CHANGEABLE: [&str; 5] = ["lr", "schedule", "warmup", "patience", "report_every"];
+
+/// Settings on which the result does not depend (of data, on its content alone).
+pub const FREE: [&str; 6] = [
+    "data",
+    "valid",
+    "threads",
+    "reduction",
+    "checkpoint_every",
+    "tensorboard",
+];
+
+/// Whether a run that goes on may be given another value of this setting than it had.
+pub fn is_open(name: &str) -> bool {
+    LONGER.contains(&name) || CHANGEABLE.contains(&name) || FREE.contains(&name)
 }
 
-/// A parser of whole numbers from 1 up.
-pub fn positive<T: TryFrom<u64> + Clone + Send + Sync>()
--> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
-    up_to(MOST_WHOLE)
+/// Whether a setting, in the words of the library or of `config.json`, is a flag of `bptt train`.
+pub fn is_flag(setting: &str) -> bool {
+    let settings = command();
+    let mut flags = settings.get_arguments().filter(|arg| !arg.is_positional());
+    flags.any(|flag| flag.get_id() == setting)
 }
 
-/// A parser of whole numbers from 1 to `most`.
-pub fn up_to<T: TryFrom<u64>>(
-    most: u64,
-) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
-    whole(1, most)
-}
-
-/// A parser of whole numbers from `least` to `most`, as people write them: `20000`, `20_000`, `20k`, `2e4`.
-pub fn whole<T: TryFrom<u64>>(
-    least: u64,
-    most: u64,
-) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
-    move |text| {
-        let plain = text.replace('_', "");
-        let digits = plain.trim_end_matches(['k', 'K', 'M']);
-        let factor = match &plain[digits.len()..] {
-            "" => 1.0,
-            "k" | "K" => 1e3,
-            "M" => 1e6,
-            _ => f64::NAN,
-        };
-        // Every whole number up to 2^53 is a number in floating point, which reads `2e4` as well.
-        let scaled = digits.parse().ok().map(|x: f64| x * factor);
-        let is_larger = scaled.is_some_and(|x| x > most as f64);
-        let scaled = scaled.filter(|x| x.fract() == 0.0 && (0.0..=MOST_WHOLE as f64).contains(x));
-        let number = plain.parse().ok().or(scaled.map(|x| x as u64));
-        let number = number.filter(|x| (least..=most).contains(x));
-        let number = number.and_then(|x| T::try_from(x).ok());
-        number.ok_or_else(|| match most {
-            MOST_WHOLE if !is_larger => format!("expected a whole number from {least} up"),
-            most => format!("expected a whole number from {least} to {most}"),
-        })
-    }
-}
-
-/// The largest number that is read as a whole one.
-pub const MOST_WHOLE: u64 = 1 << 53;
-
-/// A parser of paths; `-` is standard input.
-pub fn file(path: OsString) -> PathBuf {
-    match path.to_str() {
-        Some("-") => "/dev/stdin".into(),
-        _ => path.into(),
-    }
-}
-
-/// A parser of names, which are the same on the command line and in `config.json`.
-pub fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|e| {
-        let known = e.to_string();
-        let known = known.split_once("expected ").map_or("", |(_, rest)| rest);
-        format!("expected {known}")
-    })
-}
-
-/// A parser of numbers of bytes: `1000000`, `500k`, `1.5G`.
-fn bytes(text: &str) -> Result<usize, String> {
-    let number = text.trim_end_matches(['b', 'B', 'i']);
-    let unit = number.find(|c: char| c.is_alphabetic());
-    let (number, unit) = number.split_at(unit.unwrap_or(number.len()));
-    let factor = match unit {
-        "" => 1.0,
-        "k" | "K" => 1024.0,
-        "m" | "M" => 1024.0 * 1024.0,
-        "g" | "G" => 1024.0 * 1024.0 * 1024.0,
-        _ => f64::NAN,
-    };
-    let bytes = number.trim().parse().map_or(f64::NAN, |x: f64| x * factor);
-    match bytes >= 1.0 && bytes < (1u64 << 53) as f64 {
-        true => Ok(bytes as usize),
-        false => Err("expected a number of bytes, such as 500M or 2G".into()),
-    }
+/// The settings of a run as clap knows them.
+pub fn command() -> clap::Command {
+    Config::augment_args(clap::Command::new("settings"))
 }
 
 impl Config {
@@ -349,166 +245,9 @@ impl Config {
     pub fn threads(&self) -> usize {
         self.threads.unwrap_or(1)
     }
-
-    /// The settings of the run in `folder`, but for the settings `given` on the command line, which `fresh` holds.
-    /// And what of them changes.
-    pub fn resume(
-        folder: &Path,
-        given: &[String],
-        fresh: Config,
-        ranks: usize,
-    ) -> Result<(Self, Changes)> {
-        let path = folder.join(run_folder::CONFIG);
-        let text = bptt::internal::atomic::read(&path, LONGEST_CONFIG)?;
-        let new = fields(&fresh)?;
-        let mut settings = check(&text, &new)
-            .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
-        let mut changes = Changes::new();
-        for name in given {
-            let (old, new) = (&settings[name], &new[name]);
-            let flag = flag(name);
-            if LONGER.contains(&name.as_str()) {
-                if new.as_u64() < old.as_u64() {
-                    bail!("{flag} {new}: the run already has {old}; more is possible, less is not");
-                }
-            } else if CHANGEABLE.contains(&name.as_str()) {
-                if old != new {
-                    changes.insert(name.clone(), new.clone());
-                }
-            } else if !FREE.contains(&name.as_str()) && old != new {
-                let old = match old {
-                    Value::Null => "none".into(),
-                    old => old.to_string(),
-                };
-                bail!(
-                    "{flag} {new} differs from the run in {}, which has {old}: leave it out to go on, or start another run",
-                    folder.display()
-                );
-            }
-            settings.insert(name.clone(), new.clone());
-        }
-        let mut config: Config = serde_json::from_value(settings.into())?;
-        // A part of the shards for each rank.
-        config.settings.shards = config.settings.shards.max(Some(ranks));
-        if ranks > 1 {
-            config.threads = fresh.threads;
-        }
-        (config.blas, config.simd) = (fresh.blas, fresh.simd);
-        Ok((config, changes))
-    }
-}
-
-/// The fields of a `config.json`, if they are what the command line could have given; `ours` are the fields of this version.
-fn check(text: &[u8], ours: &Map<String, Value>) -> Result<Map<String, Value>> {
-    let settings: Map<String, Value> = serde_json::from_slice(text)?;
-    check_fields(&settings, ours)?;
-    // Each setting must be one that the command line could have given.
-    let mut words = vec!["bptt".to_string(), "train".into()];
-    let is_flag = |name: &String| !NO_FLAGS.contains(&name.as_str());
-    for (name, value) in settings.iter().filter(|(name, _)| is_flag(name)) {
-        let flag = flag(name);
-        match value {
-            Value::Null | Value::Bool(false) | Value::Array(_) => {}
-            Value::Bool(true) => words.push(flag),
-            Value::String(value) => words.push(format!("{flag}={value}")),
-            value => words.push(format!("{flag}={value}")),
-        }
-    }
-    if let Err(error) = args::command().try_get_matches_from(words) {
-        bail!("{}", error.to_string().lines().next().unwrap_or_default());
-    }
-    let config: Config = serde_json::from_value(settings.clone().into())?;
-    if config.settings.steps.or(config.settings.epochs).is_none() {
-        bail!("neither `steps` nor `epochs` is given, expected a length of the run");
-    }
-    Ok(settings)
-}
-
-/// Settings as JSON holds them.
-pub fn fields(settings: &impl Serialize) -> Result<Map<String, Value>> {
-    match serde_json::to_value(settings) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        // Of all settings, only paths can be what JSON has no word for.
-        _ => bail!(
-            "the name of a DATA or --valid is not UTF-8, so config.json could not say what the run was trained on: rename it, \
-             or give a link to it"
-        ),
-    }
-}
-
-/// Refuses settings of another version: each field of this version must be there, and no other.
-fn check_fields(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Result<()> {
-    let unknown = theirs.keys().find(|name| !ours.contains_key(*name));
-    let missing = ours.keys().find(|name| !theirs.contains_key(*name));
-    let wrong = match (unknown, missing) {
-        (Some(name), _) => format!("`{name}` is no setting of a run"),
-        (None, Some(name)) => format!("`{name}` is missing"),
-        (None, None) => return Ok(()),
-    };
-    bail!(
-        "{wrong}: it was written by another version of bptt than this, {}; go on with that version, or start another run",
-        env!("CARGO_PKG_VERSION")
-    )
 }
 
 impl Settings {
-    /// Refuses settings that contradict each other, or of which some, as far as they were given by `names`, would have no effect.
-    pub fn check(&self, names: &[String]) -> Result<()> {
-        let given = |name| names.iter().any(|given| given == name);
-        let words = self.tokens == TokenKind::Word;
-        let set = npz(&self.data)?.is_some();
-        let plateau = given("schedule") && self.schedule == Schedule::HalveOnPlateau;
-        let of_model = |name: &String| OF_MODEL.split(", ").any(|of| of == flag(name));
-        if self.from.is_some() && names.iter().any(of_model) {
-            let why = "--from: the network and its tokens are those of the model, and flags that say otherwise are to be left out";
-            return Err(Usage(format!("{why} ({OF_MODEL})")).into());
-        }
-        let wrong = [
-            (
-                self.from.is_some() && self.data.is_empty(),
-                "--from: DATA to go on with is needed",
-            ),
-            (
-                self.forget_bias.is_some() && self.cell != Cell::Lstm,
-                "--forget-bias: only an LSTM has forget gates: give --cell lstm",
-            ),
-            (
-                self.bidirectional && !set,
-                "--bidirectional: a text is predicted from what came before, and reading it backwards would show the answer",
-            ),
-            (
-                self.at == Some(At::Last) && !set,
-                "--at last: every token of a text is predicted, not only the last",
-            ),
-            (
-                !set && !matches!(self.loss, None | Some(Loss::CrossEntropy)),
-                "--loss: the next token of a text is one of several classes, which only cross-entropy judges",
-            ),
-            (
-                set && given("tokens"),
-                "--tokens: an .npz holds numbers or ids of tokens, and no text",
-            ),
-            (
-                self.data.is_empty() && (given("tokens") || !self.valid.is_empty()),
-                "--tokens, --valid: they are for DATA; without, the letters of the Reber grammar are learnt",
-            ),
-            (
-                set && self.reset_state && self.seq_len.is_none(),
-                "--reset-state: whole sequences start from a zero state anyhow; it is for windows of them, --seq-len",
-            ),
-            (
-                (given("min_count") || self.vocab_size.is_some()) && !words,
-                "--min-count, --vocab-size: only --tokens word leaves rare words out",
-            ),
-            (
-                self.valid_fraction == Some(0.0) && (self.patience > 0 || plateau),
-                "--patience, --schedule halve-on-plateau: the validation loss decides, and --valid-fraction 0 leaves none",
-            ),
-        ];
-        let wrong = wrong.into_iter().find(|(is_wrong, _)| *is_wrong);
-        wrong.map_or(Ok(()), |(_, why)| Err(Usage(why.into()).into()))
-    }
-
     /// Takes the network and the tokens of the model that the run begins with.
     pub fn take<T: Scalar>(&mut self, model: &Model<T>) {
         let network = model.network.architecture();
@@ -522,22 +261,6 @@ impl Settings {
         if let Some(vocabulary) = &model.about.vocabulary {
             self.tokens = vocabulary.kind();
         }
-    }
-
-    /// Which of the files that the run was trained on are not where they were.
-    pub fn missing(&self) -> Option<String> {
-        let all = self.data.iter().chain(&self.valid);
-        let missing: Vec<_> = all
-            .filter(|path| !path.is_file() && !path.is_dir())
-            .map(|path| path.display().to_string())
-            .collect();
-        (!missing.is_empty()).then(|| {
-            format!(
-                "config.json says that the run was trained on {} (from where it was started): give DATA, and --valid if there \
-                 was one, again",
-                missing.join(", ")
-            )
-        })
     }
 
     /// The network for data with this input and this head, where nothing else is said.
@@ -571,23 +294,6 @@ impl Settings {
         };
         architecture.check()?;
         Ok(architecture)
-    }
-
-    /// Refuses the settings of a checkpoint that is not of this run: whatever is not to be changed when a run goes on must
-    /// be equal.
-    pub fn check_same_run(&self, theirs: &Value) -> Result<()> {
-        let ours = fields(self)?;
-        let theirs = theirs.as_object().cloned().unwrap_or_default();
-        check_fields(&theirs, &ours)?;
-        // There are more shards where more ranks went on than there were.
-        let may_differ = [&LONGER[..], &FREE, &CHANGEABLE, &["shards"]].concat();
-        let differs =
-            |name: &&String| theirs[*name] != ours[*name] && !may_differ.contains(&name.as_str());
-        if let Some(name) = ours.keys().find(differs) {
-            let (ours, theirs) = (&ours[name], &theirs[name]);
-            bail!("its `{name}` is {theirs}, that of config.json is {ours}");
-        }
-        Ok(())
     }
 
     /// How the trainer is to train, on data of so many windows an epoch.
