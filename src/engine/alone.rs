@@ -1,6 +1,7 @@
 //! The layers without the head, for losses of one's own: hidden states out, their gradients in.
 
-use super::{Engine, GradientOptions, RowsOut, assign_rows, check_state};
+use super::run::{RowsOut, assign_rows, check_state};
+use super::{Engine, GradientOptions};
 use crate::architecture::{At, Input};
 use crate::batch::check_lengths;
 use crate::shard::Shard;

@@ -14,12 +14,15 @@
 //! [`Engine::install`]; from outside, handing the work to the pool costs rayon an allocation every few dozen steps.
 
 mod alone;
+mod memory;
 mod parts;
+mod run;
 
 pub use alone::LayerGradients;
 pub use parts::{ROWS, STEPS};
+pub(crate) use run::check_state;
 
-use crate::architecture::{Architecture, At};
+use crate::architecture::Architecture;
 use crate::batch::check_lengths;
 use crate::dropout::Dropout;
 use crate::heads::Metrics;
@@ -28,18 +31,12 @@ use crate::optim::{Optimizer, SLICE};
 use crate::partition::Partition;
 use crate::ranks::{Communicator, Ranks, Reduction};
 use crate::reduce::Reduce;
-use crate::shard::{Pass, Shard};
-use crate::stack::Weights;
-use crate::weights::{PackedNetwork, Passes, has_wide_decoder};
+use crate::shard::Shard;
+use crate::weights::{PackedNetwork, Passes};
 use crate::{Batch, Error, Inputs, Network, Parameters, Result, Scalar};
-use ndarray::{Array2, Array3, ArrayBase, ArrayView1, ArrayView2, ArrayViewMut2, DataMut, Ix3};
-use rayon::prelude::*;
-use std::ops::Add;
-use std::sync::{Arc, Mutex};
-
-/// The most bytes of outputs, of all steps and sequences together, for which time is not taken in segments where no other limit
-/// is given: of a million words, those of 64 steps would be most of what a training step needs.
-const LOGITS: usize = 1 << 30;
+use ndarray::{Array2, Array3};
+use run::RowsOut;
+use std::sync::Arc;
 
 /// How an engine divides its work. Zero means: as the machine has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,76 +215,6 @@ impl<T: Scalar> Engine<T> {
         self.pool.current_num_threads()
     }
 
-    /// Bytes of scratch, packed weights and gradients after training steps on `n` sequences of `t` steps, without dropout; of
-    /// several ranks, of the one with the most.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] if [`EngineOptions::memory`] is not enough for them.
-    pub fn bytes(&self, n: usize, t: usize) -> Result<usize> {
-        self.bytes_divided(n, t, None)
-    }
-
-    /// [`Engine::bytes`] of sequences of these lengths.
-    ///
-    /// # Errors
-    /// As [`Engine::bytes`].
-    pub fn bytes_of(&self, lengths: &[usize]) -> Result<usize> {
-        self.bytes_divided(lengths.len(), 0, Some(lengths))
-    }
-
-    fn bytes_divided(&self, n: usize, t: usize, lengths: Option<&[usize]>) -> Result<usize> {
-        let mut partition = Partition::new(self.partition.shards);
-        partition.divide(n, t, lengths);
-        Ok(self.bytes_in(&partition, self.segment(&partition, false)?))
-    }
-
-    /// Bytes for a batch as it was divided, in segments: of the rank that needs the most.
-    fn bytes_in(&self, partition: &Partition, segment: usize) -> usize {
-        let segments = partition.longest().div_ceil(segment.max(1));
-        let bytes = |shard| {
-            let extent = partition.extent(shard, segment);
-            Shard::<T>::bytes(&self.architecture, extent, segments)
-        };
-        let ranks = self.ranks();
-        let of_rank = |rank| partition.shards_of(rank, ranks).map(bytes).sum();
-        let most: usize = (0..ranks).map(of_rank).max().expect("there is a rank");
-        let gradients = self.architecture.len() * size_of::<T>();
-        most + gradients + PackedNetwork::<T>::bytes(&self.architecture)
-    }
-
-    /// The time steps of a segment: as many as the memory has room for, or if time is to be taken as a `whole`, all.
-    fn segment(&self, partition: &Partition, whole: bool) -> Result<usize> {
-        let (t, a) = (partition.longest(), self.architecture);
-        // With both directions, no step can be taken before the last one was read: there is one segment.
-        let whole = whole || a.bidirectional;
-        let Some(budget) = self.memory else {
-            let few = whole || a.head.at == At::Last;
-            let of_step = if few { 0 } else { partition.n * a.head.outputs };
-            let segments = (t * of_step * size_of::<T>()).div_ceil(LOGITS);
-            return Ok(t.div_ceil(segments.clamp(1, t.max(1))));
-        };
-        let mut least = usize::MAX;
-        let most = if whole { 1 } else { t.max(1) };
-        for segments in 1..=most {
-            let segment = t.div_ceil(segments);
-            let bytes = self.bytes_in(partition, segment);
-            if bytes <= budget {
-                return Ok(segment);
-            }
-            // Scratch shrinks with shorter segments, the states between them grow: past the least, nothing fits.
-            if bytes > least.saturating_mul(2) {
-                break;
-            }
-            least = least.min(bytes);
-        }
-        Err(Error::Memory {
-            n: partition.n,
-            t,
-            budget,
-            least,
-        })
-    }
-
     /// Runs `f` on the engine's own threads: rayon inside it uses them, and steps taken inside it need no hand-over.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.pool.install(f)
@@ -434,159 +361,5 @@ impl<T: Scalar> Engine<T> {
         })?;
         drop(rows);
         Ok(y)
-    }
-
-    /// Divides the sequences among the shards and runs `work` on each, on the threads of the pool.
-    fn run<'a>(
-        &mut self,
-        network: &Network<T>,
-        passes: Passes,
-        (inputs, lengths): (&Inputs<'_, T>, Option<&[usize]>),
-        options: impl Into<GradientOptions<'a, T>>,
-        work: impl Fn(&mut Shard<T>, &Pass<'_, T>) + Sync,
-    ) -> Result<()> {
-        let GradientOptions { mut state, dropout } = options.into();
-        dropout.map_or(Ok(()), |(dropout, _)| dropout.check())?;
-        let (n, t) = inputs.sequences();
-        let (p, a) = (network.parameters(), self.architecture);
-        let (own, width) = (p.architecture() == a, a.state());
-        assert!(own, "an engine of {a} works for no {}", p.architecture());
-        inputs.check(a.input)?;
-        self.alone = None;
-        check_state(state.as_deref().map(|state| state.view()), n, width)?;
-        // With lengths, sequences may be another rank's than before.
-        let moves = lengths.is_some();
-        if let Some(state) = state.as_deref_mut().filter(|_| moves) {
-            self.gather_state(state);
-        }
-        self.partition.divide(n, t, lengths);
-        for shard in &mut self.shards {
-            shard.assigned.set(self.partition.rows(shard.index));
-        }
-        let alone = passes == Passes::BackToInputs;
-        let segment = self.segment(&self.partition, alone)?;
-        let (shards, packed) = (&mut self.shards, &mut self.packed);
-        let state_view = state.as_deref().map(|state| state.view());
-        self.pool.install(|| {
-            packed.pack(p, passes, has_wide_decoder(&p.architecture()));
-            let pass = Pass {
-                weights: Weights {
-                    parameters: p,
-                    packed,
-                },
-                inputs: inputs.reborrow(),
-                state: state_view,
-                segment,
-                dropout,
-                head: !alone,
-            };
-            let shards = shards.par_iter_mut().with_max_len(1);
-            shards.for_each(|shard| {
-                shard.clear();
-                if !shard.assigned.index().is_empty() {
-                    work(shard, &pass);
-                }
-            });
-        });
-        if let Some(state) = state {
-            for shard in &self.shards {
-                assign_rows(state, shard.assigned.index().iter().copied(), &shard.finals);
-            }
-            if moves {
-                self.exchange(&self.partition, state);
-            }
-        }
-        Ok(())
-    }
-
-    /// Every sequence's state, where each rank has those of its own: a collective call. Sequences are whose they are in a
-    /// batch of one length; after one of others, every rank has all states already.
-    pub(crate) fn gather_state(&self, state: &mut Array2<T>) {
-        let mut partition = Partition::new(self.partition.shards);
-        partition.divide(state.nrows(), 0, None);
-        self.exchange(&partition, state);
-    }
-
-    /// The states of the sequences of each rank, as they were dealt, to all.
-    fn exchange(&self, partition: &Partition, state: &mut Array2<T>) {
-        let (Some(comm), width) = (&self.comm, self.architecture.state()) else {
-            return;
-        };
-        let rows = |rank| {
-            let shards = partition.shards_of(rank, comm.size());
-            shards.flat_map(|shard| partition.rows(shard).map(|(_, row)| row))
-        };
-        let own = rows(comm.rank()).flat_map(|row| state.row(row).to_vec());
-        let own: Vec<T> = own.collect();
-        let mut all = vec![T::zero(); state.len()];
-        comm.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
-        assign_rows(state, (0..comm.size()).flat_map(rows), &all);
-    }
-
-    /// The metrics of all shards, in their order.
-    fn metrics(&self) -> Metrics {
-        let own = self.shards.iter().map(|shard| shard.metrics);
-        let Some(comm) = &self.comm else {
-            return own.fold(Metrics::default(), Metrics::add);
-        };
-        let own: Vec<_> = own.collect();
-        let mut all = vec![Metrics::default(); self.partition.shards];
-        let count = |rank| self.partition.shards_of(rank, comm.size()).len();
-        comm.all_gather(&own, count, &mut all);
-        all.into_iter().fold(Metrics::default(), Metrics::add)
-    }
-}
-
-/// Rows `[T, width]` of each sequence of a batch, to be written by the shards that have the sequences: each by one alone, the
-/// locks only say so.
-struct RowsOut<'a, T>(Vec<Mutex<ArrayViewMut2<'a, T>>>);
-
-impl<'a, T: Scalar> RowsOut<'a, T> {
-    fn new(y: &'a mut ArrayBase<impl DataMut<Elem = T>, Ix3>) -> Self {
-        RowsOut(y.outer_iter_mut().map(Mutex::new).collect())
-    }
-
-    /// Writes a shard's rows: those of its steps, or one for each sequence.
-    fn write(&self, shard: &Shard<T>, rows: &[T], at: At) {
-        let (steps, first) = (&shard.scratch.steps, shard.scratch.dropping.first);
-        for (i, &sequence) in shard.assigned.index().iter().enumerate() {
-            let mut y = self.0[sequence].lock().expect("of this shard alone");
-            let width = y.ncols();
-            let mut write = |t: usize, row: usize| {
-                let row = ArrayView1::from(&rows[row * width..][..width]);
-                y.row_mut(t).assign(&row);
-            };
-            match at {
-                At::Every if i >= steps.n() => break,
-                At::Every => {
-                    let rows = steps.rows_of_sequence(i).enumerate();
-                    rows.for_each(|(t, row)| write(first + t, row));
-                }
-                At::Last => write(0, i),
-            }
-        }
-    }
-}
-
-/// Assigns values, row after row, to these rows of an array.
-fn assign_rows<T: Scalar>(to: &mut Array2<T>, rows: impl Iterator<Item = usize>, values: &[T]) {
-    let values = values.chunks_exact(to.ncols());
-    for (row, values) in rows.zip(values) {
-        to.row_mut(row).assign(&ArrayView1::from(values));
-    }
-}
-
-/// Whether states, if there are any, are `[n, width]`.
-pub(crate) fn check_state<T>(
-    state: Option<ArrayView2<'_, T>>,
-    n: usize,
-    width: usize,
-) -> Result<()> {
-    match state.filter(|state| state.dim() != (n, width)) {
-        Some(state) => {
-            let expected = format!("[{n}, {width}]");
-            Err(Error::shape("state", state.shape(), expected))
-        }
-        None => Ok(()),
     }
 }
