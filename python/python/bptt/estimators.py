@@ -11,66 +11,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar, cast
+from typing import Any, ClassVar, Optional, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt import _arrays, _bptt
-from bptt.models import Model
 from bptt._program import PathLike
-
-if TYPE_CHECKING:
-
-    class _Base:
-        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
-        def set_params(self, **params: Any) -> Any: ...
-
-    class _Classifier: ...
-
-    class _Regressor: ...
-
-    class _NotFitted(ValueError): ...
-
-else:
-    try:
-        from sklearn.base import BaseEstimator as _Base
-        from sklearn.base import ClassifierMixin as _Classifier
-        from sklearn.base import RegressorMixin as _Regressor
-        from sklearn.exceptions import NotFittedError as _NotFitted
-    except ImportError:
-        import inspect
-
-        class _Base:
-            """Parameters by the names of the constructor's arguments, as scikit-learn has them."""
-
-            def get_params(self, deep=True):
-                names = list(inspect.signature(type(self).__init__).parameters)[1:]
-                return {name: getattr(self, name) for name in names}
-
-            def set_params(self, **params):
-                known = self.get_params()
-                for name, value in params.items():
-                    if name not in known:
-                        raise ValueError(f"{name}: no parameter of {type(self).__name__}, expected one of {sorted(known)}")
-                    setattr(self, name, value)
-                return self
-
-            def __repr__(self):
-                default = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
-                params = self.get_params().items()
-                given = ", ".join(f"{name}={value!r}" for name, value in params if value != default[name])
-                return f"{type(self).__name__}({given})"
-
-        class _Classifier:
-            _estimator_type = "classifier"
-
-        class _Regressor:
-            _estimator_type = "regressor"
-
-        class _NotFitted(ValueError, AttributeError):
-            """Asked for answers before `fit`."""
-
+from bptt._scikit import Base, Classifier, NotFitted, Regressor
+from bptt.models import Model
 
 __all__ = ["RNNClassifier", "RNNLabeler", "RNNRegressor", "load"]
 
@@ -90,7 +39,7 @@ _VALIDATION = ("validation_data[0]", "validation_data[1]")
 _Rows = tuple[NDArray[Any], Optional[list[int]]]
 
 
-class _Estimator(_Base):
+class _Estimator(Base):
     """
     Parameters (the network):
 
@@ -401,7 +350,7 @@ class _Estimator(_Base):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
-            raise _NotFitted(f"this {type(self).__name__} has learnt nothing yet: call fit first")
+            raise NotFitted(f"this {type(self).__name__} has learnt nothing yet: call fit first")
 
     def _flat(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Answers and targets of all sequences, and of all their steps, one under the other, as they are encoded."""
@@ -466,7 +415,7 @@ class _Estimator(_Base):
         self._reads = np.dtype("float64") if self._x_scale is not None else self._kind()
 
 
-class RNNClassifier(_Classifier, _Estimator):
+class RNNClassifier(Classifier, _Estimator):
     """One of several classes for each sequence, or for each step.
 
     `y`: any labels, `[N]`, or one a step, `[N, T]` or a list of `[T_i]`. `classes_` has them in order.
@@ -533,7 +482,7 @@ class RNNClassifier(_Classifier, _Estimator):
         self.classes_ = np.array(state["classes"], dtype=state.get("kind"))
 
 
-class RNNRegressor(_Regressor, _Estimator):
+class RNNRegressor(Regressor, _Estimator):
     """Numbers for each sequence, or for each step.
 
     `y`: `[N]` or `[N, k]`; one a step, `[N, T, k]` or a list of `[T_i]` or `[T_i, k]` (with `at="every"` also `[N, T]`). Answers have
