@@ -23,7 +23,7 @@ use rayon::prelude::*;
 pub(crate) const SLICE: usize = 8192;
 
 /// Slices that one thread takes at least: fewer are done before another thread has woken.
-pub(crate) const LEAST_SLICES: usize = 4;
+pub(crate) const LEAST_SLICES: usize = 2;
 
 /// How gradients become updates; the module has the equations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
