@@ -10,7 +10,7 @@ use super::ids::Ids;
 use super::symbols::{
     Distinct, END_OF_LINE, END_OF_LINE_ID, Symbols, UNKNOWN, WordLimits, for_each_word,
 };
-use super::text::{Piece, TokenKind, utf8};
+use super::text::{Piece, TokenKind};
 use super::vocabulary::Vocabulary;
 use crate::ranks::{Ranks, broadcast_bytes};
 use bytemuck::{cast_slice, pod_read_unaligned};
@@ -38,12 +38,13 @@ impl Interner {
     }
 
     /// Appends a piece of a text; its last line ends even without a line feed.
-    pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) -> Result<(), String> {
+    pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) {
+        let text = || std::str::from_utf8(piece.text).expect("a piece is UTF-8");
         match &mut self.symbols {
             Symbols::Bytes => out.extend_from_bytes(piece.text),
-            Symbols::Chars(chars) => out.extend(utf8(piece.text)?.chars().map(|c| chars.insert(c))),
+            Symbols::Chars(chars) => out.extend(text().chars().map(|c| chars.insert(c))),
             Symbols::Words(words) => {
-                for_each_word(utf8(piece.text)?, |word| {
+                for_each_word(text(), |word| {
                     out.push(count(words, &mut self.counts, word, 1));
                 });
                 if piece.open_end {
@@ -52,7 +53,6 @@ impl Interner {
                 }
             }
         }
-        Ok(())
     }
 
     /// Adds the symbols of a text that follows, as if they had been met in it here; returns the map from the ids given there.
