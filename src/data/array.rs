@@ -35,7 +35,7 @@ pub(super) struct Layout {
     pub kind: Kind,
     /// The bytes of an element.
     pub item: usize,
-    big_endian: bool,
+    pub big_endian: bool,
     /// The elements stand column by column: no row is in one place.
     pub fortran: bool,
     /// The bytes of the header.
@@ -67,8 +67,7 @@ impl Layout {
             shape: header.shape,
             kind,
             item,
-            big_endian: described.starts_with('>')
-                || (cfg!(target_endian = "big") && !described.starts_with('<')),
+            big_endian: described.starts_with('>'),
             header_len,
         };
         let mut sizes = layout.shape.iter().copied().chain([item]);
@@ -92,9 +91,14 @@ impl Layout {
         self.count() * self.item
     }
 
+    /// The elements of a row.
+    pub fn row_count(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
     /// The bytes of a row.
     pub fn row_bytes(&self) -> usize {
-        self.shape.iter().skip(1).product::<usize>() * self.item
+        self.row_count() * self.item
     }
 
     pub fn is_float(&self) -> bool {
@@ -103,11 +107,6 @@ impl Layout {
 
     pub fn is_integer(&self) -> bool {
         matches!(self.kind, Kind::Signed | Kind::Unsigned)
-    }
-
-    /// Whether the bytes of the elements are what this machine holds.
-    pub fn is_native(&self) -> bool {
-        self.big_endian == cfg!(target_endian = "big")
     }
 }
 
@@ -336,6 +335,6 @@ impl Numbers {
 
     /// The number of the first row in the whole array.
     pub fn first_row(&self) -> usize {
-        self.before / self.layout.shape.iter().skip(1).product::<usize>().max(1)
+        self.before / self.layout.row_count().max(1)
     }
 }
