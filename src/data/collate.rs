@@ -32,7 +32,7 @@ pub(super) struct Collator<T> {
     pub share: Option<Share>,
     /// Whether each row is this rank's own.
     own: Vec<bool>,
-    /// Of a window of text.
+    /// What the rows are.
     rows: Rows,
 }
 
@@ -99,7 +99,8 @@ impl<T: Scalar> Collator<T> {
         set: &Sequences<T>,
         rows: &[usize],
         steps: Range<usize>,
-    ) -> Result<Batch<'_, T>> {
+    ) -> Result<(Batch<'_, T>, &Rows)> {
+        (self.rows.fresh, self.rows.as_before) = (steps.start == 0, true);
         self.lengths.clear();
         let run = match self.whole {
             true => set.lengths(),
@@ -133,14 +134,15 @@ impl<T: Scalar> Collator<T> {
             self.targets
                 .copy(targets, from, run.min(t_y), counts, (i, t_y))?;
         }
-        Ok(Batch {
+        let batch = Batch {
             inputs: self.inputs.inputs(inputs, shape),
             answers: Answers {
                 targets: self.targets.targets(targets, shape_y),
                 mask: (!self.mask.is_empty()).then(|| view(shape_y, &self.mask)),
             },
             lengths: lengths_of(&self.lengths),
-        })
+        };
+        Ok((batch, &self.rows))
     }
 
     /// Finds out which of `n` rows are this rank's own.

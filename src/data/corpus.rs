@@ -158,7 +158,7 @@ impl Corpus {
         let mut documents = Documents::default();
         lengths.iter().for_each(|&tokens| documents.push(tokens));
         let ids = parts.into_iter().reduce(|mut all, more| {
-            all.append(more);
+            all.append(&more, 0..more.len());
             all
         });
         let ids = ids.unwrap_or_default();

@@ -106,14 +106,9 @@ impl Ids {
         }
     }
 
-    /// Appends other ids, in the same integers.
-    pub(super) fn append(&mut self, more: Self) {
-        match (self, more) {
-            (Ids::U8(v), Ids::U8(more)) => v.extend_from_slice(&more),
-            (Ids::U16(v), Ids::U16(more)) => v.extend_from_slice(&more),
-            (Ids::U32(v), Ids::U32(more)) => v.extend_from_slice(&more),
-            _ => unreachable!("ids of the same number of symbols"),
-        }
+    /// Appends some of other ids, in the same integers.
+    pub(super) fn append(&mut self, other: &Self, range: Range<usize>) {
+        self.grow(range.len()).copy_from_slice(other.bytes(range));
     }
 
     /// Each id `i` replaced by `map[i]`, all of them below `symbols`; in the smallest integers for as many.

@@ -73,12 +73,14 @@ impl Interner {
     /// The symbols that all ranks have met, as if one process had read the texts of the ranks one after another; and the map
     /// from the ids of this rank to ids of these symbols.
     pub fn merged(self, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
-        let text: String = match &self.symbols {
+        let (kind, text): (_, String) = match &self.symbols {
             Symbols::Bytes => return (self, (0..256).collect()),
-            Symbols::Chars(chars) => chars.iter().collect(),
-            Symbols::Words(words) => words.iter().flat_map(|word| [&**word, "\n"]).collect(),
+            Symbols::Chars(chars) => (TokenKind::Char, chars.iter().collect()),
+            Symbols::Words(words) => {
+                let lines = words.iter().flat_map(|word| [&**word, "\n"]);
+                (TokenKind::Word, lines.collect())
+            }
         };
-        let kind = self.symbols.kind();
         let (mut all, mut own) = (Interner::new(kind), Vec::new());
         for from in 0..ranks.size() {
             let text = broadcast_bytes(ranks, text.as_bytes(), from);

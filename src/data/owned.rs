@@ -6,6 +6,7 @@ use crate::ranks::{Ranks, broadcast_bytes};
 use crate::{Error, Inputs, Loss, Result, Scalar};
 use ndarray::{Array, Array2, Array3, Dimension};
 use num_traits::Zero;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not a wrong array.
@@ -66,7 +67,7 @@ impl fmt::Display for TargetKind {
 }
 
 /// What targets are no part of, each with the first place that shows it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Unlike {
     pub distributions: Option<String>,
     pub labels: Option<String>,
@@ -86,44 +87,35 @@ impl Unlike {
 
     /// What all ranks know, the first of them first.
     pub fn of_all(self, ranks: &dyn Ranks) -> Self {
-        let first = |own: Option<String>| {
-            let own = own.unwrap_or_default();
-            let all = (0..ranks.size()).map(|rank| broadcast_bytes(ranks, own.as_bytes(), rank));
-            let all: Vec<Vec<u8>> = all.collect();
-            let first = all.into_iter().find(|text| !text.is_empty());
-            first.map(|text| String::from_utf8_lossy(&text).into_owned())
-        };
-        Unlike {
-            distributions: first(self.distributions),
-            labels: first(self.labels),
-            probabilities: first(self.probabilities),
-        }
+        let own = serde_json::to_vec(&self).expect("strings are JSON");
+        let of_rank = |rank| serde_json::from_slice(&broadcast_bytes(ranks, &own, rank));
+        let all = (0..ranks.size()).map(|rank| of_rank(rank).expect("what a rank has found"));
+        all.fold(Unlike::default(), Unlike::or)
     }
 
     /// Adds what `target` at this place shows.
     fn look<T: Scalar>(&mut self, place: &[usize], target: &[T]) {
         let [zero, one] = [T::zero(), T::one()];
-        let at = |i: usize| format!("{place:?}: {}", target[i]);
+        let first = |is_wrong: &dyn Fn(T) -> bool, expected: &str| {
+            let wrong = target.iter().find(|&&x| is_wrong(x))?;
+            Some(format!("{place:?}: {wrong}{expected}"))
+        };
         if self.labels.is_none() {
-            let i = target.iter().position(|&x| x != zero && x != one);
-            self.labels = i.map(|i| format!("{}, expected 0 or 1", at(i)));
+            self.labels = first(&|x| x != zero && x != one, ", expected 0 or 1");
         }
         if self.probabilities.is_none() {
-            let i = target.iter().position(|&x| x < zero || x > one);
-            self.probabilities = i.map(|i| format!("{}, expected 0 to 1", at(i)));
+            self.probabilities = first(&|x| x < zero || x > one, ", expected 0 to 1");
         }
         if self.distributions.is_none() {
             let sum: f64 = target.iter().map(|p| p.as_f64()).sum();
-            self.distributions = match target.iter().position(|&p| p < zero) {
-                Some(i) => Some(format!(
-                    "{} in a distribution, expected no negative number",
-                    at(i)
-                )),
-                None if (sum - 1.0).abs() > SUM_TOLERANCE => Some(format!(
-                    "{place:?}: the distribution sums to {sum}, expected 1; normalise it, or mask the step"
-                )),
-                None => None,
-            };
+            let problem = " in a distribution, expected no negative number";
+            self.distributions = first(&|p| p < zero, problem).or_else(|| {
+                ((sum - 1.0).abs() > SUM_TOLERANCE).then(|| {
+                    format!(
+                        "{place:?}: the distribution sums to {sum}, expected 1; normalise it, or mask the step"
+                    )
+                })
+            });
         }
     }
 }

@@ -157,16 +157,11 @@ impl ShardedIds {
                     continue;
                 }
                 let here = wanted().map(|range| range.start - own..range.end - own);
-                let here = here.map(|range| self.ids.bytes(range));
                 if to == me {
-                    let mut room = ids.grow(count);
-                    for bytes in here {
-                        let (next, rest) = room.split_at_mut(bytes.len());
-                        next.copy_from_slice(bytes);
-                        room = rest;
-                    }
+                    here.for_each(|range| ids.append(&self.ids, range));
                 } else {
-                    ranks.send(&here.collect::<Vec<_>>().concat(), to);
+                    let bytes: Vec<_> = here.map(|range| self.ids.bytes(range)).collect();
+                    ranks.send(&bytes.concat(), to);
                 }
             }
         }

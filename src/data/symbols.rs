@@ -1,6 +1,5 @@
 //! The symbols of a text, each with its id: [`Symbols`]. Words are between white space, and a line ends with `<eos>`.
 
-use super::text::TokenKind;
 use crate::{Error, Result};
 use indexmap::IndexSet;
 
@@ -128,24 +127,6 @@ pub(super) enum Symbols {
     Chars(Chars),
     /// The first two are `<unk>` and `<eos>`.
     Words(Distinct<Box<str>>),
-}
-
-impl Symbols {
-    pub fn kind(&self) -> TokenKind {
-        match self {
-            Symbols::Bytes => TokenKind::Byte,
-            Symbols::Chars(_) => TokenKind::Char,
-            Symbols::Words(_) => TokenKind::Word,
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        match self {
-            Symbols::Bytes => 256,
-            Symbols::Chars(chars) => chars.len(),
-            Symbols::Words(words) => words.len(),
-        }
-    }
 }
 
 /// The same symbols with the same ids.

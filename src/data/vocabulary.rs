@@ -70,12 +70,20 @@ impl Vocabulary {
 
     /// What a token is.
     pub fn kind(&self) -> TokenKind {
-        self.symbols.kind()
+        match self.symbols {
+            Symbols::Bytes => TokenKind::Byte,
+            Symbols::Chars(_) => TokenKind::Char,
+            Symbols::Words(_) => TokenKind::Word,
+        }
     }
 
     /// How many symbols there are: `n_x` and `n_y` of a model of this text.
     pub fn len(&self) -> usize {
-        self.symbols.len()
+        match &self.symbols {
+            Symbols::Bytes => 256,
+            Symbols::Chars(chars) => chars.len(),
+            Symbols::Words(words) => words.len(),
+        }
     }
 
     /// Whether there is no symbol: the characters of an empty text.
@@ -130,9 +138,23 @@ impl Vocabulary {
         let (Symbols::Chars(known), mut rest) = (&self.symbols, Vec::new()) else {
             return String::new();
         };
-        match text.take(MOST_READ).read_to_end(&mut rest) {
-            Ok(_) => unknown(known, &rest),
-            Err(_) => String::new(),
+        if text.take(MOST_READ).read_to_end(&mut rest).is_err() {
+            return String::new();
+        }
+        let mut counts = BTreeMap::<char, usize>::new();
+        let text = String::from_utf8_lossy(&rest);
+        for c in text.chars().filter(|&c| known.id(c).is_none()) {
+            *counts.entry(c).or_default() += 1;
+        }
+        let named = counts.iter().take(MOST_NAMED);
+        let named: Vec<_> = named.map(|(c, n)| format!("{c:?} x {n}")).collect();
+        let more = match counts.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        match counts.values().sum() {
+            1 => String::new(),
+            _ => format!(" (unknown from here on: {}{more})", named.join(", ")),
         }
     }
 
@@ -194,27 +216,6 @@ impl Vocabulary {
                 out.push(b' ');
             }
         }
-    }
-}
-
-/// How often each unknown character occurs in a text that begins with one, unless there is no other.
-fn unknown(known: &Chars, text: &[u8]) -> String {
-    let mut counts = BTreeMap::<char, usize>::new();
-    for c in String::from_utf8_lossy(text).chars() {
-        if known.id(c).is_none() {
-            *counts.entry(c).or_default() += 1;
-        }
-    }
-    let more = counts.len().saturating_sub(MOST_NAMED);
-    let named = counts.iter().take(MOST_NAMED);
-    let named: Vec<_> = named.map(|(c, n)| format!("{c:?} x {n}")).collect();
-    match (counts.len(), more) {
-        (1, _) if counts.values().sum::<usize>() == 1 => String::new(),
-        (_, 0) => format!(" (unknown from here on: {})", named.join(", ")),
-        _ => format!(
-            " (unknown from here on: {} and {more} more)",
-            named.join(", ")
-        ),
     }
 }
 
