@@ -3,7 +3,7 @@
 //! Every size that the archive claims is held against the file's, and what is compressed is unpacked once to nowhere,
 //! before anything is allocated for an array. Knows nothing of what the arrays mean.
 
-use super::array::{Layout, Numbers};
+use super::array::{Layout, Numbers, array_error};
 use super::on_disk::DiskArray;
 use crate::{Error, Result, atomic};
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ impl<R: Read + Seek> Archive<R> {
         };
         for &name in names {
             let entry = archive.check_entry(name, unpack);
-            let entry = entry.map_err(|problem| archive.array_error(name, problem))?;
+            let entry = entry.map_err(|problem| array_error(path, name, &problem))?;
             archive.entries.extend(entry.map(|entry| (name, entry)));
         }
         Ok(archive)
@@ -161,10 +161,6 @@ impl<R: Read + Seek> Archive<R> {
             .collect()
     }
 
-    fn array_error(&self, name: &str, problem: String) -> Error {
-        Error::file(&self.path, format!("array `{name}`: {problem}"))
-    }
-
     /// The names of the arrays.
     pub fn names(&self) -> Vec<&str> {
         let names = self.zip.file_names();
@@ -189,7 +185,7 @@ impl<R: Read + Seek> Archive<R> {
         let entry = self.zip.by_name(&format!("{name}.npy"));
         let entry = entry.map_err(|e| e.to_string());
         let numbers = entry.and_then(|entry| Numbers::read(entry, layout));
-        let numbers = numbers.map_err(|problem| self.array_error(name, problem))?;
+        let numbers = numbers.map_err(|problem| array_error(&self.path, name, &problem))?;
         Ok(Some(numbers))
     }
 }

@@ -3,12 +3,13 @@
 //! `ndarray-npy` parses headers; here the size that a header claims is held against the bytes that are there, and the
 //! elements are decoded: half, single and double precision, little and big endian, C and Fortran order. Knows nothing of archives, nor of what the numbers mean.
 
-use crate::Scalar;
+use crate::{Error, Scalar};
 use half::f16;
 use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header::Header;
 use std::fmt::{self, Display};
 use std::io::Read;
+use std::path::Path;
 
 /// The longest header that is parsed; NumPy's own limit is 10,000 bytes.
 const LONGEST_HEADER: usize = 10_000;
@@ -49,6 +50,11 @@ pub(super) struct Numbers {
     pub before: usize,
     /// The elements as they stand in the file.
     pub bytes: Vec<u8>,
+}
+
+/// What is wrong with an array of a file.
+pub(super) fn array_error(path: &Path, name: &str, problem: &str) -> Error {
+    Error::file(path, format!("array `{name}`: {problem}"))
 }
 
 impl Layout {

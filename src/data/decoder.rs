@@ -55,14 +55,13 @@ impl<'v> Decoder<'v> {
     /// # Panics
     /// If `id` is not below [`Vocabulary::len`].
     pub fn push(&mut self, id: u32, text: &mut String) {
-        let word = self.vocabulary.kind() == TokenKind::Word;
-        let ends_line = word && id == END_OF_LINE_ID;
-        if word && self.in_line && !ends_line {
+        let word = self.vocabulary.kind() == TokenKind::Word && id != END_OF_LINE_ID;
+        if word && self.in_line {
             text.push(' ');
         }
-        self.in_line = word && !ends_line;
+        self.in_line = word;
         self.vocabulary.push_decoded(id, &mut self.pending);
-        if word && !ends_line {
+        if word {
             // `push_decoded` puts a space behind a word; here it comes before the next word.
             self.pending.pop();
         }

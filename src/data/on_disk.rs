@@ -2,7 +2,7 @@
 //!
 //! Knows where the elements are and of what type; knows nothing of what they mean.
 
-use super::array::{Layout, Numbers};
+use super::array::{Layout, Numbers, array_error};
 use crate::{Error, Result, Scalar};
 use crc32fast::Hasher;
 use std::ops::Range;
@@ -107,6 +107,6 @@ impl DiskArray {
     }
 
     fn error(&self, problem: String) -> Error {
-        Error::file(&self.path, format!("array `{}`: {problem}", self.name))
+        array_error(&self.path, self.name, &problem)
     }
 }

@@ -67,9 +67,8 @@ impl Chars {
     /// The id of a character, which gets the next one if it is new.
     #[inline]
     pub fn insert(&mut self, c: char) -> u32 {
-        match self.first.get(c as usize) {
-            Some(&id) if id != NO_ID => return id,
-            _ => {}
+        if let Some(id) = self.id(c) {
+            return id;
         }
         let id = self.all.insert_full(c).0 as u32;
         if let Some(first) = self.first.get_mut(c as usize) {

@@ -222,10 +222,10 @@ fn pieces_of(
         let ends = read.map_err(|e| unreadable(path, e))? < wanted;
         let cut = if ends { text.len() } else { cut(&text, kind) };
         let mut whole = &text[..cut];
-        if kind != TokenKind::Byte && offset == 0 {
-            whole = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
-        }
         if kind != TokenKind::Byte {
+            if offset == 0 {
+                whole = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
+            }
             std::str::from_utf8(whole).map_err(|e| {
                 let other = other_format(whole).filter(|_| offset == 0);
                 let problem = other.map_or_else(|| no_utf8(offset, e), String::from);
