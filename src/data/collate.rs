@@ -119,17 +119,19 @@ impl<T: Scalar> Collator<T> {
             }
         }
         self.find_own(rows.len());
-        let (inputs, targets) = set.arrays();
+        let Sequences {
+            inputs, targets, ..
+        } = set;
         let [t, t_y] = [steps.len(), answers.len()];
         let [shape, shape_y] = [t, t_y].map(|t| (rows.len(), t));
         self.inputs.make_room(inputs, shape);
         self.targets.make_room(targets, shape_y);
         for (i, &sequence) in rows.iter().enumerate().filter(|(i, _)| self.own[*i]) {
             let run = lengths_of(&self.lengths).map_or(t, |lengths| lengths[i]);
-            let row = set.row(sequence);
+            let row = set.rows[sequence];
             let from = row * set.steps() + steps.start;
             self.inputs.copy(inputs, from, run, |_| true, (i, t))?;
-            let from = row * set.answers() + answers.start;
+            let from = row * set.answers + answers.start;
             let counts = |step| self.mask.is_empty() || self.mask[i * t_y + step];
             self.targets
                 .copy(targets, from, run.min(t_y), counts, (i, t_y))?;

@@ -78,10 +78,14 @@ impl Corpus {
         readers: impl Into<Readers<'a>>,
     ) -> Result<(Self, Reading)> {
         let readers = readers.into();
-        if kind == TokenKind::Word {
+        if kind == TokenKind::Byte {
+            return Self::read_part_with(paths, &Vocabulary::bytes(), readers);
+        }
+        let of_words = kind == TokenKind::Word;
+        if of_words {
             limits.check()?;
         }
-        let new = || (Interner::new(kind), Ids::default());
+        let new = || (Interner::new(of_words), Ids::default());
         let push = |(interner, ids): &mut (Interner, Ids), piece: Piece<'_>| {
             let before = ids.len();
             interner.push(piece, ids);
@@ -89,7 +93,7 @@ impl Corpus {
         };
         let (reading, lengths, read) = for_each_piece(paths, kind, readers, new, push)?;
         // Each thread has given ids of its own: these become ids of all symbols here, then of all ranks, then of the vocabulary.
-        let mut interner = Interner::new(kind);
+        let mut interner = Interner::new(of_words);
         let read = read.into_iter();
         let shares = read.map(|(next, ids)| (interner.absorb(next), ids));
         let shares: Vec<_> = shares.collect();
@@ -106,9 +110,6 @@ impl Corpus {
         }
         let of_all = |id: u32| merged.get(id as usize).map_or(id, |&id| id);
         let ids = on_threads(shares, |(here, ids)| {
-            if kind == TokenKind::Byte {
-                return ids;
-            }
             let here: Vec<_> = here.iter().map(|&id| map[of_all(id) as usize]).collect();
             ids.mapped(|id| here[id as usize], symbols)
         })?;

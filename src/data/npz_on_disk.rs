@@ -16,9 +16,9 @@ use super::padding::Padding;
 use super::sequences::Sequences;
 use super::store::SetArray;
 use crate::partition::even_share;
-use crate::ranks::{self, Ranks, broadcast_bytes, gather_values};
+use crate::ranks::{self, Ranks, broadcast_values, gather_values};
 use crate::{Result, Scalar};
-use bytemuck::{Pod, cast_slice, pod_read_unaligned};
+use bytemuck::Pod;
 use crc32fast::Hasher;
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -121,11 +121,7 @@ impl<T: Scalar> Sequences<T> {
 /// What all ranks have found, in the order of their rows.
 fn gathered<A: Pod>(ranks: Option<&dyn Ranks>, own: Vec<A>) -> Vec<A> {
     let Some(ranks) = ranks else { return own };
-    let of = |rank| {
-        let bytes = broadcast_bytes(ranks, cast_slice(&own), rank);
-        let numbers = bytes.chunks_exact(size_of::<A>()).map(pod_read_unaligned);
-        numbers.collect::<Vec<A>>()
-    };
+    let of = |rank| broadcast_values(ranks, &own, rank);
     (0..ranks.size()).flat_map(of).collect()
 }
 

@@ -2,7 +2,7 @@
 //! targets can be: [`TargetKind`].
 
 use super::padding::Padding;
-use crate::ranks::{Ranks, broadcast_bytes};
+use crate::ranks::{Ranks, broadcast_values};
 use crate::{Error, Inputs, Loss, Result, Scalar};
 use ndarray::{Array, Array2, Array3, Dimension};
 use num_traits::Zero;
@@ -88,7 +88,7 @@ impl Unlike {
     /// What all ranks know, the first of them first.
     pub fn of_all(self, ranks: &dyn Ranks) -> Self {
         let own = serde_json::to_vec(&self).expect("strings are JSON");
-        let of_rank = |rank| serde_json::from_slice(&broadcast_bytes(ranks, &own, rank));
+        let of_rank = |rank| serde_json::from_slice(&broadcast_values(ranks, &own, rank));
         let all = (0..ranks.size()).map(|rank| of_rank(rank).expect("what a rank has found"));
         all.fold(Unlike::default(), Unlike::or)
     }

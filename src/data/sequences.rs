@@ -45,13 +45,13 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sequences<T> {
-    inputs: Arc<SetArray<T>>,
-    targets: Arc<SetArray<T>>,
+    pub(super) inputs: Arc<SetArray<T>>,
+    pub(super) targets: Arc<SetArray<T>>,
     /// Which rows of the arrays are the sequences; `N` of them.
-    rows: Vec<usize>,
+    pub(super) rows: Vec<usize>,
     t: usize,
     /// The answers of a sequence: one, or one for each step.
-    answers: usize,
+    pub(super) answers: usize,
     pub(super) unlike: Unlike,
     padding: Padding,
     run_lengths: Option<Vec<usize>>,
@@ -279,21 +279,6 @@ impl<T: Scalar> Sequences<T> {
             At::Every => steps.clone(),
             At::Last => 0..1,
         }
-    }
-
-    /// The inputs and the targets.
-    pub(super) fn arrays(&self) -> (&SetArray<T>, &SetArray<T>) {
-        (&self.inputs, &self.targets)
-    }
-
-    /// How many answers a sequence has.
-    pub(super) fn answers(&self) -> usize {
-        self.answers
-    }
-
-    /// The row of a sequence in the arrays.
-    pub(super) fn row(&self, sequence: usize) -> usize {
-        self.rows[sequence]
     }
 
     /// `[N, T]`, true where a step counts in the loss if its sequence has it; `[N, 1]` where there is one answer a sequence;
