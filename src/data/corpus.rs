@@ -235,10 +235,8 @@ impl Corpus {
     /// ask.
     pub fn fingerprint(&self, ranks: Option<&dyn Ranks>) -> u64 {
         let own = self.tokens.fingerprint();
-        match ranks.filter(|_| self.tokens.is_part()) {
-            None => own,
-            Some(ranks) => sum_of_values(ranks, own),
-        }
+        let ranks = ranks.filter(|_| self.tokens.is_part());
+        ranks.map_or(own, |ranks| sum_of_values(ranks, own))
     }
 
     /// The tokens of each document.

@@ -147,9 +147,7 @@ impl<T: Scalar> OwnedInputs<T> {
         let used = |row, step| padding.has(row, step);
         Ok(match self {
             OwnedInputs::Dense(x) => {
-                let x = zero_unless(used, x);
-                check_finite("inputs", &x, first_row)?;
-                OwnedInputs::Dense(x)
+                OwnedInputs::Dense(finite("inputs", zero_unless(used, x), first_row)?)
             }
             OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(zero_unless(used, ids)),
         })
@@ -172,8 +170,7 @@ impl<T: Scalar> OwnedTargets<T> {
         Ok(match self {
             OwnedTargets::Classes(ids) => (OwnedTargets::Classes(zero_unless(counts, ids)), unlike),
             OwnedTargets::Values(y) => {
-                let y = zero_unless(counts, y);
-                check_finite("targets", &y, first_row)?;
+                let y = finite("targets", zero_unless(counts, y), first_row)?;
                 let (_, t, n_y) = y.dim();
                 let steps = y.as_slice().expect("in C order").chunks_exact(n_y);
                 for (i, target) in steps.enumerate() {
@@ -207,13 +204,14 @@ fn zero_unless<A: Clone + Zero, D: Dimension>(
     array
 }
 
-fn check_finite<T: Scalar>(what: &str, array: &Array3<T>, first_row: usize) -> Result<()> {
+/// The array, if every number in it is finite.
+fn finite<T: Scalar>(what: &str, array: Array3<T>, first_row: usize) -> Result<Array3<T>> {
     match array.indexed_iter().find(|(_, value)| !value.is_finite()) {
         Some(((row, step, k), value)) => Err(Error::NotFinite {
             what: what.to_owned(),
             value: value.as_f64(),
             position: vec![first_row + row, step, k],
         }),
-        None => Ok(()),
+        None => Ok(array),
     }
 }

@@ -112,8 +112,8 @@ impl<T: Scalar> Sequences<T> {
         padding: Padding,
     ) -> Self {
         Sequences {
-            n_x: inputs.size(),
-            n_y: targets.size(),
+            n_x: inputs.size,
+            n_y: targets.size,
             inputs: Arc::new(inputs),
             targets: Arc::new(targets),
             rows: (0..n).collect(),
@@ -154,14 +154,12 @@ impl<T: Scalar> Sequences<T> {
 
     /// What their targets are, as far as type and numbers tell.
     pub fn target_kind(&self) -> TargetKind {
-        match &*self.targets {
-            SetArray::Ids { .. } => TargetKind::Classes,
+        match self.targets.width {
+            None => TargetKind::Classes,
             // A distribution over one class says nothing.
-            SetArray::Floats { width: 2.., .. } if self.unlike.distributions.is_none() => {
-                TargetKind::Distributions
-            }
-            SetArray::Floats { .. } if self.unlike.labels.is_none() => TargetKind::Labels,
-            SetArray::Floats { .. } => TargetKind::Numbers,
+            Some(2..) if self.unlike.distributions.is_none() => TargetKind::Distributions,
+            Some(_) if self.unlike.labels.is_none() => TargetKind::Labels,
+            Some(_) => TargetKind::Numbers,
         }
     }
 
@@ -260,7 +258,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// Whether the inputs are token ids.
     pub fn reads_tokens(&self) -> bool {
-        matches!(*self.inputs, SetArray::Ids { .. })
+        self.inputs.width.is_none()
     }
 
     /// Whether the arrays stay in their file ([`Sequences::open_npz`]).
