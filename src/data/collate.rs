@@ -8,7 +8,7 @@ use super::sequences::Sequences;
 use super::sharded_ids::{Requests, ShardedIds};
 use super::store::{Buffer, view};
 use crate::partition::Share;
-use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
+use crate::{Answers, At, Batch, Inputs, Result, Scalar, Targets};
 use ndarray::s;
 use std::ops::Range;
 
@@ -111,7 +111,10 @@ impl<T: Scalar> Collator<T> {
             self.lengths.extend(rows.iter().map(within));
         }
         self.mask.clear();
-        let answers = set.answers_to(&steps);
+        let answers = match set.at() {
+            At::Every => steps.clone(),
+            At::Last => 0..1,
+        };
         // Every rank counts all steps that count.
         if let Some(mask) = set.mask() {
             for &row in rows {

@@ -82,8 +82,9 @@ impl Corpus {
             return Self::read_part_with(paths, &Vocabulary::bytes(), readers);
         }
         let of_words = kind == TokenKind::Word;
-        if of_words {
-            limits.check()?;
+        if of_words && let Some(size @ ..=2) = limits.vocab_size {
+            let expected = "at least 3: `<unk>`, `<eos>` and a word";
+            return Err(Error::option("vocab_size", size, expected));
         }
         let new = || (Interner::new(of_words), Ids::default());
         let push = |(interner, ids): &mut (Interner, Ids), piece: Piece<'_>| {

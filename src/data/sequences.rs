@@ -18,7 +18,6 @@ use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -269,14 +268,6 @@ impl<T: Scalar> Sequences<T> {
     /// The bytes of a step, as a batch has it.
     pub(super) fn step_bytes(&self) -> usize {
         self.inputs.step_bytes() + self.targets.step_bytes() + size_of::<bool>()
-    }
-
-    /// The steps of the answers to some steps: these, or the only answer there is.
-    pub(super) fn answers_to(&self, steps: &Range<usize>) -> Range<usize> {
-        match self.at() {
-            At::Every => steps.clone(),
-            At::Last => 0..1,
-        }
     }
 
     /// `[N, T]`, true where a step counts in the loss if its sequence has it; `[N, 1]` where there is one answer a sequence;

@@ -1,6 +1,5 @@
 //! The symbols of a text, each with its id: [`Symbols`]. Words are between white space, and a line ends with `<eos>`.
 
-use crate::{Error, Result};
 use indexmap::IndexSet;
 
 /// The word that stands for every word the vocabulary lacks.
@@ -21,20 +20,6 @@ pub struct WordLimits {
     pub min_count: u64,
     /// At most this many symbols, `<unk>` and `<eos>` among them, the frequent ones first.
     pub vocab_size: Option<usize>,
-}
-
-impl WordLimits {
-    /// # Errors
-    /// [`Error::Option`] for a vocabulary that has no room for a word.
-    pub(super) fn check(self) -> Result<()> {
-        match self.vocab_size {
-            Some(size @ ..=2) => {
-                let expected = "at least 3: `<unk>`, `<eos>` and a word";
-                Err(Error::option("vocab_size", size, expected))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The words of a text in order, with `<eos>` for every line feed.
