@@ -78,19 +78,12 @@ impl<'v> Decoder<'v> {
 
     /// Shows the bytes of `pending` that are whole characters, or can no longer become one.
     fn show(&mut self, text: &mut String) {
-        let mut shown = 0;
-        for chunk in self.pending.utf8_chunks() {
-            text.push_str(chunk.valid());
-            shown += chunk.valid().len();
-            let invalid = chunk.invalid();
-            // The beginning of a character at the very end may be waited for.
-            let waits = std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
-            if invalid.is_empty() || (waits && shown + invalid.len() == self.pending.len()) {
-                break;
-            }
-            text.push(char::REPLACEMENT_CHARACTER);
-            shown += invalid.len();
-        }
+        let last = self.pending.utf8_chunks().last();
+        let broken = last.map_or(&[][..], |chunk| chunk.invalid());
+        // The beginning of a character at the very end may be waited for.
+        let waits = std::str::from_utf8(broken).is_err_and(|e| e.error_len().is_none());
+        let shown = self.pending.len() - if waits { broken.len() } else { 0 };
+        text.push_str(&String::from_utf8_lossy(&self.pending[..shown]));
         self.pending.drain(..shown);
     }
 }
