@@ -60,13 +60,13 @@ impl Listing {
             if meta.file_type().is_char_device() || meta.file_type().is_block_device() {
                 return Err(Error::file(path, "a device, expected a file or a folder"));
             }
-            let (mut files, mut folder) = (vec![(path.clone(), meta.len())], None);
-            if meta.is_dir() {
-                folder = Some(listing.folders.len());
-                let read = Folder::read(path)?;
-                files = read.0;
-                listing.folders.push(read.1);
-            }
+            let (files, folder) = if meta.is_dir() {
+                let (files, folder) = Folder::read(path)?;
+                listing.folders.push(folder);
+                (files, Some(listing.folders.len() - 1))
+            } else {
+                (vec![(path.clone(), meta.len())], None)
+            };
             let files = files.into_iter();
             listing.files.extend(files.map(|(path, bytes)| File {
                 path,

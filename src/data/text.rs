@@ -149,9 +149,9 @@ pub(super) fn for_each_piece<S: Send>(
     for share in on_threads(parts, read)? {
         let (state, tokens, bytes, other_formats) = share?;
         states.push(state);
-        tokens
-            .into_iter()
-            .for_each(|(file, tokens)| lengths[file] += tokens as f64);
+        for (file, tokens) in tokens {
+            lengths[file] += tokens as f64;
+        }
         reading.bytes += bytes;
         reading.other_formats += other_formats;
     }

@@ -221,11 +221,11 @@ impl Vocabulary {
 
 fn parse(json: &str) -> Result<Vocabulary, String> {
     let json: VocabularyJson = serde_json::from_str(json).map_err(|e| e.to_string())?;
-    let (vocabulary, found) = match (json.kind, json.chars, json.words) {
-        (TokenKind::Byte, None, None) => (Vocabulary::bytes(), 256),
+    let (symbols, found) = match (json.kind, json.chars, json.words) {
+        (TokenKind::Byte, None, None) => (Symbols::Bytes, 256),
         (TokenKind::Char, Some(chars), None) => {
-            let symbols = Symbols::Chars(chars.chars().collect());
-            (Vocabulary::of(symbols), chars.chars().count())
+            let chars = chars.chars();
+            (Symbols::Chars(chars.clone().collect()), chars.count())
         }
         (TokenKind::Word, None, Some(words)) => {
             if !words.starts_with(&[UNKNOWN.to_owned(), END_OF_LINE.to_owned()]) {
@@ -233,10 +233,11 @@ fn parse(json: &str) -> Result<Vocabulary, String> {
             }
             let found = words.len();
             let words = words.into_iter().map(String::into_boxed_str).collect();
-            (Vocabulary::of(Symbols::Words(words)), found)
+            (Symbols::Words(words), found)
         }
         (kind, ..) => return Err(format!("not the fields of a vocabulary of kind {kind:?}")),
     };
+    let vocabulary = Vocabulary::of(symbols);
     match (vocabulary.len(), found - vocabulary.len()) {
         (1..=MOST_SYMBOLS, 0) => Ok(vocabulary),
         (n, 0) => Err(format!(
