@@ -3,10 +3,10 @@
 //! Every size that the archive claims is held against the file's, and what is compressed is unpacked once to nowhere,
 //! before anything is allocated for an array. Knows nothing of what the arrays mean.
 
-use super::array::{Layout, Numbers};
+use super::array::{Layout, Numbers, array_error};
 use super::on_disk::DiskArray;
 use crate::{Error, Result, atomic};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,8 @@ pub(super) struct Archive<R> {
     bytes: u64,
     /// The bytes that the arrays take together when they are unpacked.
     unpacked: u64,
-    entries: HashMap<&'static str, Entry>,
+    /// Of the arrays that may be read and are there.
+    entries: BTreeMap<&'static str, Entry>,
 }
 
 /// An array that is as large as its header says.
@@ -55,21 +56,21 @@ impl Archive<BufReader<fs_err::File>> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn on_disk(&self, names: &[&'static str]) -> Result<Option<Vec<DiskArray>>> {
+    pub fn on_disk(&self, names: &[&str]) -> Result<Option<BTreeMap<&'static str, DiskArray>>> {
         let file = Arc::new(fs_err::File::open(&self.path)?);
-        let array = |&name| {
-            self.entries.get(name).map(|entry| {
-                Some(DiskArray {
-                    path: self.path.clone(),
-                    name,
-                    file: Arc::clone(&file),
-                    begin: entry.stored_at?,
-                    layout: entry.layout.clone(),
-                    checksum: entry.checksum,
-                })
-            })
-        };
-        Ok(names.iter().filter_map(array).collect())
+        let named = self.entries.iter().filter(|(name, _)| names.contains(name));
+        let arrays = named.map(|(&name, entry)| {
+            let array = DiskArray {
+                path: self.path.clone(),
+                name,
+                file: Arc::clone(&file),
+                begin: entry.stored_at?,
+                layout: entry.layout.clone(),
+                checksum: entry.checksum,
+            };
+            Some((name, array))
+        });
+        Ok(arrays.collect())
     }
 }
 
@@ -97,11 +98,11 @@ impl<R: Read + Seek> Archive<R> {
             zip,
             bytes,
             unpacked: 0,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
         };
         for &name in names {
             let entry = archive.check_entry(name, unpack);
-            let entry = entry.map_err(|problem| archive.array_error(name, problem))?;
+            let entry = entry.map_err(|problem| array_error(path, name, &problem))?;
             archive.entries.extend(entry.map(|entry| (name, entry)));
         }
         Ok(archive)
@@ -152,18 +153,12 @@ impl<R: Read + Seek> Archive<R> {
         }))
     }
 
-    /// The names and checksums of these arrays, as far as the archive has them.
-    pub fn checksums(&self, names: &[&str]) -> Vec<u8> {
-        let entries = names
-            .iter()
-            .filter_map(|name| self.entries.get_key_value(name));
+    /// The names and checksums of the arrays that the archive was opened for.
+    pub fn checksums(&self) -> Vec<u8> {
+        let entries = self.entries.iter();
         entries
             .flat_map(|(name, entry)| [name.as_bytes(), &entry.checksum.to_le_bytes()].concat())
             .collect()
-    }
-
-    fn array_error(&self, name: &str, problem: String) -> Error {
-        Error::file(&self.path, format!("array `{name}`: {problem}"))
     }
 
     /// The names of the arrays.
@@ -179,20 +174,18 @@ impl<R: Read + Seek> Archive<R> {
         self.entries.get(name).map(|entry| &entry.layout)
     }
 
-    /// The array of this form and name.
+    /// The elements of an array, if [`Archive::layout`] has its form.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read.
-    pub fn read(&mut self, name: &'static str) -> Result<Option<Numbers>> {
+    pub fn read(&mut self, name: &str) -> Result<Option<Numbers>> {
         let Some(Entry { layout, .. }) = self.entries.get(name) else {
             return Ok(None);
         };
-        let entry = self
-            .zip
-            .by_name(&format!("{name}.npy"))
-            .map_err(|e| e.to_string());
+        let entry = self.zip.by_name(&format!("{name}.npy"));
+        let entry = entry.map_err(|e| e.to_string());
         let numbers = entry.and_then(|entry| Numbers::read(entry, layout));
-        let numbers = numbers.map_err(|problem| self.array_error(name, problem))?;
+        let numbers = numbers.map_err(|problem| array_error(&self.path, name, &problem))?;
         Ok(Some(numbers))
     }
 }

@@ -3,12 +3,13 @@
 //! `ndarray-npy` parses headers; here the size that a header claims is held against the bytes that are there, and the
 //! elements are decoded: half, single and double precision, little and big endian, C and Fortran order. Knows nothing of archives, nor of what the numbers mean.
 
-use crate::Scalar;
+use crate::{Error, Scalar};
 use half::f16;
 use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header::Header;
 use std::fmt::{self, Display};
 use std::io::Read;
+use std::path::Path;
 
 /// The longest header that is parsed; NumPy's own limit is 10,000 bytes.
 const LONGEST_HEADER: usize = 10_000;
@@ -35,7 +36,7 @@ pub(super) struct Layout {
     pub kind: Kind,
     /// The bytes of an element.
     pub item: usize,
-    big_endian: bool,
+    pub big_endian: bool,
     /// The elements stand column by column: no row is in one place.
     pub fortran: bool,
     /// The bytes of the header.
@@ -49,6 +50,11 @@ pub(super) struct Numbers {
     pub before: usize,
     /// The elements as they stand in the file.
     pub bytes: Vec<u8>,
+}
+
+/// What is wrong with an array of a file.
+pub(super) fn array_error(path: &Path, name: &str, problem: &str) -> Error {
+    Error::file(path, format!("array `{name}`: {problem}"))
 }
 
 impl Layout {
@@ -67,8 +73,7 @@ impl Layout {
             shape: header.shape,
             kind,
             item,
-            big_endian: described.starts_with('>')
-                || (cfg!(target_endian = "big") && !described.starts_with('<')),
+            big_endian: described.starts_with('>'),
             header_len,
         };
         let mut sizes = layout.shape.iter().copied().chain([item]);
@@ -92,9 +97,14 @@ impl Layout {
         self.count() * self.item
     }
 
+    /// The elements of a row.
+    pub fn row_count(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
     /// The bytes of a row.
     pub fn row_bytes(&self) -> usize {
-        self.shape.iter().skip(1).product::<usize>() * self.item
+        self.row_count() * self.item
     }
 
     pub fn is_float(&self) -> bool {
@@ -103,11 +113,6 @@ impl Layout {
 
     pub fn is_integer(&self) -> bool {
         matches!(self.kind, Kind::Signed | Kind::Unsigned)
-    }
-
-    /// Whether the bytes of the elements are what this machine holds.
-    pub fn is_native(&self) -> bool {
-        self.big_endian == cfg!(target_endian = "big")
     }
 }
 
@@ -336,6 +341,6 @@ impl Numbers {
 
     /// The number of the first row in the whole array.
     pub fn first_row(&self) -> usize {
-        self.before / self.layout.shape.iter().skip(1).product::<usize>().max(1)
+        self.before / self.layout.row_count().max(1)
     }
 }

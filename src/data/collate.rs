@@ -8,7 +8,7 @@ use super::sequences::Sequences;
 use super::sharded_ids::{Requests, ShardedIds};
 use super::store::{Buffer, view};
 use crate::partition::Share;
-use crate::{Answers, Batch, Inputs, Result, Scalar, Targets};
+use crate::{Answers, At, Batch, Inputs, Result, Scalar, Targets};
 use ndarray::s;
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ pub(super) struct Collator<T> {
     pub share: Option<Share>,
     /// Whether each row is this rank's own.
     own: Vec<bool>,
-    /// Of a window of text.
+    /// What the rows are.
     rows: Rows,
 }
 
@@ -99,7 +99,8 @@ impl<T: Scalar> Collator<T> {
         set: &Sequences<T>,
         rows: &[usize],
         steps: Range<usize>,
-    ) -> Result<Batch<'_, T>> {
+    ) -> Result<(Batch<'_, T>, &Rows)> {
+        (self.rows.fresh, self.rows.as_before) = (steps.start == 0, true);
         self.lengths.clear();
         let run = match self.whole {
             true => set.lengths(),
@@ -110,7 +111,10 @@ impl<T: Scalar> Collator<T> {
             self.lengths.extend(rows.iter().map(within));
         }
         self.mask.clear();
-        let answers = set.answers_to(&steps);
+        let answers = match set.at() {
+            At::Every => steps.clone(),
+            At::Last => 0..1,
+        };
         // Every rank counts all steps that count.
         if let Some(mask) = set.mask() {
             for &row in rows {
@@ -118,29 +122,32 @@ impl<T: Scalar> Collator<T> {
             }
         }
         self.find_own(rows.len());
-        let (inputs, targets) = set.arrays();
+        let Sequences {
+            inputs, targets, ..
+        } = set;
         let [t, t_y] = [steps.len(), answers.len()];
         let [shape, shape_y] = [t, t_y].map(|t| (rows.len(), t));
         self.inputs.make_room(inputs, shape);
         self.targets.make_room(targets, shape_y);
         for (i, &sequence) in rows.iter().enumerate().filter(|(i, _)| self.own[*i]) {
             let run = lengths_of(&self.lengths).map_or(t, |lengths| lengths[i]);
-            let row = set.row(sequence);
+            let row = set.rows[sequence];
             let from = row * set.steps() + steps.start;
             self.inputs.copy(inputs, from, run, |_| true, (i, t))?;
-            let from = row * set.answers() + answers.start;
+            let from = row * set.answers + answers.start;
             let counts = |step| self.mask.is_empty() || self.mask[i * t_y + step];
             self.targets
                 .copy(targets, from, run.min(t_y), counts, (i, t_y))?;
         }
-        Ok(Batch {
+        let batch = Batch {
             inputs: self.inputs.inputs(inputs, shape),
             answers: Answers {
                 targets: self.targets.targets(targets, shape_y),
                 mask: (!self.mask.is_empty()).then(|| view(shape_y, &self.mask)),
             },
             lengths: lengths_of(&self.lengths),
-        })
+        };
+        Ok((batch, &self.rows))
     }
 
     /// Finds out which of `n` rows are this rank's own.

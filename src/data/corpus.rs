@@ -11,7 +11,7 @@ use super::text::{
     Piece, Readers, Reading, TokenKind, for_each_piece, located, on_threads, unpacked,
 };
 use super::vocabulary::Vocabulary;
-use crate::ranks::{Ranks, Values, sum_of_values};
+use crate::ranks::{Ranks, sum_of_values};
 use crate::{Error, Result, atomic};
 use std::io::{BufReader, Read};
 use std::ops::Range;
@@ -78,19 +78,23 @@ impl Corpus {
         readers: impl Into<Readers<'a>>,
     ) -> Result<(Self, Reading)> {
         let readers = readers.into();
-        if kind == TokenKind::Word {
-            limits.check()?;
+        if kind == TokenKind::Byte {
+            return Self::read_part_with(paths, &Vocabulary::bytes(), readers);
         }
-        let new = || (Interner::new(kind), Ids::default());
-        let (reading, lengths, read) =
-            read(paths, kind, readers, new, |(interner, ids), piece| {
-                let before = ids.len();
-                let pushed = interner.push(piece, ids);
-                pushed.map_err(|problem| Error::file(piece.path, problem))?;
-                Ok(ids.len() - before)
-            })?;
+        let of_words = kind == TokenKind::Word;
+        if of_words && let Some(size @ ..=2) = limits.vocab_size {
+            let expected = "at least 3: `<unk>`, `<eos>` and a word";
+            return Err(Error::option("vocab_size", size, expected));
+        }
+        let new = || (Interner::new(of_words), Ids::default());
+        let push = |(interner, ids): &mut (Interner, Ids), piece: Piece<'_>| {
+            let before = ids.len();
+            interner.push(piece, ids);
+            Ok(ids.len() - before)
+        };
+        let (reading, lengths, read) = for_each_piece(paths, kind, readers, new, push)?;
         // Each thread has given ids of its own: these become ids of all symbols here, then of all ranks, then of the vocabulary.
-        let mut interner = Interner::new(kind);
+        let mut interner = Interner::new(of_words);
         let read = read.into_iter();
         let shares = read.map(|(next, ids)| (interner.absorb(next), ids));
         let shares: Vec<_> = shares.collect();
@@ -107,16 +111,11 @@ impl Corpus {
         }
         let of_all = |id: u32| merged.get(id as usize).map_or(id, |&id| id);
         let ids = on_threads(shares, |(here, ids)| {
-            if kind == TokenKind::Byte {
-                return ids;
-            }
             let here: Vec<_> = here.iter().map(|&id| map[of_all(id) as usize]).collect();
             ids.mapped(|id| here[id as usize], symbols)
         })?;
-        Ok((
-            Self::of(vocabulary, joined(ids), &lengths, readers.ranks),
-            reading,
-        ))
+        let corpus = Self::of(vocabulary, ids, &lengths, readers.ranks);
+        Ok((corpus, reading))
     }
 
     /// [`Corpus::read_part`] with a vocabulary that is known.
@@ -130,36 +129,41 @@ impl Corpus {
     ) -> Result<(Self, Reading)> {
         let readers = readers.into();
         let new = || Ids::for_symbols(vocabulary.len());
-        let (reading, lengths, read) =
-            read(paths, vocabulary.kind(), readers, new, |ids, piece| {
-                let before = ids.len();
-                append(vocabulary, piece, ids).map_err(|(at, problem)| {
-                    // Of a pipe, what is before has gone by.
-                    let offset = piece.offset + at as u64;
-                    let again = atomic::open_ordinary(piece.path)
-                        .and_then(|(file, _)| unpacked(BufReader::new(file)));
-                    let problem = match again {
-                        Ok(mut text) => {
-                            located((&mut text).take(offset), &problem)
-                                + &vocabulary.unknown_characters(text)
-                        }
-                        Err(_) => format!("offset {offset}: {problem}"),
-                    };
-                    Error::file(piece.path, problem)
-                })?;
-                Ok(ids.len() - before)
-            })?;
-        let ids = joined(read);
-        Ok((
-            Self::of(vocabulary.clone(), ids, &lengths, readers.ranks),
-            reading,
-        ))
+        let push = |ids: &mut Ids, piece: Piece<'_>| {
+            append(vocabulary, piece, ids).map_err(|(at, problem)| {
+                // Of a pipe, what is before has gone by.
+                let offset = piece.offset + at as u64;
+                let again = atomic::open_ordinary(piece.path)
+                    .and_then(|(file, _)| unpacked(BufReader::new(file)));
+                let problem = match again {
+                    Ok(mut text) => {
+                        located((&mut text).take(offset), &problem)
+                            + &vocabulary.unknown_characters(text)
+                    }
+                    Err(_) => format!("offset {offset}: {problem}"),
+                };
+                Error::file(piece.path, problem)
+            })
+        };
+        let (reading, lengths, ids) = for_each_piece(paths, vocabulary.kind(), readers, new, push)?;
+        let corpus = Self::of(vocabulary.clone(), ids, &lengths, readers.ranks);
+        Ok((corpus, reading))
     }
 
-    /// A text in documents of so many tokens each.
-    fn of(vocabulary: Vocabulary, ids: Ids, lengths: &[usize], ranks: Option<&dyn Ranks>) -> Self {
+    /// A text, whose ids are those of its parts one after another, in documents of so many tokens each.
+    fn of(
+        vocabulary: Vocabulary,
+        parts: Vec<Ids>,
+        lengths: &[usize],
+        ranks: Option<&dyn Ranks>,
+    ) -> Self {
         let mut documents = Documents::default();
         lengths.iter().for_each(|&tokens| documents.push(tokens));
+        let ids = parts.into_iter().reduce(|mut all, more| {
+            all.append(&more, 0..more.len());
+            all
+        });
+        let ids = ids.unwrap_or_default();
         Corpus {
             vocabulary: Arc::new(vocabulary),
             tokens: match ranks {
@@ -192,12 +196,11 @@ impl Corpus {
                 offset: 0,
                 open_end: !text.is_empty() && !text.ends_with('\n'),
             };
-            let before = ids.len();
-            append(vocabulary, piece, &mut ids)
+            let tokens = append(vocabulary, piece, &mut ids)
                 .map_err(|(at, problem)| vocabulary.error_in(text.as_bytes(), at, &problem))?;
-            lengths.push(ids.len() - before);
+            lengths.push(tokens);
         }
-        Ok(Self::of(vocabulary.clone(), ids, &lengths, None))
+        Ok(Self::of(vocabulary.clone(), vec![ids], &lengths, None))
     }
 
     /// How many tokens there are.
@@ -233,10 +236,8 @@ impl Corpus {
     /// ask.
     pub fn fingerprint(&self, ranks: Option<&dyn Ranks>) -> u64 {
         let own = self.tokens.fingerprint();
-        match ranks.filter(|_| self.tokens.is_part()) {
-            None => own,
-            Some(ranks) => sum_of_values(ranks, own),
-        }
+        let ranks = ranks.filter(|_| self.tokens.is_part());
+        ranks.map_or(own, |ranks| sum_of_values(ranks, own))
     }
 
     /// The tokens of each document.
@@ -281,54 +282,20 @@ impl Corpus {
     }
 }
 
-/// What `push` makes of the pieces of files, one state for each thread; and how many tokens each file has, on all ranks together.
-/// `push` returns how many tokens a piece has.
-fn read<S: Send>(
-    paths: &[PathBuf],
-    kind: TokenKind,
-    readers: Readers<'_>,
-    new: impl Fn() -> S + Sync + Send,
-    push: impl Fn(&mut S, Piece<'_>) -> Result<usize> + Sync + Send,
-) -> Result<(Reading, Vec<usize>, Vec<S>)> {
-    let new = || (new(), Vec::new());
-    let read = for_each_piece(paths, kind, readers, new, |(state, lengths), piece| {
-        let tokens = push(state, piece)?;
-        lengths.push((piece.file, tokens));
-        Ok(())
-    });
-    let (reading, read) = read?;
-    // In floating point, which ranks can add; whole numbers that no text reaches are exact.
-    let mut lengths = vec![0.0; reading.files];
-    for &(file, tokens) in read.iter().flat_map(|(_, lengths)| lengths) {
-        lengths[file] += tokens as f64;
+/// Appends a piece of a text; its last line of words ends even without a line feed. Returns how many tokens it has; of an error,
+/// the bytes of the piece before it and what it is.
+fn append(
+    vocabulary: &Vocabulary,
+    piece: Piece<'_>,
+    ids: &mut Ids,
+) -> Result<usize, (usize, String)> {
+    let before = ids.len();
+    match vocabulary.kind() {
+        TokenKind::Byte => ids.extend_from_bytes(piece.text),
+        _ => vocabulary.encode_each(piece.text, |id| ids.push(id))?,
     }
-    if let Some(ranks) = readers.ranks {
-        ranks.sum(Values::F64(&mut lengths));
-    }
-    let lengths = lengths.into_iter().map(|tokens| tokens as usize);
-    let states = read.into_iter().map(|(state, _)| state);
-    Ok((reading, lengths.collect(), states.collect()))
-}
-
-/// Ids one after another.
-fn joined(ids: Vec<Ids>) -> Ids {
-    let all = ids.into_iter().reduce(|mut all, more| {
-        all.append(more);
-        all
-    });
-    all.unwrap_or_default()
-}
-
-/// Appends a piece of a text; its last line of words ends even without a line feed. Of an error, the bytes of the piece before
-/// it and what it is.
-fn append(vocabulary: &Vocabulary, piece: Piece<'_>, ids: &mut Ids) -> Result<(), (usize, String)> {
-    if vocabulary.kind() == TokenKind::Byte {
-        ids.extend_from_bytes(piece.text);
-        return Ok(());
-    }
-    vocabulary.encode_each(piece.text, |id| ids.push(id))?;
     if vocabulary.kind() == TokenKind::Word && piece.open_end {
         ids.push(END_OF_LINE_ID);
     }
-    Ok(())
+    Ok(ids.len() - before)
 }

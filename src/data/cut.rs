@@ -41,24 +41,21 @@ const RUN_IN: usize = 4 * STEPS;
 /// All predictions of some documents, or all but a few, once.
 #[derive(Clone, Debug)]
 pub(super) enum Cut {
-    Streams(Streams),
-    Pieces { groups: Vec<Group>, windows: usize },
-}
-
-/// Contiguous streams of as many predictions each, in windows of so many of them.
-#[derive(Clone, Debug)]
-pub(super) struct Streams {
-    count: usize,
-    /// The predictions of each stream.
-    steps: usize,
-    seq_len: usize,
+    /// So many contiguous streams of `steps` predictions each, in windows of `seq_len`.
+    Streams {
+        count: usize,
+        steps: usize,
+        seq_len: usize,
+    },
+    Pieces(Vec<Group>),
 }
 
 /// Pieces that run side by side: all of some documents.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pieces: Vec<Piece>,
-    first_window: usize,
+    /// The windows that they run in, those of the run-in among them.
+    windows: Range<usize>,
     /// Windows of run-in before the pieces themselves begin: none where every document is one piece.
     run_in: usize,
 }
@@ -98,12 +95,11 @@ impl Cut {
     pub fn streams(documents: &Documents, batch: usize, seq_len: usize) -> Self {
         let predictions = documents.predictions();
         let count = batch.min(predictions / seq_len);
-        let steps = predictions / count;
-        Cut::Streams(Streams {
+        Cut::Streams {
             count,
-            steps,
+            steps: predictions / count,
             seq_len,
-        })
+        }
     }
 
     /// Every prediction, to be evaluated.
@@ -112,7 +108,7 @@ impl Cut {
         let count = |document: &Range<usize>| (document.len() / TOKENS).clamp(1, ROWS);
         let steps = |document: &Range<usize>| (document.len() - 1).div_ceil(count(document));
         longest_first.sort_by_key(|document| Reverse(steps(document)));
-        let (mut groups, mut windows, mut left) = (Vec::new(), 0, &longest_first[..]);
+        let (mut groups, mut begin, mut left) = (Vec::new(), 0, &longest_first[..]);
         while let Some(first) = left.first() {
             let longest = steps(first);
             let (most, mut pieces) = (ROWS * STEPS / longest.min(STEPS), Vec::new());
@@ -123,29 +119,30 @@ impl Cut {
                 left = after;
             }
             let follow = pieces.iter().any(|piece| piece.follows);
-            let (first_window, run_in) = (windows, follow as usize * RUN_IN / STEPS);
+            let run_in = follow as usize * RUN_IN / STEPS;
+            let end = begin + run_in + longest.div_ceil(STEPS);
             groups.push(Group {
                 pieces,
-                first_window,
+                windows: begin..end,
                 run_in,
             });
-            windows += run_in + longest.div_ceil(STEPS);
+            begin = end;
         }
-        Cut::Pieces { groups, windows }
+        Cut::Pieces(groups)
     }
 
     pub fn windows(&self) -> usize {
         match self {
-            Cut::Streams(streams) => streams.steps.div_ceil(streams.seq_len),
-            Cut::Pieces { windows, .. } => *windows,
+            Cut::Streams { steps, seq_len, .. } => steps.div_ceil(*seq_len),
+            Cut::Pieces(groups) => groups.last().map_or(0, |group| group.windows.end),
         }
     }
 
     /// The predictions that are not left out.
     pub fn predictions(&self) -> usize {
         match self {
-            Cut::Streams(streams) => streams.count * streams.steps,
-            Cut::Pieces { groups, .. } => {
+            Cut::Streams { count, steps, .. } => count * steps,
+            Cut::Pieces(groups) => {
                 let pieces = groups.iter().flat_map(|group| &group.pieces);
                 pieces.map(|piece| piece.steps).sum()
             }
@@ -156,8 +153,12 @@ impl Cut {
     /// no more steps in all.
     pub fn shape(&self) -> (usize, usize) {
         match self {
-            Cut::Streams(streams) => (streams.count, streams.seq_len.min(streams.steps)),
-            Cut::Pieces { groups, .. } => {
+            &Cut::Streams {
+                count,
+                steps,
+                seq_len,
+            } => (count, seq_len.min(steps)),
+            Cut::Pieces(groups) => {
                 let pieces = &groups[0].pieces;
                 (pieces.len(), pieces[0].steps.min(STEPS))
             }
@@ -172,11 +173,11 @@ impl Cut {
         out.follows.clear();
         out.run_in = false;
         match self {
-            &Cut::Streams(Streams {
+            &Cut::Streams {
                 count,
                 steps,
                 seq_len,
-            }) => {
+            } => {
                 let within = window * seq_len;
                 let own = seq_len.min(steps - within);
                 for stream in 0..count {
@@ -190,10 +191,10 @@ impl Cut {
                 out.as_before =
                     out.rows.len() == count && (out.fresh || out.rows.iter().all(|row| !row.fresh));
             }
-            Cut::Pieces { groups, windows } => {
-                let number = groups.partition_point(|group| group.first_window <= window) - 1;
+            Cut::Pieces(groups) => {
+                let number = groups.partition_point(|group| group.windows.end <= window);
                 let group = &groups[number];
-                let own = window - group.first_window;
+                let own = window - group.windows.start;
                 out.run_in = own < group.run_in;
                 out.parts.extend(group.pieces.iter().map(|piece| {
                     if out.run_in {
@@ -206,8 +207,7 @@ impl Cut {
                     let before = piece.steps.min((own - group.run_in) * STEPS);
                     (piece.begin + before, STEPS.min(piece.steps - before))
                 }));
-                let next = groups.get(number + 1);
-                if window + 1 == next.map_or(*windows, |next| next.first_window) {
+                if window + 1 == group.windows.end {
                     let follows = group.pieces.iter().map(|piece| piece.follows);
                     out.follows.extend(follows);
                 }

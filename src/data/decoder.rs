@@ -55,14 +55,13 @@ impl<'v> Decoder<'v> {
     /// # Panics
     /// If `id` is not below [`Vocabulary::len`].
     pub fn push(&mut self, id: u32, text: &mut String) {
-        let word = self.vocabulary.kind() == TokenKind::Word;
-        let ends_line = word && id == END_OF_LINE_ID;
-        if word && self.in_line && !ends_line {
+        let word = self.vocabulary.kind() == TokenKind::Word && id != END_OF_LINE_ID;
+        if word && self.in_line {
             text.push(' ');
         }
-        self.in_line = word && !ends_line;
+        self.in_line = word;
         self.vocabulary.push_decoded(id, &mut self.pending);
-        if word && !ends_line {
+        if word {
             // `push_decoded` puts a space behind a word; here it comes before the next word.
             self.pending.pop();
         }
@@ -79,19 +78,12 @@ impl<'v> Decoder<'v> {
 
     /// Shows the bytes of `pending` that are whole characters, or can no longer become one.
     fn show(&mut self, text: &mut String) {
-        let mut shown = 0;
-        for chunk in self.pending.utf8_chunks() {
-            text.push_str(chunk.valid());
-            shown += chunk.valid().len();
-            let invalid = chunk.invalid();
-            // The beginning of a character at the very end may be waited for.
-            let waits = std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
-            if invalid.is_empty() || (waits && shown + invalid.len() == self.pending.len()) {
-                break;
-            }
-            text.push(char::REPLACEMENT_CHARACTER);
-            shown += invalid.len();
-        }
+        let last = self.pending.utf8_chunks().last();
+        let broken = last.map_or(&[][..], |chunk| chunk.invalid());
+        // The beginning of a character at the very end may be waited for.
+        let waits = std::str::from_utf8(broken).is_err_and(|e| e.error_len().is_none());
+        let shown = self.pending.len() - if waits { broken.len() } else { 0 };
+        text.push_str(&String::from_utf8_lossy(&self.pending[..shown]));
         self.pending.drain(..shown);
     }
 }

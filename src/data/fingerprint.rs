@@ -32,10 +32,7 @@ pub fn file_fingerprint(path: &Path, ranks: Option<&dyn Ranks>) -> Result<u64> {
         (&mut file).take(BLOCK as u64).read_to_end(&mut block)?;
         sum = xxh3_64_with_seed(&block, number as u64).wrapping_add(sum);
     }
-    Ok(match ranks {
-        Some(ranks) => ranks::sum_of_values(ranks, sum),
-        None => sum,
-    })
+    Ok(ranks.map_or(sum, |ranks| ranks::sum_of_values(ranks, sum)))
 }
 
 /// Whether all ranks see the same files: as many, of the same sizes, with the same bytes at [`SAMPLES`] places. A rank that

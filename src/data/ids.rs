@@ -31,6 +31,7 @@ macro_rules! each {
     };
 }
 
+#[allow(clippy::useless_conversion)] // one of the three is `u32`
 impl Ids {
     /// How many ids there are.
     pub fn len(&self) -> usize {
@@ -46,7 +47,6 @@ impl Ids {
     ///
     /// # Panics
     /// If `i` is not below [`Ids::len`].
-    #[allow(clippy::useless_conversion)] // one of the three is `u32`
     pub fn get(&self, i: usize) -> u32 {
         each!(self, v => u32::from(v[i]))
     }
@@ -55,7 +55,6 @@ impl Ids {
     ///
     /// # Panics
     /// If there are not as many.
-    #[allow(clippy::useless_conversion)] // one of the three is `u32`
     pub fn copy_to(&self, start: usize, out: &mut [u32]) {
         let end = start + out.len();
         each!(self, v => {
@@ -106,18 +105,12 @@ impl Ids {
         }
     }
 
-    /// Appends other ids, in the same integers.
-    pub(super) fn append(&mut self, more: Self) {
-        match (self, more) {
-            (Ids::U8(v), Ids::U8(more)) => v.extend_from_slice(&more),
-            (Ids::U16(v), Ids::U16(more)) => v.extend_from_slice(&more),
-            (Ids::U32(v), Ids::U32(more)) => v.extend_from_slice(&more),
-            _ => unreachable!("ids of the same number of symbols"),
-        }
+    /// Appends some of other ids, in the same integers.
+    pub(super) fn append(&mut self, other: &Self, range: Range<usize>) {
+        self.grow(range.len()).copy_from_slice(other.bytes(range));
     }
 
     /// Each id `i` replaced by `map[i]`, all of them below `symbols`; in the smallest integers for as many.
-    #[allow(clippy::useless_conversion)] // one of the three is `u32`
     pub(super) fn mapped(mut self, map: impl Fn(u32) -> u32, symbols: usize) -> Self {
         let mut mapped = Self::for_symbols(symbols);
         if std::mem::discriminant(&mapped) == std::mem::discriminant(&self) {

@@ -7,90 +7,94 @@
 //! So a text is read once, and only its ids are held until its vocabulary is known.
 
 use super::ids::Ids;
-use super::symbols::{
-    Distinct, END_OF_LINE, END_OF_LINE_ID, Symbols, UNKNOWN, WordLimits, for_each_word,
-};
-use super::text::{Piece, TokenKind, utf8};
+use super::symbols::{Chars, Distinct, END_OF_LINE, Symbols, UNKNOWN, WordLimits, for_each_word};
+use super::text::Piece;
 use super::vocabulary::Vocabulary;
-use crate::ranks::{Ranks, broadcast_bytes};
-use bytemuck::{cast_slice, pod_read_unaligned};
+use crate::ranks::{Ranks, broadcast_values};
 use std::cmp::Reverse;
 
 /// The symbols met so far.
-pub(super) struct Interner {
-    symbols: Symbols,
-    /// Of words, how often each was met.
-    counts: Vec<u64>,
+pub(super) enum Interner {
+    Chars(Chars),
+    Words {
+        words: Distinct<Box<str>>,
+        /// How often each was met.
+        counts: Vec<u64>,
+    },
 }
 
 impl Interner {
-    pub fn new(kind: TokenKind) -> Self {
-        Interner {
-            symbols: match kind {
-                TokenKind::Byte => Symbols::Bytes,
-                TokenKind::Char => Symbols::Chars(std::iter::empty().collect()),
-                TokenKind::Word => {
-                    Symbols::Words([UNKNOWN, END_OF_LINE].map(Box::from).into_iter().collect())
-                }
+    /// Of words, or else of characters.
+    pub fn new(of_words: bool) -> Self {
+        match of_words {
+            false => Interner::Chars(std::iter::empty().collect()),
+            true => Interner::Words {
+                words: [UNKNOWN, END_OF_LINE].map(Box::from).into_iter().collect(),
+                counts: vec![0; 2],
             },
-            counts: vec![0; 2],
         }
     }
 
     /// Appends a piece of a text; its last line ends even without a line feed.
-    pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) -> Result<(), String> {
-        match &mut self.symbols {
-            Symbols::Bytes => out.extend_from_bytes(piece.text),
-            Symbols::Chars(chars) => out.extend(utf8(piece.text)?.chars().map(|c| chars.insert(c))),
-            Symbols::Words(words) => {
-                for_each_word(utf8(piece.text)?, |word| {
-                    out.push(count(words, &mut self.counts, word, 1));
-                });
+    pub fn push(&mut self, piece: Piece<'_>, out: &mut Ids) {
+        let text = std::str::from_utf8(piece.text).expect("a piece is UTF-8");
+        match self {
+            Interner::Chars(chars) => out.extend(text.chars().map(|c| chars.insert(c))),
+            Interner::Words { words, counts } => {
+                for_each_word(text, |word| out.push(count(words, counts, word, 1)));
                 if piece.open_end {
-                    self.counts[END_OF_LINE_ID as usize] += 1;
-                    out.push(END_OF_LINE_ID);
+                    out.push(count(words, counts, END_OF_LINE, 1));
                 }
             }
         }
-        Ok(())
     }
 
     /// Adds the symbols of a text that follows, as if they had been met in it here; returns the map from the ids given there.
+    ///
+    /// # Panics
+    /// If one has words and the other characters.
     pub fn absorb(&mut self, next: Self) -> Vec<u32> {
-        match (&mut self.symbols, next.symbols) {
-            (Symbols::Chars(chars), Symbols::Chars(next)) => {
+        match (self, next) {
+            (Interner::Chars(chars), Interner::Chars(next)) => {
                 next.iter().map(|c| chars.insert(c)).collect()
             }
-            (Symbols::Words(words), Symbols::Words(next_words)) => {
-                let met = next_words.into_iter().zip(next.counts);
-                met.map(|(word, times)| count(words, &mut self.counts, &word, times))
+            (
+                Interner::Words { words, counts },
+                Interner::Words {
+                    words: next,
+                    counts: times,
+                },
+            ) => {
+                let met = next.into_iter().zip(times);
+                met.map(|(word, times)| count(words, counts, &word, times))
                     .collect()
             }
-            _ => (0..256).collect(),
+            _ => panic!("words and characters"),
         }
     }
 
     /// The symbols that all ranks have met, as if one process had read the texts of the ranks one after another; and the map
     /// from the ids of this rank to ids of these symbols.
     pub fn merged(self, ranks: &dyn Ranks) -> (Self, Vec<u32>) {
-        let text: String = match &self.symbols {
-            Symbols::Bytes => return (self, (0..256).collect()),
-            Symbols::Chars(chars) => chars.iter().collect(),
-            Symbols::Words(words) => words.iter().flat_map(|word| [&**word, "\n"]).collect(),
+        let (text, counts): (String, _) = match &self {
+            Interner::Chars(chars) => (chars.iter().collect(), &[][..]),
+            Interner::Words { words, counts } => {
+                let lines = words.iter().flat_map(|word| [&**word, "\n"]);
+                (lines.collect(), &counts[..])
+            }
         };
-        let kind = self.symbols.kind();
-        let (mut all, mut own) = (Interner::new(kind), Vec::new());
+        let of_words = matches!(self, Interner::Words { .. });
+        let (mut all, mut own) = (Interner::new(of_words), Vec::new());
         for from in 0..ranks.size() {
-            let text = broadcast_bytes(ranks, text.as_bytes(), from);
+            let text = broadcast_values(ranks, text.as_bytes(), from);
             let text = std::str::from_utf8(&text).expect("symbols that another rank has read");
-            let counts = broadcast_bytes(ranks, cast_slice(&self.counts), from);
-            let counts = counts.chunks_exact(size_of::<u64>());
-            let map = all.absorb(Interner {
-                symbols: match kind {
-                    TokenKind::Word => Symbols::Words(text.lines().map(Box::from).collect()),
-                    _ => Symbols::Chars(text.chars().collect()),
+            let counts = broadcast_values(ranks, counts, from);
+            let map = all.absorb(match of_words {
+                false => Interner::Chars(text.chars().collect()),
+                true => Interner::Words {
+                    words: text.lines().map(Box::from).collect(),
+                    counts,
                 },
-                counts: counts.map(pod_read_unaligned).collect(),
             });
             if from == ranks.rank() {
                 own = map;
@@ -101,15 +105,13 @@ impl Interner {
 
     /// The vocabulary, and the map from the ids given so far to ids of the vocabulary; words left out become `<unk>`.
     pub fn finish(self, limits: WordLimits) -> (Vocabulary, Vec<u32>) {
-        let counts = self.counts;
-        match self.symbols {
-            Symbols::Bytes => (Vocabulary::bytes(), (0..256).collect()),
-            Symbols::Chars(chars) => {
+        match self {
+            Interner::Chars(chars) => {
                 let sorted = chars.sorted();
                 let map = chars.iter().map(|c| sorted.id(c).unwrap_or(0)).collect();
                 (Vocabulary::of(Symbols::Chars(sorted)), map)
             }
-            Symbols::Words(words) => {
+            Interner::Words { words, counts } => {
                 let mut order: Vec<usize> = (2..words.len())
                     .filter(|&i| counts[i] >= limits.min_count)
                     .collect();

@@ -60,25 +60,19 @@ impl Listing {
             if meta.file_type().is_char_device() || meta.file_type().is_block_device() {
                 return Err(Error::file(path, "a device, expected a file or a folder"));
             }
-            let path = path.clone();
-            if meta.is_dir() {
+            let (files, folder) = if meta.is_dir() {
                 let (files, folder) = Folder::read(path)?;
-                let number = Some(listing.folders.len());
                 listing.folders.push(folder);
-                let file = |(path, bytes)| File {
-                    path,
-                    bytes,
-                    folder: number,
-                };
-                listing.files.extend(files.into_iter().map(file));
+                (files, Some(listing.folders.len() - 1))
             } else {
-                let (bytes, folder) = (meta.len(), None);
-                listing.files.push(File {
-                    path,
-                    bytes,
-                    folder,
-                });
-            }
+                (vec![(path.clone(), meta.len())], None)
+            };
+            let files = files.into_iter();
+            listing.files.extend(files.map(|(path, bytes)| File {
+                path,
+                bytes,
+                folder,
+            }));
         }
         match paths {
             [] => Err(Error::invalid("data", "no file or folder given")),
@@ -117,25 +111,10 @@ impl Listing {
             }
             !skipped
         });
-        let Some(empty) = texts.iter().position(|&texts| texts == 0) else {
-            return Ok(());
-        };
-        let Folder {
-            path,
-            skipped,
-            ignored,
-            has_sets,
-        } = &self.folders[empty];
-        let why = "no text in this folder: it has no files that are UTF-8 and not empty";
-        let others = format!("{skipped} others, {ignored} that its .gitignore or .ignore names");
-        let hint = match has_sets {
-            true => "; of sets, give one .npz by its name",
-            false => "",
-        };
-        Err(Error::file(
-            path,
-            format!("{why} ({others}, hidden ones not counted){hint}"),
-        ))
+        match texts.iter().position(|&texts| texts == 0) {
+            Some(empty) => Err(self.folders[empty].has_no_text()),
+            None => Ok(()),
+        }
     }
 
     /// How many entries of folders are no text, and how many more `.gitignore` and `.ignore` name; hidden ones not counted.
@@ -153,9 +132,7 @@ impl Listing {
     /// What this process reads: the numbers of files, and which of their bytes.
     pub fn parts(&self, ranks: Option<&dyn Ranks>) -> Vec<(usize, Range<u64>)> {
         match ranks {
-            None => (0..self.files.len())
-                .map(|number| (number, WHOLE))
-                .collect(),
+            None => (0..self.files.len()).map(|i| (i, WHOLE)).collect(),
             Some(ranks) => self.share(ranks.rank(), ranks.size()),
         }
     }
@@ -202,10 +179,10 @@ impl Folder {
     /// `.gitignore` and `.ignore` files in the folder or below it name.
     ///
     /// Links are followed. Each folder is entered once, so that a loop of links ends.
-    fn read(path: PathBuf) -> Result<(Vec<(PathBuf, u64)>, Self)> {
+    fn read(path: &Path) -> Result<(Vec<(PathBuf, u64)>, Self)> {
         let (mut files, mut skipped, mut ignored) = (Vec::new(), 0, 0);
         let mut entered = HashSet::new();
-        let mut waiting = vec![(path.clone(), Vec::new())];
+        let mut waiting = vec![(path.to_owned(), Vec::new())];
         while let Some((folder, mut rules)) = waiting.pop() {
             if !entered.insert(fs_err::canonicalize(&folder)?) {
                 continue;
@@ -220,17 +197,11 @@ impl Folder {
                 let meta = std::fs::metadata(&path).ok();
                 let is_folder = meta.as_ref().is_some_and(|meta| meta.is_dir());
                 // The last word is that of the file nearest to the entry.
-                let mut rules_of_it = rules
-                    .iter()
-                    .rev()
-                    .map(|rules| rules.matched(&path, is_folder));
+                let nearest_first = rules.iter().rev();
+                let mut said = nearest_first.map(|rules| rules.matched(&path, is_folder));
+                let last_word = said.find(|rule| !rule.is_none());
                 match meta {
-                    _ if rules_of_it
-                        .find(|rule| !rule.is_none())
-                        .is_some_and(|rule| rule.is_ignore()) =>
-                    {
-                        ignored += 1
-                    }
+                    _ if last_word.is_some_and(|rule| rule.is_ignore()) => ignored += 1,
                     // What the program wrote is no text to learn from; it may lie beside the data.
                     Some(_) if is_folder && is_run(&path) => skipped += 1,
                     Some(_) if is_folder => waiting.push((path, rules.clone())),
@@ -243,12 +214,25 @@ impl Folder {
         files.sort_unstable();
         let is_set = |(path, _): &(PathBuf, u64)| path.extension().is_some_and(|e| e == "npz");
         let folder = Folder {
-            path,
+            path: path.to_owned(),
             skipped,
             ignored,
             has_sets: files.iter().any(is_set),
         };
         Ok((files, folder))
+    }
+
+    fn has_no_text(&self) -> Error {
+        let (skipped, ignored) = (self.skipped, self.ignored);
+        let hint = match self.has_sets {
+            true => "; of sets, give one .npz by its name",
+            false => "",
+        };
+        let problem = format!(
+            "no text in this folder: it has no files that are UTF-8 and not empty ({skipped} others, {ignored} that its \
+             .gitignore or .ignore names, hidden ones not counted){hint}"
+        );
+        Error::file(&self.path, problem)
     }
 }
 

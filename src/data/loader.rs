@@ -331,20 +331,10 @@ impl<T: Scalar> Loader<T> {
             };
         }
         let window = position.window as usize;
-        match &mut self.source {
+        let (batch, laid_out) = match &mut self.source {
             Source::Text { corpus, cut } => {
                 self.collator.lay_out(cut, &corpus.documents, window);
-                let (batch, laid_out) = self.collator.text(&corpus.tokens);
-                Ok(Window {
-                    run_in: laid_out.run_in,
-                    counted: if laid_out.run_in { 0 } else { batch.counted() },
-                    batch,
-                    fresh: laid_out.fresh,
-                    rows: (!laid_out.as_before).then_some(&laid_out.rows[..]),
-                    follows: &laid_out.follows,
-                    position,
-                    ends_epoch,
-                })
+                self.collator.text(&corpus.tokens)
             }
             Source::Sequences(all) => {
                 all.shuffle(position.epoch);
@@ -353,19 +343,19 @@ impl<T: Scalar> Loader<T> {
                 let (group, part) = (window / parts, window % parts);
                 let rows = &order[group * all.batch..order.len().min((group + 1) * all.batch)];
                 let steps = part * all.seq_len..t.min((part + 1) * all.seq_len);
-                let batch = self.collator.sequences(&all.set, rows, steps)?;
-                Ok(Window {
-                    run_in: false,
-                    counted: batch.counted(),
-                    batch,
-                    fresh: part == 0,
-                    rows: None,
-                    follows: &[],
-                    position,
-                    ends_epoch,
-                })
+                self.collator.sequences(&all.set, rows, steps)?
             }
-        }
+        };
+        Ok(Window {
+            run_in: laid_out.run_in,
+            counted: if laid_out.run_in { 0 } else { batch.counted() },
+            batch,
+            fresh: laid_out.fresh,
+            rows: (!laid_out.as_before).then_some(&laid_out.rows[..]),
+            follows: &laid_out.follows,
+            position,
+            ends_epoch,
+        })
     }
 }
 

@@ -20,7 +20,7 @@
 //! rows.
 
 use super::archive::Archive;
-use super::array::{IGNORED, Layout, Numbers};
+use super::array::{IGNORED, Layout, Numbers, array_error};
 use super::owned::{OwnedInputs, OwnedTargets};
 use super::padding::Padding;
 use super::sequences::Sequences;
@@ -134,25 +134,20 @@ impl Form {
         let Form { n, t, .. } = form;
         let targets = required(archive, "targets")?;
         let (rest, float) = (targets.shape.get(1..), targets.is_float());
-        (form.answers, form.width_y) = match rest {
-            _ if targets.shape.first() != Some(&n) => {
-                return Err(form.error(format!(
-                    "array `targets` is {targets}, expected {n} sequences as `inputs`"
-                )));
-            }
-            Some([]) => (1, float.then_some(1)),
-            Some(&[steps]) if steps == t => (t, float.then_some(1)),
-            Some([1]) if !float => (1, None),
-            Some(&[n_y]) if n_y > 0 => (1, Some(n_y)),
-            Some(&[steps, 1]) if steps == t && !float => (t, None),
-            Some(&[steps, n_y]) if steps == t && n_y > 0 => (t, Some(n_y)),
-            _ => {
-                return Err(form.error(format!(
-                    "array `targets` is {targets}, expected integer classes [N, T] or [N], or numbers [N, T, n_y] or \
-                     [N, n_y], with N = {n} and T = {t} as `inputs`"
-                )));
-            }
+        let found = match rest {
+            _ if targets.shape.first() != Some(&n) => Err(format!("{n} sequences as `inputs`")),
+            Some([]) => Ok((1, float.then_some(1))),
+            Some(&[steps]) if steps == t => Ok((t, float.then_some(1))),
+            Some([1]) if !float => Ok((1, None)),
+            Some(&[n_y]) if n_y > 0 => Ok((1, Some(n_y))),
+            Some(&[steps, 1]) if steps == t && !float => Ok((t, None)),
+            Some(&[steps, n_y]) if steps == t && n_y > 0 => Ok((t, Some(n_y))),
+            _ => Err(format!(
+                "integer classes [N, T] or [N], or numbers [N, T, n_y] or [N, n_y], with N = {n} and T = {t} as `inputs`"
+            )),
         };
+        (form.answers, form.width_y) =
+            found.map_err(|expected| misfit(&form.path, "targets", targets, &expected))?;
         if let Some(mask) = archive.layout("mask") {
             let fits = match mask.shape[..] {
                 [rows] => rows == n && form.answers == 1,
@@ -161,10 +156,10 @@ impl Form {
             };
             if !fits {
                 let expected = match form.answers == t {
-                    true => format!("[{n}, {t}], true where a step of `inputs` counts"),
-                    false => format!("[{n}], true where the target of a sequence counts"),
+                    true => format!("bool [{n}, {t}], true where a step of `inputs` counts"),
+                    false => format!("bool [{n}], true where the target of a sequence counts"),
                 };
-                return Err(form.error(format!("array `mask` is {mask}, expected bool {expected}")));
+                return Err(misfit(&form.path, "mask", mask, &expected));
             }
         }
         for (name, size) in ["n_x", "n_y"].into_iter().zip(&mut form.stated) {
@@ -175,36 +170,30 @@ impl Form {
 
     /// Of inputs alone.
     pub fn of_inputs<R: Read + Seek>(archive: &Archive<R>) -> Result<Self> {
-        let error = |problem: String| Err(Error::file(&archive.path, problem));
+        let path = &archive.path;
         let inputs = required(archive, "inputs")?;
-        let (n, t, width_x) = match inputs.shape[..] {
-            [n, t] if inputs.is_integer() => (n, t, None),
-            [n, t, n_x] => (n, t, Some(n_x)),
-            [_, _] => {
-                return error(format!(
-                    "array `inputs` is {inputs}, expected features [N, T, n_x] or integer ids [N, T]: save one feature as \
-                     `inputs[..., None]`, ids by `.astype('int64')`"
-                ));
-            }
-            _ => {
-                return error(format!(
-                    "array `inputs` is {inputs}, expected features [N, T, n_x] or integer ids [N, T]"
-                ));
-            }
+        let found = match inputs.shape[..] {
+            [n, t] if inputs.is_integer() => Ok((n, t, None)),
+            [n, t, n_x] => Ok((n, t, Some(n_x))),
+            [_, _] => Err(
+                "features [N, T, n_x] or integer ids [N, T]: save one feature as `inputs[..., None]`, ids by \
+                 `.astype('int64')`",
+            ),
+            _ => Err("features [N, T, n_x] or integer ids [N, T]"),
         };
+        let misfit_inputs = |expected| misfit(path, "inputs", inputs, expected);
+        let (n, t, width_x) = found.map_err(misfit_inputs)?;
         if inputs.shape.contains(&0) {
-            let problem = format!("array `inputs` is {inputs}, expected no axis of length 0");
-            return error(problem);
+            return Err(misfit_inputs("no axis of length 0"));
         }
         if let Some(lengths) = archive.layout("lengths")
             && (lengths.shape != [n] || !lengths.is_integer())
         {
-            return error(format!(
-                "array `lengths` is {lengths}, expected integer [{n}], the steps of each sequence"
-            ));
+            let expected = format!("integer [{n}], the steps of each sequence");
+            return Err(misfit(path, "lengths", lengths, &expected));
         }
         Ok(Form {
-            path: archive.path.clone(),
+            path: path.clone(),
             n,
             t,
             answers: t,
@@ -222,7 +211,7 @@ impl Form {
         let shape = (inputs.sequences().0, self.answers);
         if let Some(mask) = arrays.remove("mask") {
             let mask = mask.flags();
-            let mask = mask.map_err(|problem| self.error(format!("array `mask`: {problem}")))?;
+            let mask = mask.map_err(|problem| array_error(&self.path, "mask", &problem))?;
             padding.mask = Some(shaped(shape, mask));
         }
         let targets = arrays.remove("targets").expect("an array that is required");
@@ -244,15 +233,13 @@ impl Form {
                 let is_label = |i: usize| values[i] == T::zero() || values[i] == T::one();
                 let wrong = (0..values.len()).find(|&i| counts(i) && !is_label(i));
                 if let Some(i) = wrong.filter(|_| !targets.layout.is_float()) {
-                    return Err(self.error(format!(
-                        "array `targets`: {} at {:?}, expected 0 or 1: {} is taken for labels, classes would be \
+                    let (value, at, layout) = (values[i], targets.position(i), &targets.layout);
+                    let problem = format!(
+                        "{value} at {at:?}, expected 0 or 1: {layout} is taken for labels, classes would be \
                          [N, T] = [{}, {}] or [N]",
-                        values[i],
-                        targets.position(i),
-                        targets.layout,
-                        self.n,
-                        self.t
-                    )));
+                        self.n, self.t
+                    );
+                    return Err(array_error(&self.path, "targets", &problem));
                 }
                 OwnedTargets::Values(shaped((n, t, width), values))
             }
@@ -320,12 +307,14 @@ impl Form {
         used: impl Fn(usize) -> bool,
     ) -> Result<Vec<u32>> {
         let ids = numbers.ids(most, ignored, used);
-        ids.map_err(|problem| self.error(format!("array `{name}`: {problem}")))
+        ids.map_err(|problem| array_error(&self.path, name, &problem))
     }
+}
 
-    fn error(&self, problem: String) -> Error {
-        Error::file(&self.path, problem)
-    }
+/// An array of another shape or type than is expected.
+fn misfit(path: &Path, name: &str, found: &Layout, expected: &str) -> Error {
+    let problem = format!("array `{name}` is {found}, expected {expected}");
+    Error::file(path, problem)
 }
 
 /// The form of an array that must be there.
@@ -352,13 +341,12 @@ fn read_size<R: Read + Seek>(
     let Some(numbers) = archive.read(name)? else {
         return Ok(None);
     };
-    let error = |problem: String| Error::file(&archive.path, format!("array `{name}`{problem}"));
-    let layout = &numbers.layout;
+    let (path, layout) = (&archive.path, &numbers.layout);
     if !layout.is_integer() || layout.count() != 1 {
-        return Err(error(format!(" is {layout}, expected one integer")));
+        return Err(misfit(path, name, layout, "one integer"));
     }
     let values = numbers.ids(MOST_ID + 1, &[], |_| true);
-    let values = values.map_err(|problem| error(format!(": {problem}")))?;
+    let values = values.map_err(|problem| array_error(path, name, &problem))?;
     Ok(Some(values[0] as usize))
 }
 

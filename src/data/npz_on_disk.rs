@@ -6,6 +6,7 @@
 //! every rank.
 
 use super::archive::Archive;
+use super::array::Layout;
 use super::fingerprint;
 use super::listing::Listing;
 use super::npz::{ARRAYS, Form, ROWS};
@@ -15,11 +16,12 @@ use super::padding::Padding;
 use super::sequences::Sequences;
 use super::store::SetArray;
 use crate::partition::even_share;
-use crate::ranks::{self, Ranks, broadcast_bytes, gather_values};
+use crate::ranks::{self, Ranks, broadcast_values, gather_values};
 use crate::{Result, Scalar};
-use bytemuck::{Pod, cast_slice, pod_read_unaligned};
+use bytemuck::Pod;
 use crc32fast::Hasher;
 use ndarray::Array2;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Bytes of inputs and targets that are checked at a time.
@@ -57,10 +59,10 @@ impl<T: Scalar> Sequences<T> {
         }
         let mut archive = Archive::open(path, &ARRAYS, true)?;
         if let Some(ranks) = ranks {
-            ranks::check_equal(ranks, "other data", &archive.checksums(&ARRAYS))?;
+            ranks::check_equal(ranks, "other data", &archive.checksums())?;
         }
         let form = Form::of(&mut archive)?;
-        let Some(arrays) = archive.on_disk(&ROWS)? else {
+        let Some(mut arrays) = archive.on_disk(&ROWS)? else {
             return Self::from_archive(archive);
         };
         let own = ranks.map_or(0..form.n, |ranks| {
@@ -74,7 +76,8 @@ impl<T: Scalar> Sequences<T> {
         for begin in own.clone().step_by(at_once) {
             let rows = begin..own.end.min(begin + at_once);
             let parts = arrays.iter().zip(&mut sums);
-            let parts = parts.map(|(array, sum)| Ok((array.name, array.rows(rows.clone(), sum)?)));
+            let parts =
+                parts.map(|((&name, array), sum)| Ok((name, array.rows(rows.clone(), sum)?)));
             let part = form.sequences::<T>(parts.collect::<Result<_>>()?)?;
             sizes = larger(sizes, part.dims().into());
             lengths.extend(part.lengths().unwrap_or_default());
@@ -84,34 +87,31 @@ impl<T: Scalar> Sequences<T> {
             }
             unlike = unlike.or(part.unlike);
         }
-        for (array, sum) in arrays.iter().zip(sums) {
+        for (array, sum) in arrays.values().zip(sums) {
             let bytes = (own.len() * array.layout.row_bytes()) as u64;
             let part = [sum.finalize().into(), bytes];
             let parts = ranks.map_or(vec![part], |ranks| gather_values(ranks, part));
             array.verify(parts.into_iter().map(|[sum, bytes]| (sum as u32, bytes)))?;
         }
-        let sizes = gathered(ranks, vec![sizes])
-            .into_iter()
-            .fold([0; 2], larger);
+        let sizes = gathered(ranks, vec![sizes]).into_iter().fold(sizes, larger);
         let (lengths, mask) = (gathered(ranks, lengths), gathered(ranks, mask));
         let unlike = ranks.map_or(unlike.clone(), |ranks| unlike.of_all(ranks));
         // Where no array says so, some classes may say that their steps do not count.
-        let all = !arrays.iter().any(|array| array.name == "mask") && !mask.contains(&0);
+        let all = !arrays.contains_key("mask") && !mask.contains(&0);
         let mask = mask.into_iter().map(|counts| counts == 1).collect();
         let mask = Array2::from_shape_vec((form.n, form.answers), mask);
         let padding = Padding {
             lengths: (!lengths.is_empty()).then_some(lengths),
             mask: mask.ok().filter(|_| !all),
         };
-        let [mut inputs, mut targets] = [None, None];
-        for array in arrays {
-            match array.name {
-                "inputs" => inputs = Some(SetArray::in_file(array, form.width_x, sizes[0])),
-                "targets" => targets = Some(SetArray::in_file(array, form.width_y, sizes[1])),
-                _ => {}
-            }
-        }
-        let arrays = [inputs, targets].map(|array| array.expect("an array that is required"));
+        let mut in_file = |name, width, size| {
+            let array = arrays.remove(name).expect("an array that is required");
+            SetArray::in_file(array, width, size)
+        };
+        let arrays = [
+            in_file("inputs", form.width_x, sizes[0]),
+            in_file("targets", form.width_y, sizes[1]),
+        ];
         let mut set = Sequences::assembled(arrays, (form.n, form.t), form.answers, padding);
         set.unlike = unlike;
         form.with_stated_sizes(set)
@@ -121,19 +121,15 @@ impl<T: Scalar> Sequences<T> {
 /// What all ranks have found, in the order of their rows.
 fn gathered<A: Pod>(ranks: Option<&dyn Ranks>, own: Vec<A>) -> Vec<A> {
     let Some(ranks) = ranks else { return own };
-    let of = |rank| {
-        let bytes = broadcast_bytes(ranks, cast_slice(&own), rank);
-        let numbers = bytes.chunks_exact(size_of::<A>()).map(pod_read_unaligned);
-        numbers.collect::<Vec<A>>()
-    };
+    let of = |rank| broadcast_values(ranks, &own, rank);
     (0..ranks.size()).flat_map(of).collect()
 }
 
 /// The bytes of a sequence in all arrays that have several numbers of it.
-fn row_bytes(arrays: &[DiskArray]) -> usize {
-    let several = arrays.iter().map(|array| &array.layout);
-    let several = several.filter(|layout| layout.shape.len() > 1);
-    several.map(|layout| layout.row_bytes()).sum()
+fn row_bytes(arrays: &BTreeMap<&str, DiskArray>) -> usize {
+    let layouts = arrays.values().map(|array| &array.layout);
+    let several = layouts.filter(|layout| layout.shape.len() > 1);
+    several.map(Layout::row_bytes).sum()
 }
 
 fn larger(a: [usize; 2], b: [usize; 2]) -> [usize; 2] {

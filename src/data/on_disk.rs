@@ -2,7 +2,7 @@
 //!
 //! Knows where the elements are and of what type; knows nothing of what they mean.
 
-use super::array::{Layout, Numbers};
+use super::array::{Layout, Numbers, array_error};
 use crate::{Error, Result, Scalar};
 use crc32fast::Hasher;
 use std::ops::Range;
@@ -29,10 +29,9 @@ impl DiskArray {
     /// # Errors
     /// [`Error::File`] if they cannot be read any more.
     pub fn rows(&self, rows: Range<usize>, sum: &mut Hasher) -> Result<Numbers> {
-        let per_row: usize = self.layout.shape.iter().skip(1).product();
         let mut shape = self.layout.shape.clone();
         shape[0] = rows.len();
-        let numbers = self.numbers(rows.start * per_row, shape)?;
+        let numbers = self.numbers(rows.start * self.layout.row_count(), shape)?;
         sum.update(&numbers.bytes);
         Ok(numbers)
     }
@@ -72,7 +71,7 @@ impl DiskArray {
     /// [`Error::File`] if they cannot be read any more.
     pub fn floats<T: Scalar>(&self, first: usize, out: &mut [T]) -> Result<()> {
         let layout = &self.layout;
-        if layout.is_float() && layout.item == size_of::<T>() && layout.is_native() {
+        if layout.is_float() && layout.item == size_of::<T>() && !layout.big_endian {
             // The bytes of the file are the numbers.
             return self.read_at(self.place(first), bytemuck::cast_slice_mut(out));
         }
@@ -108,6 +107,6 @@ impl DiskArray {
     }
 
     fn error(&self, problem: String) -> Error {
-        Error::file(&self.path, format!("array `{}`: {problem}", self.name))
+        array_error(&self.path, self.name, &problem)
     }
 }

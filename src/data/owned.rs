@@ -2,10 +2,11 @@
 //! targets can be: [`TargetKind`].
 
 use super::padding::Padding;
-use crate::ranks::{Ranks, broadcast_bytes};
+use crate::ranks::{Ranks, broadcast_values};
 use crate::{Error, Inputs, Loss, Result, Scalar};
 use ndarray::{Array, Array2, Array3, Dimension};
 use num_traits::Zero;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How far from 1 a distribution may sum: the rounding of `f16` probabilities of many classes, not a wrong array.
@@ -66,7 +67,7 @@ impl fmt::Display for TargetKind {
 }
 
 /// What targets are no part of, each with the first place that shows it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Unlike {
     pub distributions: Option<String>,
     pub labels: Option<String>,
@@ -86,44 +87,35 @@ impl Unlike {
 
     /// What all ranks know, the first of them first.
     pub fn of_all(self, ranks: &dyn Ranks) -> Self {
-        let first = |own: Option<String>| {
-            let own = own.unwrap_or_default();
-            let all = (0..ranks.size()).map(|rank| broadcast_bytes(ranks, own.as_bytes(), rank));
-            let all: Vec<Vec<u8>> = all.collect();
-            let first = all.into_iter().find(|text| !text.is_empty());
-            first.map(|text| String::from_utf8_lossy(&text).into_owned())
-        };
-        Unlike {
-            distributions: first(self.distributions),
-            labels: first(self.labels),
-            probabilities: first(self.probabilities),
-        }
+        let own = serde_json::to_vec(&self).expect("strings are JSON");
+        let of_rank = |rank| serde_json::from_slice(&broadcast_values(ranks, &own, rank));
+        let all = (0..ranks.size()).map(|rank| of_rank(rank).expect("what a rank has found"));
+        all.fold(Unlike::default(), Unlike::or)
     }
 
     /// Adds what `target` at this place shows.
     fn look<T: Scalar>(&mut self, place: &[usize], target: &[T]) {
         let [zero, one] = [T::zero(), T::one()];
-        let at = |i: usize| format!("{place:?}: {}", target[i]);
+        let first = |is_wrong: &dyn Fn(T) -> bool, expected: &str| {
+            let wrong = target.iter().find(|&&x| is_wrong(x))?;
+            Some(format!("{place:?}: {wrong}{expected}"))
+        };
         if self.labels.is_none() {
-            let i = target.iter().position(|&x| x != zero && x != one);
-            self.labels = i.map(|i| format!("{}, expected 0 or 1", at(i)));
+            self.labels = first(&|x| x != zero && x != one, ", expected 0 or 1");
         }
         if self.probabilities.is_none() {
-            let i = target.iter().position(|&x| x < zero || x > one);
-            self.probabilities = i.map(|i| format!("{}, expected 0 to 1", at(i)));
+            self.probabilities = first(&|x| x < zero || x > one, ", expected 0 to 1");
         }
         if self.distributions.is_none() {
             let sum: f64 = target.iter().map(|p| p.as_f64()).sum();
-            self.distributions = match target.iter().position(|&p| p < zero) {
-                Some(i) => Some(format!(
-                    "{} in a distribution, expected no negative number",
-                    at(i)
-                )),
-                None if (sum - 1.0).abs() > SUM_TOLERANCE => Some(format!(
-                    "{place:?}: the distribution sums to {sum}, expected 1; normalise it, or mask the step"
-                )),
-                None => None,
-            };
+            let problem = " in a distribution, expected no negative number";
+            self.distributions = first(&|p| p < zero, problem).or_else(|| {
+                ((sum - 1.0).abs() > SUM_TOLERANCE).then(|| {
+                    format!(
+                        "{place:?}: the distribution sums to {sum}, expected 1; normalise it, or mask the step"
+                    )
+                })
+            });
         }
     }
 }
@@ -155,9 +147,7 @@ impl<T: Scalar> OwnedInputs<T> {
         let used = |row, step| padding.has(row, step);
         Ok(match self {
             OwnedInputs::Dense(x) => {
-                let x = zero_unless(used, x);
-                check_finite("inputs", &x, first_row)?;
-                OwnedInputs::Dense(x)
+                OwnedInputs::Dense(finite("inputs", zero_unless(used, x), first_row)?)
             }
             OwnedInputs::Tokens(ids) => OwnedInputs::Tokens(zero_unless(used, ids)),
         })
@@ -180,8 +170,7 @@ impl<T: Scalar> OwnedTargets<T> {
         Ok(match self {
             OwnedTargets::Classes(ids) => (OwnedTargets::Classes(zero_unless(counts, ids)), unlike),
             OwnedTargets::Values(y) => {
-                let y = zero_unless(counts, y);
-                check_finite("targets", &y, first_row)?;
+                let y = finite("targets", zero_unless(counts, y), first_row)?;
                 let (_, t, n_y) = y.dim();
                 let steps = y.as_slice().expect("in C order").chunks_exact(n_y);
                 for (i, target) in steps.enumerate() {
@@ -215,13 +204,14 @@ fn zero_unless<A: Clone + Zero, D: Dimension>(
     array
 }
 
-fn check_finite<T: Scalar>(what: &str, array: &Array3<T>, first_row: usize) -> Result<()> {
+/// The array, if every number in it is finite.
+fn finite<T: Scalar>(what: &str, array: Array3<T>, first_row: usize) -> Result<Array3<T>> {
     match array.indexed_iter().find(|(_, value)| !value.is_finite()) {
         Some(((row, step, k), value)) => Err(Error::NotFinite {
             what: what.to_owned(),
             value: value.as_f64(),
             position: vec![first_row + row, step, k],
         }),
-        None => Ok(()),
+        None => Ok(array),
     }
 }

@@ -18,7 +18,6 @@ use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,13 +44,13 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sequences<T> {
-    inputs: Arc<SetArray<T>>,
-    targets: Arc<SetArray<T>>,
+    pub(super) inputs: Arc<SetArray<T>>,
+    pub(super) targets: Arc<SetArray<T>>,
     /// Which rows of the arrays are the sequences; `N` of them.
-    rows: Vec<usize>,
+    pub(super) rows: Vec<usize>,
     t: usize,
     /// The answers of a sequence: one, or one for each step.
-    answers: usize,
+    pub(super) answers: usize,
     pub(super) unlike: Unlike,
     padding: Padding,
     run_lengths: Option<Vec<usize>>,
@@ -112,8 +111,8 @@ impl<T: Scalar> Sequences<T> {
         padding: Padding,
     ) -> Self {
         Sequences {
-            n_x: inputs.size(),
-            n_y: targets.size(),
+            n_x: inputs.size,
+            n_y: targets.size,
             inputs: Arc::new(inputs),
             targets: Arc::new(targets),
             rows: (0..n).collect(),
@@ -154,14 +153,12 @@ impl<T: Scalar> Sequences<T> {
 
     /// What their targets are, as far as type and numbers tell.
     pub fn target_kind(&self) -> TargetKind {
-        match &*self.targets {
-            SetArray::Ids { .. } => TargetKind::Classes,
+        match self.targets.width {
+            None => TargetKind::Classes,
             // A distribution over one class says nothing.
-            SetArray::Floats { width: 2.., .. } if self.unlike.distributions.is_none() => {
-                TargetKind::Distributions
-            }
-            SetArray::Floats { .. } if self.unlike.labels.is_none() => TargetKind::Labels,
-            SetArray::Floats { .. } => TargetKind::Numbers,
+            Some(2..) if self.unlike.distributions.is_none() => TargetKind::Distributions,
+            Some(_) if self.unlike.labels.is_none() => TargetKind::Labels,
+            Some(_) => TargetKind::Numbers,
         }
     }
 
@@ -260,7 +257,7 @@ impl<T: Scalar> Sequences<T> {
 
     /// Whether the inputs are token ids.
     pub fn reads_tokens(&self) -> bool {
-        matches!(*self.inputs, SetArray::Ids { .. })
+        self.inputs.width.is_none()
     }
 
     /// Whether the arrays stay in their file ([`Sequences::open_npz`]).
@@ -271,29 +268,6 @@ impl<T: Scalar> Sequences<T> {
     /// The bytes of a step, as a batch has it.
     pub(super) fn step_bytes(&self) -> usize {
         self.inputs.step_bytes() + self.targets.step_bytes() + size_of::<bool>()
-    }
-
-    /// The steps of the answers to some steps: these, or the only answer there is.
-    pub(super) fn answers_to(&self, steps: &Range<usize>) -> Range<usize> {
-        match self.at() {
-            At::Every => steps.clone(),
-            At::Last => 0..1,
-        }
-    }
-
-    /// The inputs and the targets.
-    pub(super) fn arrays(&self) -> (&SetArray<T>, &SetArray<T>) {
-        (&self.inputs, &self.targets)
-    }
-
-    /// How many answers a sequence has.
-    pub(super) fn answers(&self) -> usize {
-        self.answers
-    }
-
-    /// The row of a sequence in the arrays.
-    pub(super) fn row(&self, sequence: usize) -> usize {
-        self.rows[sequence]
     }
 
     /// `[N, T]`, true where a step counts in the loss if its sequence has it; `[N, 1]` where there is one answer a sequence;

@@ -147,26 +147,22 @@ impl ShardedIds {
                 if from != me && to != me {
                     continue;
                 }
-                let wanted = || requested.iter().filter_map(|range| common(range, &there));
-                let count = wanted().map(|range| range.len()).sum();
-                if count == 0 {
-                    continue;
-                }
-                if from != me {
-                    ranks.receive(ids.grow(count), from);
-                    continue;
-                }
-                let here = wanted().map(|range| range.start - own..range.end - own);
-                let here = here.map(|range| self.ids.bytes(range));
-                if to == me {
-                    let mut room = ids.grow(count);
-                    for bytes in here {
-                        let (next, rest) = room.split_at_mut(bytes.len());
-                        next.copy_from_slice(bytes);
-                        room = rest;
+                let wanted = requested.iter().filter_map(|range| common(range, &there));
+                let wanted: Vec<_> = wanted.collect();
+                let here = wanted
+                    .iter()
+                    .map(|range| range.start - own..range.end - own);
+                match (from == me, to == me) {
+                    _ if wanted.is_empty() => {}
+                    (true, true) => here.for_each(|range| ids.append(&self.ids, range)),
+                    (true, false) => {
+                        let bytes: Vec<_> = here.map(|range| self.ids.bytes(range)).collect();
+                        ranks.send(&bytes.concat(), to);
                     }
-                } else {
-                    ranks.send(&here.collect::<Vec<_>>().concat(), to);
+                    (false, _) => {
+                        let count = wanted.iter().map(|range| range.len()).sum();
+                        ranks.receive(ids.grow(count), from);
+                    }
                 }
             }
         }

@@ -3,89 +3,78 @@
 //! Knows rows, steps and ids; knows nothing of lengths.
 
 use super::on_disk::DiskArray;
+use crate::targets::check_ids;
 use crate::{Error, Inputs, Result, Scalar, Targets};
 use ndarray::{Array, Array2, Array3, ArrayView, Dimension, StrideShape};
+use num_traits::Zero;
 
 /// The inputs or the targets of a set.
 #[derive(Debug)]
-pub(super) enum SetArray<T> {
-    /// `[N, T, width]`.
-    Floats { width: usize, kept: Kept<T> },
-    /// `[N, T]`, each below `limit`: one more than the largest id.
-    Ids { limit: usize, kept: Kept<u32> },
+pub(super) struct SetArray<T> {
+    /// The numbers of a step, of an array `[N, T, width]`; none of ids `[N, T]`.
+    pub width: Option<usize>,
+    /// `n_x` or `n_y`, as far as the numbers tell: the width, or one more than the largest id.
+    pub size: usize,
+    kept: Kept<T>,
 }
 
 /// Where numbers are.
 #[derive(Debug)]
-pub(super) enum Kept<A> {
-    /// In memory, in C order, zero where nothing counts.
-    Memory(Vec<A>),
+enum Kept<T> {
+    /// Numbers in memory, in C order, zero where nothing counts.
+    Floats(Vec<T>),
+    /// Ids in memory, in C order, zero where nothing counts.
+    Ids(Vec<u32>),
     /// In their file. Where they are not used, they may be anything.
     File(DiskArray),
 }
 
 /// The numbers of an array that is moved and not copied.
-fn in_memory<A, D: Dimension>(array: Array<A, D>) -> Kept<A> {
+fn numbers<A, D: Dimension>(array: Array<A, D>) -> Vec<A> {
     let count = array.len();
     let (mut values, begin) = array.into_raw_vec_and_offset();
     values.drain(..begin.unwrap_or(0));
     values.truncate(count);
-    Kept::Memory(values)
+    values
 }
 
 impl<T: Scalar> SetArray<T> {
     /// An array in memory, in C order.
     pub fn floats(array: Array3<T>) -> Self {
-        SetArray::Floats {
-            width: array.dim().2,
-            kept: in_memory(array),
+        let width = array.dim().2;
+        SetArray {
+            width: Some(width),
+            size: width,
+            kept: Kept::Floats(numbers(array)),
         }
     }
 
     /// Ids in memory, in C order.
     pub fn ids(array: Array2<u32>) -> Self {
-        SetArray::Ids {
-            limit: array.iter().max().map_or(0, |&id| id as usize + 1),
-            kept: in_memory(array),
+        SetArray {
+            width: None,
+            size: array.iter().max().map_or(0, |&id| id as usize + 1),
+            kept: Kept::Ids(numbers(array)),
         }
     }
 
     /// An array that stays in its file: so many floats a step, or else ids, each below `limit`.
     pub fn in_file(array: DiskArray, width: Option<usize>, limit: usize) -> Self {
-        match width {
-            Some(width) => SetArray::Floats {
-                width,
-                kept: Kept::File(array),
-            },
-            None => SetArray::Ids {
-                limit,
-                kept: Kept::File(array),
-            },
-        }
-    }
-
-    /// `n_x` or `n_y`, as far as the numbers tell.
-    pub fn size(&self) -> usize {
-        match *self {
-            SetArray::Floats { width, .. } => width,
-            SetArray::Ids { limit, .. } => limit,
+        SetArray {
+            width,
+            size: width.unwrap_or(limit),
+            kept: Kept::File(array),
         }
     }
 
     /// The bytes of a step.
     pub fn step_bytes(&self) -> usize {
-        match self {
-            SetArray::Floats { width, .. } => width * size_of::<T>(),
-            SetArray::Ids { .. } => size_of::<u32>(),
-        }
+        (self.width).map_or(size_of::<u32>(), |width| width * size_of::<T>())
     }
 
     /// Whether the numbers stay in their file.
     pub fn stays_in_file(&self) -> bool {
-        match self {
-            SetArray::Floats { kept, .. } => matches!(kept, Kept::File(_)),
-            SetArray::Ids { kept, .. } => matches!(kept, Kept::File(_)),
-        }
+        matches!(self.kept, Kept::File(_))
     }
 
     /// Whether a network with `size` inputs or outputs can take this array `[N, T, ..]`.
@@ -93,29 +82,19 @@ impl<T: Scalar> SetArray<T> {
     /// # Errors
     /// [`Error::Shape`] or [`Error::Id`] for what does not fit, of ids that stay in their file [`Error::Invalid`].
     pub fn check(&self, what: &'static str, size: usize, (n, t): (usize, usize)) -> Result<()> {
-        match self {
-            SetArray::Floats { width, .. } if *width != size => {
+        match (self.width, &self.kept) {
+            (Some(width), _) if width != size => {
                 let expected = format!("[N, T, {size}]");
-                Err(Error::shape(what, &[n, t, *width], expected))
+                Err(Error::shape(what, &[n, t, width], expected))
             }
-            SetArray::Ids { limit, kept } if *limit > size => Err(match kept {
-                Kept::Memory(ids) => {
-                    let i = ids.iter().position(|&id| id as usize >= size);
-                    let i = i.expect("the largest is not below the limit");
-                    let (row, step, id, limit) = (i / t, i % t, ids[i], size);
-                    Error::Id {
-                        what,
-                        row,
-                        step,
-                        id,
-                        limit,
-                    }
-                }
-                Kept::File(_) => {
-                    let most = limit - 1;
-                    Error::invalid(what, format!("ids up to {most}, expected less than {size}"))
-                }
-            }),
+            (None, Kept::Ids(ids)) if self.size > size => {
+                check_ids(what, &view((ids.len() / t, t), ids), size)
+            }
+            (None, _) if self.size > size => {
+                let most = self.size - 1;
+                let problem = format!("ids up to {most}, expected less than {size}");
+                Err(Error::invalid(what, problem))
+            }
             _ => Ok(()),
         }
     }
@@ -131,9 +110,9 @@ pub(super) struct Buffer<T> {
 impl<T: Scalar> Buffer<T> {
     /// Room for so many rows and steps of an array; what stands there may be anything.
     pub fn make_room(&mut self, array: &SetArray<T>, (rows, steps): (usize, usize)) {
-        match array {
-            SetArray::Floats { width, .. } => self.floats.resize(rows * steps * width, T::zero()),
-            SetArray::Ids { .. } => self.ids.resize(rows * steps, 0),
+        match array.width {
+            Some(width) => self.floats.resize(rows * steps * width, T::zero()),
+            None => self.ids.resize(rows * steps, 0),
         }
     }
 
@@ -150,30 +129,28 @@ impl<T: Scalar> Buffer<T> {
         used: impl Fn(usize) -> bool,
         (i, t): (usize, usize),
     ) -> Result<()> {
-        match array {
-            SetArray::Floats { width, kept } => {
-                let row = &mut self.floats[i * t * width..(i + 1) * t * width];
-                let (out, beyond) = row.split_at_mut(steps * width);
-                beyond.fill(T::zero());
-                match kept {
-                    Kept::Memory(from) => out.copy_from_slice(&from[begin * width..][..out.len()]),
-                    Kept::File(from) => {
-                        from.floats(begin * width, out)?;
-                        let steps = out.chunks_exact_mut(*width).enumerate();
-                        for (_, unused) in steps.filter(|(step, _)| !used(*step)) {
-                            unused.fill(T::zero());
-                        }
-                    }
+        let width = array.width.unwrap_or(1);
+        let row = i * t * width..(i + 1) * t * width;
+        let (begin, count) = (begin * width, steps * width);
+        match &array.kept {
+            Kept::Floats(from) => {
+                let out = split_row(&mut self.floats[row], count);
+                out.copy_from_slice(&from[begin..][..count]);
+            }
+            Kept::Ids(from) => {
+                let out = split_row(&mut self.ids[row], count);
+                out.copy_from_slice(&from[begin..][..count]);
+            }
+            Kept::File(from) if array.width.is_some() => {
+                let out = split_row(&mut self.floats[row], count);
+                from.floats(begin, out)?;
+                let steps = out.chunks_exact_mut(width).enumerate();
+                for (_, unused) in steps.filter(|(step, _)| !used(*step)) {
+                    unused.fill(T::zero());
                 }
             }
-            SetArray::Ids { kept, .. } => {
-                let out = &mut self.ids[i * t..(i + 1) * t];
-                let (out, beyond) = out.split_at_mut(steps);
-                beyond.fill(0);
-                match kept {
-                    Kept::Memory(from) => out.copy_from_slice(&from[begin..][..out.len()]),
-                    Kept::File(from) => from.ids(begin, used, out)?,
-                }
+            Kept::File(from) => {
+                from.ids(begin, used, split_row(&mut self.ids[row], count))?;
             }
         }
         Ok(())
@@ -181,19 +158,26 @@ impl<T: Scalar> Buffer<T> {
 
     /// What was copied, as inputs.
     pub fn inputs(&self, array: &SetArray<T>, (n, t): (usize, usize)) -> Inputs<'_, T> {
-        match *array {
-            SetArray::Floats { width, .. } => Inputs::Dense(view((n, t, width), &self.floats)),
-            SetArray::Ids { .. } => Inputs::Tokens(view((n, t), &self.ids)),
+        match array.width {
+            Some(width) => Inputs::Dense(view((n, t, width), &self.floats)),
+            None => Inputs::Tokens(view((n, t), &self.ids)),
         }
     }
 
     /// What was copied, as targets.
     pub fn targets(&self, array: &SetArray<T>, (n, t): (usize, usize)) -> Targets<'_, T> {
-        match *array {
-            SetArray::Floats { width, .. } => Targets::Values(view((n, t, width), &self.floats)),
-            SetArray::Ids { .. } => Targets::Classes(view((n, t), &self.ids)),
+        match array.width {
+            Some(width) => Targets::Values(view((n, t, width), &self.floats)),
+            None => Targets::Classes(view((n, t), &self.ids)),
         }
     }
+}
+
+/// The first `used` numbers of a row; the others become zero.
+fn split_row<A: Copy + Zero>(row: &mut [A], used: usize) -> &mut [A] {
+    let (used, beyond) = row.split_at_mut(used);
+    beyond.fill(A::zero());
+    used
 }
 
 /// Numbers in C order, as an array of this shape.

@@ -1,7 +1,5 @@
 //! The symbols of a text, each with its id: [`Symbols`]. Words are between white space, and a line ends with `<eos>`.
 
-use super::text::TokenKind;
-use crate::{Error, Result};
 use indexmap::IndexSet;
 
 /// The word that stands for every word the vocabulary lacks.
@@ -22,20 +20,6 @@ pub struct WordLimits {
     pub min_count: u64,
     /// At most this many symbols, `<unk>` and `<eos>` among them, the frequent ones first.
     pub vocab_size: Option<usize>,
-}
-
-impl WordLimits {
-    /// # Errors
-    /// [`Error::Option`] for a vocabulary that has no room for a word.
-    pub(super) fn check(self) -> Result<()> {
-        match self.vocab_size {
-            Some(size @ ..=2) => {
-                let expected = "at least 3: `<unk>`, `<eos>` and a word";
-                Err(Error::option("vocab_size", size, expected))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The words of a text in order, with `<eos>` for every line feed.
@@ -68,9 +52,8 @@ impl Chars {
     /// The id of a character, which gets the next one if it is new.
     #[inline]
     pub fn insert(&mut self, c: char) -> u32 {
-        match self.first.get(c as usize) {
-            Some(&id) if id != NO_ID => return id,
-            _ => {}
+        if let Some(id) = self.id(c) {
+            return id;
         }
         let id = self.all.insert_full(c).0 as u32;
         if let Some(first) = self.first.get_mut(c as usize) {
@@ -128,24 +111,6 @@ pub(super) enum Symbols {
     Chars(Chars),
     /// The first two are `<unk>` and `<eos>`.
     Words(Distinct<Box<str>>),
-}
-
-impl Symbols {
-    pub fn kind(&self) -> TokenKind {
-        match self {
-            Symbols::Bytes => TokenKind::Byte,
-            Symbols::Chars(_) => TokenKind::Char,
-            Symbols::Words(_) => TokenKind::Word,
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        match self {
-            Symbols::Bytes => 256,
-            Symbols::Chars(chars) => chars.len(),
-            Symbols::Words(words) => words.len(),
-        }
-    }
 }
 
 /// The same symbols with the same ids.

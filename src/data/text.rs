@@ -5,7 +5,7 @@
 
 use super::fingerprint;
 use super::listing::{File, Listing, WHOLE};
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, Values};
 use crate::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
@@ -88,7 +88,9 @@ pub(super) struct Piece<'a> {
 
 /// Hands every text to `act`, piece by piece, in the order given, folders sorted by path; each of several ranks gets its
 /// part of the texts. Several threads read at once, each the next share of the texts with a state of its own, which `new` makes and
-/// `act` changes; the states are returned in the order of the texts.
+/// `act` changes. `act` says how many tokens a piece has.
+///
+/// Returns what was read, how many tokens each file has on all ranks together, and the states in the order of the texts.
 ///
 /// # Errors
 /// [`Error::Io`] for what is not there or may not be read; [`Error::File`] for a named file that is
@@ -99,8 +101,8 @@ pub(super) fn for_each_piece<S: Send>(
     kind: TokenKind,
     Readers { threads, ranks }: Readers<'_>,
     new: impl Fn() -> S + Sync + Send,
-    act: impl Fn(&mut S, Piece<'_>) -> Result<()> + Sync + Send,
-) -> Result<(Reading, Vec<S>)> {
+    act: impl Fn(&mut S, Piece<'_>) -> Result<usize> + Sync + Send,
+) -> Result<(Reading, Vec<usize>, Vec<S>)> {
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -117,10 +119,11 @@ pub(super) fn for_each_piece<S: Send>(
         return Err(empty.empty());
     }
     let read = |parts: Vec<(usize, Range<u64>)>| {
-        let (mut state, mut bytes, mut other_formats) = (new(), 0, 0);
+        let (mut state, mut tokens, mut bytes, mut other_formats) = (new(), Vec::new(), 0, 0);
         let mut act = |piece: Piece<'_>| {
             other_formats += usize::from(piece.offset == 0 && other_format(piece.text).is_some());
-            act(&mut state, piece)
+            tokens.push((piece.file, act(&mut state, piece)?));
+            Ok(())
         };
         for (number, part) in parts {
             let file = &listing.files[number];
@@ -131,24 +134,33 @@ pub(super) fn for_each_piece<S: Send>(
             }
             bytes += own;
         }
-        Ok((state, bytes, other_formats))
+        Ok((state, tokens, bytes, other_formats))
     };
     let parts = listing.parts_of_threads(threads, ranks, can_be_divided);
-    let states = on_threads(parts, read)?.into_iter();
-    let states = states.collect::<Result<Vec<_>>>()?;
-    let (skipped, ignored) = listing.skipped();
-    let bytes = states.iter().map(|(_, bytes, _)| bytes).sum();
-    let reading = Reading {
-        files: listing.files.len(),
+    let (files, (skipped, ignored)) = (listing.files.len(), listing.skipped());
+    let mut reading = Reading {
+        files,
         skipped,
         ignored,
-        bytes: ranks.map_or(bytes, |_| listing.bytes()),
-        other_formats: states.iter().map(|(.., other_formats)| other_formats).sum(),
+        ..Reading::default()
     };
-    Ok((
-        reading,
-        states.into_iter().map(|(state, ..)| state).collect(),
-    ))
+    // In floating point, which ranks can add; whole numbers that no text reaches are exact.
+    let (mut lengths, mut states) = (vec![0.0; files], Vec::new());
+    for share in on_threads(parts, read)? {
+        let (state, tokens, bytes, other_formats) = share?;
+        states.push(state);
+        for (file, tokens) in tokens {
+            lengths[file] += tokens as f64;
+        }
+        reading.bytes += bytes;
+        reading.other_formats += other_formats;
+    }
+    if let Some(ranks) = ranks {
+        reading.bytes = listing.bytes();
+        ranks.sum(Values::F64(&mut lengths));
+    }
+    let lengths = lengths.into_iter().map(|tokens| tokens as usize);
+    Ok((reading, lengths.collect(), states))
 }
 
 /// Does something with each of some things at once, each on a thread of its own; the results are in their order.
@@ -210,10 +222,10 @@ fn pieces_of(
         let ends = read.map_err(|e| unreadable(path, e))? < wanted;
         let cut = if ends { text.len() } else { cut(&text, kind) };
         let mut whole = &text[..cut];
-        if kind != TokenKind::Byte && offset == 0 {
-            whole = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
-        }
         if kind != TokenKind::Byte {
+            if offset == 0 {
+                whole = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
+            }
             std::str::from_utf8(whole).map_err(|e| {
                 let other = other_format(whole).filter(|_| offset == 0);
                 let problem = other.map_or_else(|| no_utf8(offset, e), String::from);
@@ -261,27 +273,28 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
 
 /// The first place from `at` on where a text of so many bytes may be cut.
 fn cut_from(file: &mut fs_err::File, bytes: u64, at: u64, kind: TokenKind) -> Result<u64> {
-    // Words: behind white space. Characters: before one.
-    let (mut at, behind) = match kind {
-        _ if at == 0 || at >= bytes => return Ok(at),
-        TokenKind::Byte => return Ok(at),
-        TokenKind::Char => (at, 0),
-        TokenKind::Word => (at - 1, 1),
-    };
-    file.seek(SeekFrom::Start(at))?;
-    let mut block = Vec::with_capacity(LOOK);
-    loop {
-        block.clear();
-        (&mut *file).take(LOOK as u64).read_to_end(&mut block)?;
-        let found = block.iter().position(|&byte| match kind {
-            TokenKind::Word => byte.is_ascii_whitespace(),
-            _ => begins_character(byte),
-        });
-        match found {
-            Some(i) => return Ok(at + i as u64 + behind),
-            None if block.is_empty() => return Ok(bytes),
-            None => at += block.len() as u64,
+    if at == 0 || at >= bytes {
+        return Ok(at);
+    }
+    file.seek(SeekFrom::Start(at - 1))?;
+    let mut before = None;
+    for (place, byte) in (at - 1..).zip(BufReader::with_capacity(LOOK, file).bytes()) {
+        let byte = byte?;
+        if before.is_some_and(|before| is_place_to_cut(kind, before, byte)) {
+            return Ok(place);
         }
+        before = Some(byte);
+    }
+    Ok(bytes)
+}
+
+/// Whether a text may be cut between two bytes: behind white space where tokens are words, before a character where they are
+/// characters.
+fn is_place_to_cut(kind: TokenKind, before: u8, after: u8) -> bool {
+    match kind {
+        TokenKind::Byte => true,
+        TokenKind::Char => begins_character(after),
+        TokenKind::Word => before.is_ascii_whitespace(),
     }
 }
 
@@ -297,24 +310,16 @@ pub(super) fn located(before: impl Read, problem: &str) -> String {
     format!("line {line}, column {column}: {problem}")
 }
 
-/// How much of a text can be handed on while more is to come. Something is always kept, so that the
-/// last piece of a file is never empty.
+/// How much of a text can be handed on while more is to come: up to the last place where it may be cut, before its last
+/// character, whole or not. Something is always kept, so that the last piece of a file is never empty.
 fn cut(text: &[u8], kind: TokenKind) -> usize {
-    let (last, tail) = (text.len() - 1, text.len().saturating_sub(4));
-    match kind {
-        TokenKind::Byte => last,
-        TokenKind::Word => {
-            let space = text[..last].iter().rposition(u8::is_ascii_whitespace);
-            space.map_or(0, |at| at + 1)
-        }
-        // Before the last character, whole or not. What has none in four bytes is no UTF-8.
-        TokenKind::Char => {
-            let first = text[tail..]
-                .iter()
-                .rposition(|&byte| begins_character(byte));
-            first.map_or(last, |at| tail + at)
-        }
-    }
+    let mut places = (1..text.len()).rev();
+    let found = places.find(|&at| is_place_to_cut(kind, text[at - 1], text[at]));
+    found.unwrap_or(match kind {
+        TokenKind::Word => 0,
+        // No UTF-8, as whoever looks at it will find.
+        _ => text.len() - 1,
+    })
 }
 
 /// What a file is that begins with these bytes and is no UTF-8 text, and the way from there to a text or a set.
@@ -345,11 +350,6 @@ fn other_format(bytes: &[u8]) -> Option<&'static str> {
     ];
     let found = formats.iter().find(|(begin, _)| bytes.starts_with(begin));
     found.map(|&(_, format)| format)
-}
-
-/// The text, or where it stops being UTF-8.
-pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(text).map_err(|e| no_utf8(0, e))
 }
 
 /// Where a text that begins at `offset` of its file stops being UTF-8.

@@ -70,12 +70,20 @@ impl Vocabulary {
 
     /// What a token is.
     pub fn kind(&self) -> TokenKind {
-        self.symbols.kind()
+        match self.symbols {
+            Symbols::Bytes => TokenKind::Byte,
+            Symbols::Chars(_) => TokenKind::Char,
+            Symbols::Words(_) => TokenKind::Word,
+        }
     }
 
     /// How many symbols there are: `n_x` and `n_y` of a model of this text.
     pub fn len(&self) -> usize {
-        self.symbols.len()
+        match &self.symbols {
+            Symbols::Bytes => 256,
+            Symbols::Chars(chars) => chars.len(),
+            Symbols::Words(words) => words.len(),
+        }
     }
 
     /// Whether there is no symbol: the characters of an empty text.
@@ -130,9 +138,23 @@ impl Vocabulary {
         let (Symbols::Chars(known), mut rest) = (&self.symbols, Vec::new()) else {
             return String::new();
         };
-        match text.take(MOST_READ).read_to_end(&mut rest) {
-            Ok(_) => unknown(known, &rest),
-            Err(_) => String::new(),
+        if text.take(MOST_READ).read_to_end(&mut rest).is_err() {
+            return String::new();
+        }
+        let mut counts = BTreeMap::<char, usize>::new();
+        let text = String::from_utf8_lossy(&rest);
+        for c in text.chars().filter(|&c| known.id(c).is_none()) {
+            *counts.entry(c).or_default() += 1;
+        }
+        let named = counts.iter().take(MOST_NAMED);
+        let named: Vec<_> = named.map(|(c, n)| format!("{c:?} x {n}")).collect();
+        let more = match counts.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        match counts.values().sum() {
+            1 => String::new(),
+            _ => format!(" (unknown from here on: {}{more})", named.join(", ")),
         }
     }
 
@@ -197,34 +219,13 @@ impl Vocabulary {
     }
 }
 
-/// How often each unknown character occurs in a text that begins with one, unless there is no other.
-fn unknown(known: &Chars, text: &[u8]) -> String {
-    let mut counts = BTreeMap::<char, usize>::new();
-    for c in String::from_utf8_lossy(text).chars() {
-        if known.id(c).is_none() {
-            *counts.entry(c).or_default() += 1;
-        }
-    }
-    let more = counts.len().saturating_sub(MOST_NAMED);
-    let named = counts.iter().take(MOST_NAMED);
-    let named: Vec<_> = named.map(|(c, n)| format!("{c:?} x {n}")).collect();
-    match (counts.len(), more) {
-        (1, _) if counts.values().sum::<usize>() == 1 => String::new(),
-        (_, 0) => format!(" (unknown from here on: {})", named.join(", ")),
-        _ => format!(
-            " (unknown from here on: {} and {more} more)",
-            named.join(", ")
-        ),
-    }
-}
-
 fn parse(json: &str) -> Result<Vocabulary, String> {
     let json: VocabularyJson = serde_json::from_str(json).map_err(|e| e.to_string())?;
-    let (vocabulary, found) = match (json.kind, json.chars, json.words) {
-        (TokenKind::Byte, None, None) => (Vocabulary::bytes(), 256),
+    let (symbols, found) = match (json.kind, json.chars, json.words) {
+        (TokenKind::Byte, None, None) => (Symbols::Bytes, 256),
         (TokenKind::Char, Some(chars), None) => {
-            let symbols = Symbols::Chars(chars.chars().collect());
-            (Vocabulary::of(symbols), chars.chars().count())
+            let chars = chars.chars();
+            (Symbols::Chars(chars.clone().collect()), chars.count())
         }
         (TokenKind::Word, None, Some(words)) => {
             if !words.starts_with(&[UNKNOWN.to_owned(), END_OF_LINE.to_owned()]) {
@@ -232,10 +233,11 @@ fn parse(json: &str) -> Result<Vocabulary, String> {
             }
             let found = words.len();
             let words = words.into_iter().map(String::into_boxed_str).collect();
-            (Vocabulary::of(Symbols::Words(words)), found)
+            (Symbols::Words(words), found)
         }
         (kind, ..) => return Err(format!("not the fields of a vocabulary of kind {kind:?}")),
     };
+    let vocabulary = Vocabulary::of(symbols);
     match (vocabulary.len(), found - vocabulary.len()) {
         (1..=MOST_SYMBOLS, 0) => Ok(vocabulary),
         (n, 0) => Err(format!(

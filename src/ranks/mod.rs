@@ -164,13 +164,18 @@ pub fn gather_values<T: Pod>(ranks: &dyn Ranks, own: T) -> Vec<T> {
 
 /// The bytes that rank `from` gives, on every rank; what other ranks give is ignored.
 pub fn broadcast_bytes(ranks: &dyn Ranks, own: &[u8], from: usize) -> Vec<u8> {
+    broadcast_values(ranks, own, from)
+}
+
+/// [`broadcast_bytes`] of numbers.
+pub(crate) fn broadcast_values<T: Pod>(ranks: &dyn Ranks, own: &[T], from: usize) -> Vec<T> {
     let own = if ranks.rank() == from { own } else { &[] };
-    let mut bytes = own.to_vec();
-    let mut length = (bytes.len() as u64).to_le_bytes();
+    let mut values = own.to_vec();
+    let mut length = (values.len() as u64).to_le_bytes();
     ranks.broadcast(&mut length, from);
-    bytes.resize(u64::from_le_bytes(length) as usize, 0);
-    ranks.broadcast(&mut bytes, from);
-    bytes
+    values.resize(u64::from_le_bytes(length) as usize, T::zeroed());
+    ranks.broadcast(cast_slice_mut(&mut values), from);
+    values
 }
 
 /// The sum of a number of each rank, wrapping.
