@@ -124,10 +124,7 @@ pub enum Command {
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
     /// What is in a model file.
-    Inspect {
-        /// A .safetensors file or a run folder
-        model: PathBuf,
-    },
+    Inspect(InspectArgs),
 }
 
 /// What `bptt train` is asked for: the settings of a run, and where.
@@ -281,4 +278,10 @@ pub struct BenchArgs {
     /// Also other batches (a quarter of N to four times N), then other numbers of shards, and which of them to take
     #[arg(long)]
     pub sweep: bool,
+}
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// A .safetensors file or a run folder
+    pub model: PathBuf,
 }

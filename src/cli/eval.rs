@@ -2,7 +2,7 @@
 
 use super::args::EvalArgs;
 use super::dataset::{npz, read_set, say_skipped};
-use super::model::{engine, with_model};
+use super::model::engine;
 use super::output::{BAR, Output, metric};
 use super::processes::cores;
 use super::{Done, memory};
@@ -14,11 +14,7 @@ use bptt::{Loss, Scalar};
 use indicatif::HumanCount;
 use serde_json::json;
 
-pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| eval(args, model, output))
-}
-
-fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
+pub fn run<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
     let name = args.model.display();
     let mut unknown = None;
     let mut data = if let Some(path) = npz(&args.data)? {

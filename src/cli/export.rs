@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::args::ExportArgs;
-use super::model::{file, with_model};
+use super::model::file;
 use super::output::{Output, is_same_file};
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
@@ -12,11 +12,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 use std::path::Path;
 
-pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| export(args, &model, output))
-}
-
-fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Result<Done> {
+pub fn run<T: Scalar>(args: &ExportArgs, model: Model<T>, output: Output) -> Result<Done> {
     let from = file(&args.model)?;
     let format = match (args.to, &args.out) {
         (Some(to), _) => to,
@@ -40,7 +36,7 @@ fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Res
             "the file does not say {what}: assumed as `bptt inspect` shows it"
         ));
     }
-    let written = format.write(model, !args.no_lengths, &path);
+    let written = format.write(&model, !args.no_lengths, &path);
     written.with_context(|| from.display().to_string())?;
     let bytes = fs_err::metadata(&path)?.len();
     let fields = json!({ "out": path.to_string_lossy(), "to": format, "bytes": bytes });

@@ -1,9 +1,10 @@
 //! Models in the formats of other programs: [`Format`].
 //!
-//! `wire` is the encoding of protocol buffers, in which ONNX files are written.
+//! `wire` is the encoding of protocol buffers, in which ONNX files are written; `npz` writes NumPy's archives.
 
 mod c;
-mod npz;
+#[doc(hidden)]
+pub mod npz;
 mod onnx;
 mod rtneural;
 #[doc(hidden)]
@@ -59,7 +60,7 @@ impl Format {
     pub fn write<T: Scalar>(self, model: &Model<T>, lengths: bool, path: &Path) -> Result<()> {
         match self {
             Format::Onnx => atomic::write_atomically(path, &onnx::graph(model, lengths)),
-            Format::Npz => npz::write(model, path),
+            Format::Npz => npz::write_model(model, path),
             Format::C => atomic::write_atomically(path, c::header(model, path)?.as_bytes()),
             Format::RtNeural => {
                 let json = rtneural::json(model)?.to_string();
