@@ -38,14 +38,10 @@ pub fn run<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> R
         Loader::evaluation_text(corpus)?
     };
     let mut engine = engine(&model.network, args.threads)?;
-    let (rows, window) = data.shape();
-    let (largest, arrays) = memory::largest_window(&data);
-    memory::check(
-        (arrays + engine.bytes_of(&largest)?) as f64,
-        engine.threads(),
-        &format!("evaluating {rows} sequences of {window} steps"),
-        "use a smaller model",
-    )?;
+    let (rows, arrays, (n, t)) = memory::window(&data);
+    let bytes = (arrays + engine.bytes_of(&rows)?) as f64;
+    let what = format!("evaluating {n} sequences of {t} steps");
+    memory::check(bytes, engine.threads(), &what, "use a smaller model")?;
     let bar = output.bar(data.counted_per_epoch(), BAR);
     let network = &model.network;
     let mut evaluate = |data: &mut Loader<T>| {

@@ -14,14 +14,14 @@ use std::path::Path;
 
 pub fn run<T: Scalar>(args: &ExportArgs, model: Model<T>, output: Output) -> Result<Done> {
     let from = file(&args.model)?;
-    let format = match (args.to, &args.out) {
-        (Some(to), _) => to,
-        (None, out) => of_name(out.as_deref().unwrap_or(Path::new("")))?,
-    };
-    let path = args
-        .out
-        .clone()
-        .unwrap_or_else(|| from.with_extension(format.extension()));
+    let out = args.out.as_deref();
+    let format = args.to.or_else(|| Format::of_name(out?));
+    let format = format.with_context(|| {
+        let endings = Format::ALL.map(|format| format!(".{}", format.extension()));
+        let (out, endings) = (out.unwrap_or(&from).display(), endings.join(", "));
+        format!("--out: {out} ends in none of {endings}: say the format by --to")
+    })?;
+    let path = out.map_or_else(|| from.with_extension(format.extension()), Path::to_owned);
     let out = path.display();
     if is_same_file(&path, &from) {
         bail!("--out: {out} is the model itself, choose another file");
@@ -43,13 +43,4 @@ pub fn run<T: Scalar>(args: &ExportArgs, model: Model<T>, output: Output) -> Res
     output.event("export", &fields)?;
     output.text(format_args!("{out}, {}", HumanBytes(bytes)))?;
     Ok(Done::Finished)
-}
-
-/// The format that the name of a file asks for.
-fn of_name(path: &Path) -> Result<Format> {
-    Format::of_name(path).with_context(|| {
-        let endings = Format::ALL.map(|format| format!(".{}", format.extension()));
-        let (out, endings) = (path.display(), endings.join(", "));
-        format!("--out: {out} ends in none of {endings}: say the format by --to")
-    })
 }

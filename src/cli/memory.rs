@@ -43,12 +43,13 @@ pub fn check_weights<T: Scalar>(
     check(bytes, callers, &format!("training {network}"), cure)
 }
 
-/// What a step of training or validating takes beside the weights, where there is such data: of a loader's largest window the steps
-/// of each row and the bytes of the arrays, and its shape.
+/// Of a loader's largest window the steps of each row and the bytes of the arrays, and its shape: by these a step takes more than
+/// the weights.
 pub type Window = (Vec<usize>, usize, (usize, usize));
 
 pub fn window<T: Scalar>(loader: &Loader<T>) -> Window {
-    let (rows, arrays) = largest_window(loader);
+    let rows = loader.largest_window();
+    let arrays = loader.window_bytes(rows.len());
     (rows, arrays, loader.shape())
 }
 
@@ -131,13 +132,6 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
 fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
     let copies = 5 + 2 * algorithm.moments() + shards;
     network.parameters() * copies as f64 * size_of::<T>() as f64
-}
-
-/// The steps of each row of a loader's largest window, and the bytes of its arrays.
-pub fn largest_window<T: Scalar>(loader: &Loader<T>) -> (Vec<usize>, usize) {
-    let rows = loader.largest_window();
-    let arrays = loader.window_bytes(rows.len());
-    (rows, arrays)
 }
 
 /// Bytes that can be had: free memory and swap, within the limits of the control groups.
