@@ -4,6 +4,7 @@
 use anyhow::{Result, bail};
 use bptt::data::Loader;
 use bptt::internal::blas;
+use bptt::internal::measure::bytes_of;
 use bptt::optim::Algorithm;
 use bptt::train::Trainer;
 use bptt::{Architecture, Engine, EngineOptions, Scalar};
@@ -102,7 +103,7 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
     // Bytes that may still be taken within a limit, of what is taken as this field says.
     let room = |(resource, field)| {
         let taken = bytes_of(&status, field)?;
-        Some((getrlimit(resource).current? as f64 - taken).max(0.0))
+        Some(getrlimit(resource).current?.saturating_sub(taken) as f64)
     };
     let limits = [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")];
     let Some(room) = limits.into_iter().filter_map(room).reduce(f64::min) else {
@@ -137,17 +138,10 @@ fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: u
 /// Bytes that can be had: free memory and swap, within the limits of the control groups.
 fn available() -> Option<f64> {
     let info = read_to_string("/proc/meminfo").ok()?;
-    let swap = bytes_of(&info, "SwapFree:").unwrap_or(0.0);
+    let swap = bytes_of(&info, "SwapFree:").unwrap_or(0);
     let free = bytes_of(&info, "MemAvailable:")? + swap;
     let rooms = groups().into_iter().filter_map(room);
-    Some(rooms.fold(free, f64::min))
-}
-
-/// A field of a file of `/proc`, which counts in kilobytes.
-fn bytes_of(text: &str, field: &str) -> Option<f64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
-    let kilobytes: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    Some(1024.0 * kilobytes)
+    Some(rooms.fold(free as f64, f64::min))
 }
 
 /// The folders of the control groups with a limit on memory that this process is in, of both versions, from its own group to

@@ -204,7 +204,7 @@ pub const LONGER: [&str; 2] = ["steps", "epochs"];
 pub const CHANGEABLE: [&str; 5] = ["lr", "schedule", "warmup", "patience", "report_every"];
 
 /// Settings on which the result does not depend (of data, on its content alone).
-pub const FREE: [&str; 6] = [
+const FREE: [&str; 6] = [
     "data",
     "valid",
     "threads",
