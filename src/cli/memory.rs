@@ -39,7 +39,10 @@ pub fn check_weights<T: Scalar>(
     engine: EngineOptions,
     cure: &str,
 ) -> Result<()> {
-    let bytes = of_weights::<T>(network, algorithm, engine.shards);
+    // All copies of them: the present ones, the sum of their gradients, the best ones, the ones to go back to, the gradients of
+    // each shard, and the optimiser's moments twice. Without the activations.
+    let copies = 5 + 2 * algorithm.moments() + engine.shards;
+    let bytes = network.parameters() * copies as f64 * size_of::<T>() as f64;
     let callers = engine.threads.min(engine.shards);
     check(bytes, callers, &format!("training {network}"), cure)
 }
@@ -126,13 +129,6 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
         );
     }
     Ok(())
-}
-
-/// The bytes of all copies of the weights in training: the present ones, the sum of their gradients, the best ones, the ones to
-/// go back to, the gradients of each shard, and the optimiser's moments twice. Without the activations.
-fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
-    let copies = 5 + 2 * algorithm.moments() + shards;
-    network.parameters() * copies as f64 * size_of::<T>() as f64
 }
 
 /// Bytes that can be had: free memory and swap, within the limits of the control groups.

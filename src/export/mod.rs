@@ -58,15 +58,13 @@ impl Format {
     /// [`Error::Io`](crate::Error::Io) naming the file; [`Error::Invalid`](crate::Error::Invalid) for a network that the format
     /// cannot hold.
     pub fn write<T: Scalar>(self, model: &Model<T>, lengths: bool, path: &Path) -> Result<()> {
-        match self {
-            Format::Onnx => atomic::write_atomically(path, &onnx::graph(model, lengths)),
-            Format::Npz => npz::write_model(model, path),
-            Format::C => atomic::write_atomically(path, c::header(model, path)?.as_bytes()),
-            Format::RtNeural => {
-                let json = rtneural::json(model)?.to_string();
-                atomic::write_atomically(path, json.as_bytes())
-            }
-        }
+        let content = match self {
+            Format::Npz => return npz::write_model(model, path),
+            Format::Onnx => onnx::graph(model, lengths),
+            Format::C => c::header(model, path)?.into_bytes(),
+            Format::RtNeural => rtneural::json(model)?.to_string().into_bytes(),
+        };
+        atomic::write_atomically(path, &content)
     }
 }
 
