@@ -151,20 +151,18 @@ impl Error {
 
     /// An [`Error::Shape`].
     pub(crate) fn shape(what: &'static str, found: &[usize], expected: impl Into<String>) -> Self {
-        let (found, expected) = (found.to_vec(), expected.into());
         Error::Shape {
             what,
-            found,
-            expected,
+            found: found.to_vec(),
+            expected: expected.into(),
         }
     }
 
     /// An [`Error::Option`].
     pub(crate) fn option(name: &'static str, value: impl ToString, expected: &'static str) -> Self {
-        let value = value.to_string();
         Error::Option {
             name,
-            value,
+            value: value.to_string(),
             expected,
         }
     }

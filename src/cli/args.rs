@@ -1,9 +1,7 @@
 //! The command line: what can be said, and what `--help` teaches about it.
 
 use super::settings::{self, BOOKKEEPING, Config, is_open};
-use super::values::{
-    Dtype, FROM_ZERO, MOST_WHOLE, SECONDS, file, named, positive, up_to, whole, within,
-};
+use super::values::{Dtype, FROM_ZERO, MOST_WHOLE, SECONDS, file, named, positive, whole, within};
 use bptt::Cell;
 use bptt::export::Format;
 use bptt::internal::measure::Shape;
@@ -124,10 +122,7 @@ pub enum Command {
     /// Throughput here, against this machine's own limit.
     Bench(BenchArgs),
     /// What is in a model file.
-    Inspect {
-        /// A .safetensors file or a run folder
-        model: PathBuf,
-    },
+    Inspect(InspectArgs),
 }
 
 /// What `bptt train` is asked for: the settings of a run, and where.
@@ -258,7 +253,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = positive::<usize>(), value_name = "N")]
     pub threads: Option<usize>,
     /// Parts a batch is cut into [default: as many as threads]
-    #[arg(long, value_parser = up_to::<usize>(1 << 16), value_name = "N")]
+    #[arg(long, value_parser = whole::<usize>(1, 1 << 16), value_name = "N")]
     pub shards: Option<usize>,
     /// Of several processes (mpirun): how they add their gradients
     #[arg(long, value_parser = named::<Reduction>, default_value = "ordered", value_name = "ordered|fast")]
@@ -270,7 +265,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = named::<Cell>, default_value = "tanh", value_name = "tanh|relu|gru|lstm")]
     pub cell: Cell,
     /// Layers, one on the other
-    #[arg(long, value_parser = up_to::<usize>(256), default_value_t = 1, value_name = "L")]
+    #[arg(long, value_parser = whole::<usize>(1, 256), default_value_t = 1, value_name = "L")]
     pub layers: usize,
     /// Layers that read from both ends
     #[arg(long)]
@@ -281,4 +276,10 @@ pub struct BenchArgs {
     /// Also other batches (a quarter of N to four times N), then other numbers of shards, and which of them to take
     #[arg(long)]
     pub sweep: bool,
+}
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// A .safetensors file or a run folder
+    pub model: PathBuf,
 }

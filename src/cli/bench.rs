@@ -5,7 +5,6 @@ use super::args::BenchArgs;
 use super::memory;
 use super::output::Output;
 use super::processes::Processes;
-use super::values::Dtype;
 use anyhow::Result;
 use bptt::internal::measure::{
     Roof, Shape, Speed, Workload, compare, forget_peak_resident, peak_resident,
@@ -25,14 +24,7 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 /// A sweep takes the smallest batch that comes so near the fastest: the weights learn more from more updates.
 const NEAR: f64 = 0.95;
 
-pub fn run(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
-    match args.dtype {
-        Dtype::F32 => bench::<f32>(args, output, processes),
-        Dtype::F64 => bench::<f64>(args, output, processes),
-    }
-}
-
-fn bench<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
+pub fn run<T: Scalar>(args: &BenchArgs, output: Output, processes: &Processes) -> Result<Done> {
     let threads = args.threads.unwrap_or(processes.cores);
     processes.make_room(threads);
     let bench = Bench {

@@ -5,7 +5,7 @@
 use super::args;
 use super::errors::flag;
 use super::run_folder;
-use super::settings::{CHANGEABLE, Config, FREE, LONGER, Settings, is_flag};
+use super::settings::{CHANGEABLE, Config, LONGER, Settings, is_flag, is_open};
 use anyhow::{Context, Result, bail};
 use bptt::train::Changes;
 use serde::Serialize;
@@ -33,15 +33,13 @@ impl Config {
         for name in given {
             let (old, new) = (&settings[name], &new[name]);
             let flag = flag(name);
-            if LONGER.contains(&name.as_str()) {
-                if new.as_u64() < old.as_u64() {
-                    bail!("{flag} {new}: the run already has {old}; more is possible, less is not");
-                }
-            } else if CHANGEABLE.contains(&name.as_str()) {
-                if old != new {
-                    changes.insert(name.clone(), new.clone());
-                }
-            } else if !FREE.contains(&name.as_str()) && old != new {
+            if LONGER.contains(&&name[..]) && new.as_u64() < old.as_u64() {
+                bail!("{flag} {new}: the run already has {old}; more is possible, less is not");
+            }
+            if CHANGEABLE.contains(&&name[..]) && old != new {
+                changes.insert(name.clone(), new.clone());
+            }
+            if !is_open(name) && old != new {
                 let old = match old {
                     Value::Null => "none".into(),
                     old => old.to_string(),
@@ -124,10 +122,9 @@ impl Settings {
         let theirs = theirs.as_object().cloned().unwrap_or_default();
         check_fields(&theirs, &ours)?;
         // There are more shards where more ranks went on than there were.
-        let may_differ = [&LONGER[..], &FREE, &CHANGEABLE, &["shards"]].concat();
-        let differs =
-            |name: &&String| theirs[*name] != ours[*name] && !may_differ.contains(&name.as_str());
-        if let Some(name) = ours.keys().find(differs) {
+        let may_differ = |name: &str| is_open(name) || name == "shards";
+        let mut names = ours.keys().filter(|name| !may_differ(name));
+        if let Some(name) = names.find(|&name| theirs[name] != ours[name]) {
             let (ours, theirs) = (&ours[name], &theirs[name]);
             bail!("its `{name}` is {theirs}, that of config.json is {ours}");
         }

@@ -2,7 +2,7 @@
 
 use super::args::EvalArgs;
 use super::dataset::{npz, read_set, say_skipped};
-use super::model::{engine, with_model};
+use super::model::engine;
 use super::output::{BAR, Output, metric};
 use super::processes::cores;
 use super::{Done, memory};
@@ -14,11 +14,7 @@ use bptt::{Loss, Scalar};
 use indicatif::HumanCount;
 use serde_json::json;
 
-pub fn run(args: &EvalArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| eval(args, model, output))
-}
-
-fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
+pub fn run<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Result<Done> {
     let name = args.model.display();
     let mut unknown = None;
     let mut data = if let Some(path) = npz(&args.data)? {
@@ -42,14 +38,10 @@ fn eval<T: Scalar>(args: &EvalArgs, mut model: Model<T>, output: Output) -> Resu
         Loader::evaluation_text(corpus)?
     };
     let mut engine = engine(&model.network, args.threads)?;
-    let (rows, window) = data.shape();
-    let (largest, arrays) = memory::largest_window(&data);
-    memory::check(
-        (arrays + engine.bytes_of(&largest)?) as f64,
-        engine.threads(),
-        &format!("evaluating {rows} sequences of {window} steps"),
-        "use a smaller model",
-    )?;
+    let (rows, arrays, (n, t)) = memory::window(&data);
+    let bytes = (arrays + engine.bytes_of(&rows)?) as f64;
+    let what = format!("evaluating {n} sequences of {t} steps");
+    memory::check(bytes, engine.threads(), &what, "use a smaller model")?;
     let bar = output.bar(data.counted_per_epoch(), BAR);
     let network = &model.network;
     let mut evaluate = |data: &mut Loader<T>| {

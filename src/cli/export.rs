@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::args::ExportArgs;
-use super::model::{file, with_model};
+use super::model::file;
 use super::output::{Output, is_same_file};
 use anyhow::{Context, Result, bail};
 use bptt::Scalar;
@@ -12,20 +12,16 @@ use indicatif::HumanBytes;
 use serde_json::json;
 use std::path::Path;
 
-pub fn run(args: &ExportArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| export(args, &model, output))
-}
-
-fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Result<Done> {
+pub fn run<T: Scalar>(args: &ExportArgs, model: Model<T>, output: Output) -> Result<Done> {
     let from = file(&args.model)?;
-    let format = match (args.to, &args.out) {
-        (Some(to), _) => to,
-        (None, out) => of_name(out.as_deref().unwrap_or(Path::new("")))?,
-    };
-    let path = args
-        .out
-        .clone()
-        .unwrap_or_else(|| from.with_extension(format.extension()));
+    let out = args.out.as_deref();
+    let format = args.to.or_else(|| Format::of_name(out?));
+    let format = format.with_context(|| {
+        let endings = Format::ALL.map(|format| format!(".{}", format.extension()));
+        let (out, endings) = (out.unwrap_or(&from).display(), endings.join(", "));
+        format!("--out: {out} ends in none of {endings}: say the format by --to")
+    })?;
+    let path = out.map_or_else(|| from.with_extension(format.extension()), Path::to_owned);
     let out = path.display();
     if is_same_file(&path, &from) {
         bail!("--out: {out} is the model itself, choose another file");
@@ -40,20 +36,11 @@ fn export<T: Scalar>(args: &ExportArgs, model: &Model<T>, output: Output) -> Res
             "the file does not say {what}: assumed as `bptt inspect` shows it"
         ));
     }
-    let written = format.write(model, !args.no_lengths, &path);
+    let written = format.write(&model, !args.no_lengths, &path);
     written.with_context(|| from.display().to_string())?;
     let bytes = fs_err::metadata(&path)?.len();
     let fields = json!({ "out": path.to_string_lossy(), "to": format, "bytes": bytes });
     output.event("export", &fields)?;
     output.text(format_args!("{out}, {}", HumanBytes(bytes)))?;
     Ok(Done::Finished)
-}
-
-/// The format that the name of a file asks for.
-fn of_name(path: &Path) -> Result<Format> {
-    Format::of_name(path).with_context(|| {
-        let endings = Format::ALL.map(|format| format!(".{}", format.extension()));
-        let (out, endings) = (path.display(), endings.join(", "));
-        format!("--out: {out} ends in none of {endings}: say the format by --to")
-    })
 }

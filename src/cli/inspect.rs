@@ -1,8 +1,8 @@
 //! `bptt inspect`: what is in a model file.
 
 use super::Done;
+use super::args::InspectArgs;
 use super::dataset::kind_name;
-use super::model::with_model;
 use super::output::Output;
 use anyhow::Result;
 use bptt::Scalar;
@@ -12,13 +12,8 @@ use indicatif::HumanCount;
 use ndarray::Axis;
 use ndarray_linalg::EigVals;
 use serde_json::{Value, json};
-use std::path::Path;
 
-pub fn run(path: &Path, output: Output) -> Result<Done> {
-    with_model!(path, |model| inspect(path, &model, output))
-}
-
-fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<Done> {
+pub fn run<T: Scalar>(args: &InspectArgs, model: Model<T>, output: Output) -> Result<Done> {
     let p = model.network.parameters().cast::<f64>();
     let network = p.architecture();
     let vocabulary = model.about.vocabulary.as_ref();
@@ -42,7 +37,7 @@ fn inspect<T: Scalar>(path: &Path, model: &Model<T>, output: Output) -> Result<D
         }));
     }
     let fields = json!({
-        "model": path.to_string_lossy(),
+        "model": args.model.to_string_lossy(),
         "n_x": network.input.size(),
         "n_h": network.hidden,
         "n_y": network.head.outputs,

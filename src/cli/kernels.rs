@@ -26,17 +26,15 @@ const OLDER: [&str; 6] = [
 /// Refuses kernels that this processor cannot run. Where it can run much better ones, and nobody has chosen, the program begins
 /// again with them.
 pub fn fit() -> Result<()> {
-    if let Some(better) = better()? {
+    if let Some(better) = better()?
+        && let Ok(program) = std::env::current_exe()
+    {
         let mut arguments = std::env::args_os();
         let name = arguments.next().unwrap_or_default();
-        if let Ok(program) = std::env::current_exe() {
-            // It returns only where that failed: then the program goes on as it is, slower and as right.
-            let _ = Command::new(program)
-                .arg0(name)
-                .args(arguments)
-                .env(VARIABLE, better)
-                .exec();
-        }
+        let mut again = Command::new(program);
+        again.arg0(name).args(arguments).env(VARIABLE, better);
+        // It returns only where that failed: then the program goes on as it is, slower and as right.
+        let _ = again.exec();
     }
     Ok(())
 }

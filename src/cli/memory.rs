@@ -4,6 +4,7 @@
 use anyhow::{Result, bail};
 use bptt::data::Loader;
 use bptt::internal::blas;
+use bptt::internal::measure::bytes_of;
 use bptt::optim::Algorithm;
 use bptt::train::Trainer;
 use bptt::{Architecture, Engine, EngineOptions, Scalar};
@@ -38,17 +39,21 @@ pub fn check_weights<T: Scalar>(
     engine: EngineOptions,
     cure: &str,
 ) -> Result<()> {
-    let bytes = of_weights::<T>(network, algorithm, engine.shards);
+    // All copies of them: the present ones, the sum of their gradients, the best ones, the ones to go back to, the gradients of
+    // each shard, and the optimiser's moments twice. Without the activations.
+    let copies = 5 + 2 * algorithm.moments() + engine.shards;
+    let bytes = network.parameters() * copies as f64 * size_of::<T>() as f64;
     let callers = engine.threads.min(engine.shards);
     check(bytes, callers, &format!("training {network}"), cure)
 }
 
-/// What a step of training or validating takes beside the weights, where there is such data: of a loader's largest window the steps
-/// of each row and the bytes of the arrays, and its shape.
+/// Of a loader's largest window the steps of each row and the bytes of the arrays, and its shape: by these a step takes more than
+/// the weights.
 pub type Window = (Vec<usize>, usize, (usize, usize));
 
 pub fn window<T: Scalar>(loader: &Loader<T>) -> Window {
-    let (rows, arrays) = largest_window(loader);
+    let rows = loader.largest_window();
+    let arrays = loader.window_bytes(rows.len());
     (rows, arrays, loader.shape())
 }
 
@@ -101,7 +106,7 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
     // Bytes that may still be taken within a limit, of what is taken as this field says.
     let room = |(resource, field)| {
         let taken = bytes_of(&status, field)?;
-        Some((getrlimit(resource).current? as f64 - taken).max(0.0))
+        Some(getrlimit(resource).current?.saturating_sub(taken) as f64)
     };
     let limits = [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")];
     let Some(room) = limits.into_iter().filter_map(room).reduce(f64::min) else {
@@ -126,34 +131,13 @@ fn check_limits(bytes: f64, callers: usize, what: &str, cure: &str) -> Result<()
     Ok(())
 }
 
-/// The bytes of all copies of the weights in training: the present ones, the sum of their gradients, the best ones, the ones to
-/// go back to, the gradients of each shard, and the optimiser's moments twice. Without the activations.
-fn of_weights<T: Scalar>(network: &Architecture, algorithm: Algorithm, shards: usize) -> f64 {
-    let copies = 5 + 2 * algorithm.moments() + shards;
-    network.parameters() * copies as f64 * size_of::<T>() as f64
-}
-
-/// The steps of each row of a loader's largest window, and the bytes of its arrays.
-pub fn largest_window<T: Scalar>(loader: &Loader<T>) -> (Vec<usize>, usize) {
-    let rows = loader.largest_window();
-    let arrays = loader.window_bytes(rows.len());
-    (rows, arrays)
-}
-
 /// Bytes that can be had: free memory and swap, within the limits of the control groups.
 fn available() -> Option<f64> {
     let info = read_to_string("/proc/meminfo").ok()?;
-    let swap = bytes_of(&info, "SwapFree:").unwrap_or(0.0);
+    let swap = bytes_of(&info, "SwapFree:").unwrap_or(0);
     let free = bytes_of(&info, "MemAvailable:")? + swap;
     let rooms = groups().into_iter().filter_map(room);
-    Some(rooms.fold(free, f64::min))
-}
-
-/// A field of a file of `/proc`, which counts in kilobytes.
-fn bytes_of(text: &str, field: &str) -> Option<f64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
-    let kilobytes: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    Some(1024.0 * kilobytes)
+    Some(rooms.fold(free as f64, f64::min))
 }
 
 /// The folders of the control groups with a limit on memory that this process is in, of both versions, from its own group to

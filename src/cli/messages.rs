@@ -45,10 +45,7 @@ pub fn start<T: Scalar>(run: &Run<T>) -> Result<()> {
         output.remark(format_args!(
             "--threads {wanted}: {} in a batch, so {} busy: a larger --batch uses more",
             plural(engine.shards(), "sequence"),
-            match threads {
-                1 => "1 thread is".to_string(),
-                n => format!("{n} threads are"),
-            }
+            plural(threads, "thread") + if threads == 1 { " is" } else { " are" }
         ));
     }
     if blas::library().flavour == Flavour::Serial {

@@ -50,12 +50,14 @@ pub use args::{Flag, flags};
 pub use output::{Channel, Host};
 
 use args::Command;
+use bptt::model::ModelFile;
 use errors::{FAILED, is_broken_pipe};
 use output::Output;
 use processes::Processes;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use values::Dtype;
 
 /// The exit status after a signal.
 const INTERRUPTED: u8 = 130;
@@ -103,18 +105,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Reads the model that a command is for, and runs the command in the precision of the model's file.
+macro_rules! on_model {
+    ($command:ident, $args:expr, $output:expr) => {{
+        let file = ModelFile::read(&model::file(&$args.model)?)?;
+        match file.precision()? {
+            "f64" => $command::run::<f64>(&$args, file.model()?, $output),
+            _ => $command::run::<f32>(&$args, file.model()?, $output),
+        }
+    }};
+}
+
 fn act(command: Command, output: Output, processes: &Processes) -> anyhow::Result<Done> {
     bptt::internal::simd::chosen()?;
     match command {
         Command::Train(args) => train::run(*args, output, processes),
-        Command::Bench(args) => bench::run(&args, output, processes),
+        Command::Bench(args) => match args.dtype {
+            Dtype::F32 => bench::run::<f32>(&args, output, processes),
+            Dtype::F64 => bench::run::<f64>(&args, output, processes),
+        },
         // Work for one process.
         _ if !processes.is_root() => Ok(Done::Finished),
-        Command::Eval(args) => eval::run(&args, output),
-        Command::Sample(args) => sample::run(&args, output),
-        Command::Predict(args) => predict::run(&args, output),
-        Command::Export(args) => export::run(&args, output),
-        Command::Inspect { model } => inspect::run(&model, output),
+        Command::Eval(args) => on_model!(eval, args, output),
+        Command::Sample(args) => on_model!(sample, args, output),
+        Command::Predict(args) => on_model!(predict, args, output),
+        Command::Export(args) => on_model!(export, args, output),
+        Command::Inspect(args) => on_model!(inspect, args, output),
     }
 }
 

@@ -4,14 +4,8 @@ use super::processes::cores;
 use super::{memory, run_folder};
 use anyhow::{Result, bail};
 use bptt::internal::atomic;
-use bptt::model::ModelFile;
 use bptt::{Engine, EngineOptions, Network, Scalar};
 use std::path::{Path, PathBuf};
-
-/// Reads the model that `bptt train` or PyTorch left at this path, or in this run folder.
-pub fn read(model: &Path) -> Result<ModelFile> {
-    Ok(ModelFile::read(&file(model)?)?)
-}
 
 /// The file of the model at this path, or in this run folder, if there is the memory for it.
 pub fn file(model: &Path) -> Result<PathBuf> {
@@ -37,24 +31,6 @@ pub fn file(model: &Path) -> Result<PathBuf> {
     memory::check_reading(&path, bytes, "use a smaller model")?;
     Ok(path)
 }
-
-/// Reads a model and runs `$work` in the precision of its file.
-macro_rules! with_model {
-    ($path:expr, |$model:ident| $work:expr) => {{
-        let file = $crate::cli::model::read($path)?;
-        match file.precision()? {
-            "f64" => {
-                let $model = file.model::<f64>()?;
-                $work
-            }
-            _ => {
-                let $model = file.model::<f32>()?;
-                $work
-            }
-        }
-    }};
-}
-pub(super) use with_model;
 
 /// An engine for going forward. The result depends on the data alone: shards here are no more than a way to use the cores.
 pub fn engine<T: Scalar>(network: &Network<T>, threads: Option<usize>) -> bptt::Result<Engine<T>> {

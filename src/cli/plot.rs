@@ -9,10 +9,15 @@ use plotters::prelude::*;
 
 type Point = (f64, f64);
 
+/// Parts of a curve, of two points each: the picture has some 780 columns.
+const MOST_PARTS: usize = 256;
+
 /// A line through points, from left to right: through the lowest and the highest of so many neighbours each, so that no peak is lost
 /// and the longest run has no more of them than others.
 struct Curve {
     name: &'static str,
+    /// What it shows of a report.
+    value: fn(&Report) -> Option<f64>,
     /// The lowest and the highest point of each part.
     parts: Vec<[Point; 2]>,
     /// Points of each part, and of the last one so far.
@@ -23,13 +28,20 @@ struct Curve {
 }
 
 impl Curve {
-    fn new(name: &'static str) -> Self {
+    fn new(name: &'static str, value: fn(&Report) -> Option<f64>) -> Self {
         Curve {
             name,
+            value,
             parts: Vec::new(),
             each: 1,
             in_last: 1,
             ends: None,
+        }
+    }
+
+    fn add(&mut self, report: &Report) {
+        if let Some(y) = (self.value)(report).filter(|y| y.is_finite()) {
+            self.push((report.step as f64, y));
         }
     }
 
@@ -71,63 +83,13 @@ fn span(a: [Point; 2], b: [Point; 2]) -> [Point; 2] {
     [lowest, highest]
 }
 
-/// What a curve shows of a report, and its name.
-type Kind = (&'static str, fn(&Report) -> Option<f64>);
-
-/// Parts of a curve, of two points each: the picture has some 780 columns.
-const MOST_PARTS: usize = 256;
-
 /// Curves in one frame.
 struct Panel {
     /// What the vertical axis shows.
     axis: String,
-    curves: Vec<(&'static str, Vec<Point>)>,
+    curves: [Curve; 2],
     /// Where curves seldom are.
     legend: SeriesLabelPosition,
-}
-
-impl Panel {
-    /// A curve of each kind that the reports have numbers of.
-    fn new(axis: String, curves: &[Curve], legend: SeriesLabelPosition) -> Self {
-        let curves = curves.iter().filter(|curve| curve.ends.is_some());
-        Panel {
-            axis,
-            curves: curves.map(|curve| (curve.name, curve.points())).collect(),
-            legend,
-        }
-    }
-}
-
-/// What is shown: of losses, then of accuracies.
-const KINDS: [Kind; 4] = [
-    ("training", |report| Some(report.train_loss)),
-    ("validation", |report| report.valid_loss),
-    ("training", |report| Some(100.0 * report.train_accuracy?)),
-    ("validation", |report| {
-        let mut metrics = report.valid_metrics.iter();
-        let found = metrics.find(|(name, _)| name.ends_with("_accuracy"));
-        Some(100.0 * found?.1)
-    }),
-];
-
-/// The points of each kind in the history, and in the last report if that is not there.
-fn curves(folder: &RunFolder, last: Option<&Report>) -> Result<[Curve; 4]> {
-    let mut curves = KINDS.map(|(name, _)| Curve::new(name));
-    let mut add = |report: &Report| {
-        for ((_, value), curve) in KINDS.iter().zip(&mut curves) {
-            if let Some(y) = value(report).filter(|y| y.is_finite()) {
-                curve.push((report.step as f64, y));
-            }
-        }
-    };
-    let mut step = 0;
-    for report in folder.reports()? {
-        let report = report?;
-        step = report.step;
-        add(&report);
-    }
-    last.filter(|last| last.step > step).map(add);
-    Ok(curves)
 }
 
 /// Replaces the picture in the folder of a run by one of its reports, `last` the last of them, if there is anything to draw: their
@@ -138,15 +100,42 @@ pub fn draw(folder: &RunFolder, last: Option<&Report>, loss: Loss, accuracy: boo
         Loss::Binary => " (nats per label)",
         Loss::Mse | Loss::Huber => "",
     };
-    let curves = curves(folder, last)?;
-    let (losses, accuracies) = curves.split_at(2);
-    let axis = format!("{}{unit}", loss.title());
-    let mut panels = vec![Panel::new(axis, losses, SeriesLabelPosition::UpperRight)];
+    let mut panels = vec![Panel {
+        axis: format!("{}{unit}", loss.title()),
+        curves: [
+            Curve::new("training", |report| Some(report.train_loss)),
+            Curve::new("validation", |report| report.valid_loss),
+        ],
+        legend: SeriesLabelPosition::UpperRight,
+    }];
     if accuracy {
-        let legend = SeriesLabelPosition::LowerRight;
-        panels.push(Panel::new("accuracy (%)".into(), accuracies, legend));
+        let valid_accuracy = |report: &Report| {
+            let mut metrics = report.valid_metrics.iter();
+            let found = metrics.find(|(name, _)| name.ends_with("_accuracy"));
+            Some(100.0 * found?.1)
+        };
+        panels.push(Panel {
+            axis: "accuracy (%)".into(),
+            curves: [
+                Curve::new("training", |report| Some(100.0 * report.train_accuracy?)),
+                Curve::new("validation", valid_accuracy),
+            ],
+            legend: SeriesLabelPosition::LowerRight,
+        });
     }
-    panels.retain(|panel| !panel.curves.is_empty());
+    let mut add = |report: &Report| {
+        let curves = panels.iter_mut().flat_map(|panel| &mut panel.curves);
+        curves.for_each(|curve| curve.add(report));
+    };
+    let mut step = 0;
+    for report in folder.reports()? {
+        let report = report?;
+        step = report.step;
+        add(&report);
+    }
+    // It may be for readers alone, and not in the history.
+    last.filter(|last| last.step > step).map(add);
+    panels.retain(|panel| panel.curves.iter().any(|curve| curve.ends.is_some()));
     if panels.is_empty() {
         return Ok(());
     }
@@ -187,7 +176,8 @@ fn render(title: &str, panels: &[Panel]) -> Drawn<String> {
 
 /// Draws a panel, which must have a point.
 fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, panel: &Panel) -> Drawn<()> {
-    let curves = &panel.curves;
+    let curves = panel.curves.iter().filter(|curve| curve.ends.is_some());
+    let curves: Vec<_> = curves.map(|curve| (curve.name, curve.points())).collect();
     let points = curves.iter().flat_map(|(_, points)| points.iter().copied());
     let (mut xs, mut ys): (Vec<f64>, Vec<f64>) = points.unzip();
     xs.sort_by(f64::total_cmp);
@@ -258,38 +248,32 @@ mod tests {
     #[test]
     fn curves_have_bounded_points_and_every_peak() {
         for n in [1, 2, 255, 256, 257, 512, 513, 5_000, 100_003] {
-            let mut curve = Curve::new("");
-            let at = |i: usize| (i as f64, ((i * 7919) % 1009) as f64);
-            let peaks =
-                [n / 3, 2 * n / 3].map(|i| (i as f64, [-5.0, 5e3][usize::from(i == n / 3)]));
-            for i in 0..n {
-                let peak = peaks.into_iter().find(|peak| peak.0 == i as f64);
-                curve.push(peak.unwrap_or(at(i)));
-            }
+            let peaks = [(n / 3, 5e3), (2 * n / 3, -5.0)];
+            let height = |i| match peaks.iter().find(|&&(at, _)| at == i) {
+                Some(&(_, height)) => height,
+                None => ((i * 7919) % 1009) as f64,
+            };
+            let all: Vec<Point> = (0..n).map(|i| (i as f64, height(i))).collect();
+            let mut curve = Curve::new("", |_| None);
+            all.iter().for_each(|&point| curve.push(point));
             let points = curve.points();
             assert!(points.is_sorted_by(|a, b| a.0 < b.0), "{n}");
-            assert!(points.len() <= 2 * MOST_PARTS + 2, "{n}: {}", points.len());
-            assert!(n > 256 || points.len() == n, "{n}: {}", points.len());
+            assert_eq!((points.first(), points.last()), (all.first(), all.last()));
             assert!(
-                n < 512 || points.len() >= MOST_PARTS,
-                "{n}: {}",
-                points.len()
+                peaks.iter().all(|&(at, _)| points.contains(&all[at])),
+                "{n}"
             );
-            assert_eq!(
-                (points[0].0, points[points.len() - 1].0),
-                (0.0, n as f64 - 1.0)
-            );
-            let has = |peak: &Point| points.contains(peak);
-            assert!(peaks.iter().all(has), "{n}");
-            // Evenly over the whole run.
-            let first_half = points
-                .iter()
-                .filter(|point| point.0 < n as f64 / 2.0)
-                .count();
-            assert!(
-                n < 512 || 3 * first_half > points.len(),
-                "{n}: {first_half}"
-            );
+            if n <= 256 {
+                assert_eq!(points, all);
+            } else {
+                assert!(points.len() <= 2 * MOST_PARTS + 2, "{n}: {}", points.len());
+            }
+            if n >= 512 {
+                assert!(points.len() >= MOST_PARTS, "{n}: {}", points.len());
+                // Evenly over the whole run.
+                let first_half = points.iter().filter(|point| point.0 < n as f64 / 2.0);
+                assert!(3 * first_half.count() > points.len(), "{n}");
+            }
         }
     }
 }

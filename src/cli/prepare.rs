@@ -164,11 +164,7 @@ fn build<T: Scalar>(
             Err(error @ bptt::Error::Option { .. }) => return Err(error.into()),
             suits => suits.with_context(|| {
                 let head = architecture.head;
-                let at = if head.at == At::Every {
-                    "every"
-                } else {
-                    "last"
-                };
+                let at = ["every", "last"][usize::from(head.at == At::Last)];
                 format!("--loss {} --at {at}", head.loss.name())
             })?,
         }

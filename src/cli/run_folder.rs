@@ -54,13 +54,10 @@ impl RunFolder {
     /// A new one at `out`, or at the first free of `runs/NAME`, `runs/NAME-2`, …; refused where there is a run.
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self> {
         let path = match out {
-            Some(out) => {
-                fs::create_dir_all(out)?;
-                sync_parents(out)?;
-                out.to_path_buf()
-            }
+            Some(out) => fs::create_dir_all(out).map(|()| out.to_path_buf())?,
             None => new_in(Path::new("runs"), name)?,
         };
+        sync_parents(&path)?;
         let folder = Self::open(path)?;
         // Only now is nobody else about to begin here.
         check_free(&folder.path)?;
@@ -186,19 +183,14 @@ fn sync_parents(folder: &Path) -> io::Result<()> {
 }
 
 /// The first of `runs/NAME`, `runs/NAME-2`, … that is not there, made.
-fn new_in(runs: &Path, name: &str) -> Result<PathBuf> {
+fn new_in(runs: &Path, name: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(runs)?;
-    let mut path = runs.join(name);
-    for i in 2.. {
+    let (mut path, mut i) = (runs.join(name), 1);
+    loop {
         match fs::create_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => {
-                made?;
-                break;
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => i += 1,
+            made => return made.map(|()| path),
         }
         path = runs.join(format!("{name}-{i}"));
     }
-    sync_parents(&path)?;
-    Ok(path)
 }

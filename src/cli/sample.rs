@@ -2,7 +2,6 @@
 
 use super::Done;
 use super::args::SampleArgs;
-use super::model::with_model;
 use super::output::{Output, visible};
 use anyhow::{Context, Result, bail};
 use bptt::data::{Decoder, TokenKind, Vocabulary};
@@ -19,11 +18,7 @@ use std::path::Path;
 /// The longest prompt that is read from a file, in bytes.
 const MOST_PROMPT: u64 = 1 << 24;
 
-pub fn run(args: &SampleArgs, output: Output) -> Result<Done> {
-    with_model!(&args.model, |model| sample(args, &model, output))
-}
-
-fn sample<T: Scalar>(args: &SampleArgs, model: &Model<T>, output: Output) -> Result<Done> {
+pub fn run<T: Scalar>(args: &SampleArgs, model: Model<T>, output: Output) -> Result<Done> {
     let Some(vocabulary) = &model.about.vocabulary else {
         let model = args.model.display();
         bail!("{model} is no model of text: nothing to sample");

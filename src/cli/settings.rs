@@ -7,7 +7,7 @@
 
 use super::values::{
     Dtype, FINITE, FRACTION, FROM_ZERO, MOST_WHOLE, POSITIVE, PROBABILITY, bytes, file, named,
-    positive, up_to, whole, within,
+    positive, whole, within,
 };
 use anyhow::{Result, bail};
 use bptt::data::TokenKind;
@@ -75,16 +75,16 @@ pub struct Settings {
     #[arg(long, help_heading = MODEL, value_name = "tanh|relu|gru|lstm", value_parser = named::<Cell>, default_value = "tanh")]
     pub cell: Cell,
     /// Hidden units of each layer
-    #[arg(long, help_heading = MODEL, value_name = "N", value_parser = up_to::<usize>(1 << 24), default_value_t = 256)]
+    #[arg(long, help_heading = MODEL, value_name = "N", value_parser = whole::<usize>(1, 1 << 24), default_value_t = 256)]
     pub hidden: usize,
     /// Layers, one on the other
-    #[arg(long, help_heading = MODEL, value_name = "L", value_parser = up_to::<usize>(256), default_value_t = 1)]
+    #[arg(long, help_heading = MODEL, value_name = "L", value_parser = whole::<usize>(1, 256), default_value_t = 1)]
     pub layers: usize,
     /// Read sequences from both ends: forwards, and with other weights backwards
     #[arg(long, help_heading = MODEL)]
     pub bidirectional: bool,
     /// Give each token a row of so many numbers, which are trained and read in place of the token [default: none]
-    #[arg(long, help_heading = MODEL, value_name = "SIZE", value_parser = up_to::<usize>(1 << 24))]
+    #[arg(long, help_heading = MODEL, value_name = "SIZE", value_parser = whole::<usize>(1, 1 << 24))]
     pub embedding: Option<usize>,
     /// Let the rows of the embedding be the decoder's weights too: fewer numbers to learn
     #[arg(long, help_heading = MODEL)]
@@ -157,7 +157,7 @@ pub struct Settings {
 
     /// Parts a batch is cut into by each process, a part of the result (within rounding) [default: as many as threads]
     // In a run, the shards of all processes together.
-    #[arg(long, help_heading = MACHINE, value_name = "N", value_parser = up_to::<usize>(1 << 16))]
+    #[arg(long, help_heading = MACHINE, value_name = "N", value_parser = whole::<usize>(1, 1 << 16))]
     pub shards: Option<usize>,
     /// The most bytes of scratch, such as 500M: long windows are then run in segments, a third slower at most, a part of the
     /// result (within rounding) [default: as it comes]
@@ -204,7 +204,7 @@ pub const LONGER: [&str; 2] = ["steps", "epochs"];
 pub const CHANGEABLE: [&str; 5] = ["lr", "schedule", "warmup", "patience", "report_every"];
 
 /// Settings on which the result does not depend (of data, on its content alone).
-pub const FREE: [&str; 6] = [
+const FREE: [&str; 6] = [
     "data",
     "valid",
     "threads",

@@ -85,17 +85,17 @@ impl EventFile {
             ("tokens_per_second", Some(report.tokens_per_second)),
             ("epoch", Some(report.epoch)),
         ];
-        let metrics = report.valid_metrics.iter();
-        let metrics = metrics.map(|(name, &value)| (name.replacen('_', "/", 1), value));
-        let values = values.into_iter();
-        let values = values.filter_map(|(tag, value)| Some((tag.to_string(), value?)));
         let mut summary = Vec::new();
-        for (tag, value) in values.chain(metrics) {
-            let (tag, value) = (
-                bytes(TAG, tag.as_bytes()),
-                float(SIMPLE_VALUE, value as f32),
-            );
+        let mut add = |tag: &str, value: f64| {
+            let tag = bytes(TAG, tag.as_bytes());
+            let value = float(SIMPLE_VALUE, value as f32);
             summary.extend(bytes(VALUE, &[tag, value].concat()));
+        };
+        let values = values.into_iter();
+        let values = values.filter_map(|(tag, value)| Some((tag, value?)));
+        values.for_each(|(tag, value)| add(tag, value));
+        for (name, &value) in &report.valid_metrics {
+            add(&name.replacen('_', "/", 1), value);
         }
         self.append(&number(STEP, report.step), &bytes(SUMMARY, &summary))
     }

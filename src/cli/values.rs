@@ -41,14 +41,7 @@ pub fn within(range: Range) -> impl Fn(&str) -> Result<f64, String> + Clone + Se
 /// A parser of whole numbers from 1 up.
 pub fn positive<T: TryFrom<u64> + Clone + Send + Sync>()
 -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
-    up_to(MOST_WHOLE)
-}
-
-/// A parser of whole numbers from 1 to `most`.
-pub fn up_to<T: TryFrom<u64>>(
-    most: u64,
-) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
-    whole(1, most)
+    whole(1, MOST_WHOLE)
 }
 
 /// A parser of whole numbers from `least` to `most`, as people write them: `20000`, `20_000`, `20k`, `2e4`.

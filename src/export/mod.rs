@@ -1,9 +1,10 @@
 //! Models in the formats of other programs: [`Format`].
 //!
-//! `wire` is the encoding of protocol buffers, in which ONNX files are written.
+//! `wire` is the encoding of protocol buffers, in which ONNX files are written; `npz` writes NumPy's archives.
 
 mod c;
-mod npz;
+#[doc(hidden)]
+pub mod npz;
 mod onnx;
 mod rtneural;
 #[doc(hidden)]
@@ -57,15 +58,13 @@ impl Format {
     /// [`Error::Io`](crate::Error::Io) naming the file; [`Error::Invalid`](crate::Error::Invalid) for a network that the format
     /// cannot hold.
     pub fn write<T: Scalar>(self, model: &Model<T>, lengths: bool, path: &Path) -> Result<()> {
-        match self {
-            Format::Onnx => atomic::write_atomically(path, &onnx::graph(model, lengths)),
-            Format::Npz => npz::write(model, path),
-            Format::C => atomic::write_atomically(path, c::header(model, path)?.as_bytes()),
-            Format::RtNeural => {
-                let json = rtneural::json(model)?.to_string();
-                atomic::write_atomically(path, json.as_bytes())
-            }
-        }
+        let content = match self {
+            Format::Npz => return npz::write_model(model, path),
+            Format::Onnx => onnx::graph(model, lengths),
+            Format::C => c::header(model, path)?.into_bytes(),
+            Format::RtNeural => rtneural::json(model)?.to_string().into_bytes(),
+        };
+        atomic::write_atomically(path, &content)
     }
 }
 

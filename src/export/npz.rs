@@ -1,36 +1,76 @@
-//! A model as an `.npz` archive: what `numpy.load` reads.
+//! Arrays as an `.npz` archive: what `numpy.load` reads.
 
 use super::tensors;
 use crate::model::Model;
 use crate::{Result, Scalar, atomic};
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// Writes it, all or not at all.
-pub fn write<T: Scalar>(model: &Model<T>, path: &Path) -> Result<()> {
+/// Writes the tensors of a model, and `bptt`, its metadata as JSON.
+pub(super) fn write_model<T: Scalar>(model: &Model<T>, path: &Path) -> Result<()> {
     let (tensors, meta) = tensors(model);
+    let text: Vec<u32> = meta.to_string().chars().map(u32::from).collect();
+    let described = format!("<U{}", text.len());
+    let text = ("bptt", &described[..], &[][..], bytemuck::cast_slice(&text));
+    let arrays = tensors.iter().map(|tensor| {
+        let bytes = bytemuck::cast_slice(&tensor.values);
+        (&tensor.name[..], float::<T>(), &tensor.shape[..], bytes)
+    });
+    write(path, arrays.chain([text]))
+}
+
+/// NumPy's description of such numbers.
+pub fn float<T: Scalar>() -> &'static str {
+    if T::NAME == "f64" { "<f8" } else { "<f4" }
+}
+
+/// Writes arrays, all or not at all: of each its name, the description of its elements, its shape, and its bytes in C order.
+pub fn write<'a>(
+    path: &Path,
+    arrays: impl IntoIterator<Item = (&'a str, &'a str, &'a [usize], &'a [u8])>,
+) -> Result<()> {
     atomic::replace(path, |file| {
-        let mut zip = ZipWriter::new(BufWriter::new(file));
+        let mut file = Patient { file, error: None };
+        let mut zip = ZipWriter::new(BufWriter::new(&mut file));
         let stored = SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Stored)
             .large_file(true);
-        let mut array = |name: &str, described: &str, shape: &[usize], bytes: &[u8]| {
+        for (name, described, shape, bytes) in arrays {
             zip.start_file(format!("{name}.npy"), stored)?;
             zip.write_all(&header(described, shape))?;
-            zip.write_all(bytes)
-        };
-        for tensor in &tensors {
-            let described = format!("<f{}", size_of::<T>());
-            let bytes = bytemuck::cast_slice(&tensor.values);
-            array(&tensor.name, &described, &tensor.shape, bytes)?;
+            zip.write_all(bytes)?;
         }
-        let text: Vec<u32> = meta.to_string().chars().map(u32::from).collect();
-        let described = format!("<U{}", text.len());
-        array("bptt", &described, &[], bytemuck::cast_slice(&text))?;
-        zip.finish().map_err(io::Error::other)?.flush()
+        zip.finish().map_err(io::Error::other)?.flush()?;
+        file.error.map_or(Ok(()), Err)
     })
+}
+
+/// A file that keeps its first error to itself: the writer of archives, dropped after one, would print it.
+struct Patient<'a> {
+    file: &'a mut File,
+    error: Option<io::Error>,
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.error.is_none() {
+            self.error = self.file.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Patient<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 /// The header of an `.npy` array, version 1.0: ended so that the elements begin where 64 divides the place.

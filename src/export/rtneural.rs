@@ -13,11 +13,7 @@ use std::collections::BTreeMap;
 pub fn json<T: Scalar>(model: &Model<T>) -> Result<Value> {
     let network = model.network.architecture();
     let refused = |problem: &str| {
-        let other = if network.bidirectional {
-            "ONNX"
-        } else {
-            "C or ONNX"
-        };
+        let other = ["C or ONNX", "ONNX"][usize::from(network.bidirectional)];
         let problem = format!("RTNeural {problem}: export it to {other}");
         Err(Error::invalid("model", problem))
     };

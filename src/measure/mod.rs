@@ -25,7 +25,7 @@ mod roof;
 mod shape;
 mod workload;
 
-pub use memory::{forget_peak_resident, peak_resident};
+pub use memory::{bytes_of, forget_peak_resident, peak_resident};
 pub use roof::{ROOF_SIZE, Roof};
 pub use shape::Shape;
 pub use workload::Workload;

@@ -2,10 +2,11 @@
 
 use super::Shape;
 use crate::architecture::Input;
+use crate::data::OwnedInputs;
 use crate::kernels::number::Values;
 use crate::optim::{Algorithm, Optimizer, OptimizerOptions};
 use crate::ranks::{Communicator, Ranks, Reduction};
-use crate::{Batch, Engine, EngineOptions, Init, Inputs, Network, Result, Scalar};
+use crate::{Batch, Engine, EngineOptions, Init, Network, Result, Scalar};
 use ndarray::{Array2, Array3};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,9 +26,7 @@ pub struct Workload<T: Scalar> {
     /// What it runs on.
     pub engine: Engine<T>,
     optimizer: Optimizer<T>,
-    features: Array3<T>,
-    /// Read in place of `features` where that is empty.
-    ids: Array2<u32>,
+    inputs: OwnedInputs<T>,
     classes: Array2<u32>,
 }
 
@@ -35,16 +34,18 @@ impl<T: Scalar> Workload<T> {
     /// Orthogonal weights; inputs even in [-1, 1) (as the states are, whatever feeds them) or ids; classes as targets.
     pub fn new(shape: Shape, options: EngineOptions, seed: u64) -> Result<Self> {
         let Shape { n, t, architecture } = shape;
-        let (n_x, tokens) = (architecture.input.size(), architecture.input.is_tokens());
+        let n_x = architecture.input.size();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut ids = |limit: usize| {
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
             Array2::from_shape_simple_fn((n, t), || rng.random_range(0..limit))
         };
-        let (inputs, classes) = (ids(n_x), ids(architecture.head.outputs));
-        let shape_x = if tokens { (0, 0, 0) } else { (n, t, n_x) };
+        let (ids, classes) = (ids(n_x), ids(architecture.head.outputs));
         let feature = || T::from_f64(rng.random_range(-1.0..1.0));
-        let features = Array3::from_shape_simple_fn(shape_x, feature);
+        let inputs = match architecture.input.is_tokens() {
+            true => OwnedInputs::Tokens(ids),
+            false => OwnedInputs::Dense(Array3::from_shape_simple_fn((n, t, n_x), feature)),
+        };
         let descent = OptimizerOptions {
             algorithm: Algorithm::Gd,
             ..OptimizerOptions::default()
@@ -54,8 +55,7 @@ impl<T: Scalar> Workload<T> {
             network: Network::new(architecture, Init::Orthogonal, seed)?,
             engine: Engine::new(architecture, options)?,
             optimizer: Optimizer::new(architecture, descent)?,
-            features,
-            ids: inputs,
+            inputs,
             classes,
         })
     }
@@ -102,12 +102,9 @@ impl<T: Scalar> Workload<T> {
     }
 
     fn step_here(&mut self) -> Result<f64> {
-        let inputs = match self.features.is_empty() {
-            true => Inputs::from(&self.ids),
-            false => Inputs::from(&self.features),
-        };
-        let (network, batch) = (&mut self.network, Batch::new(inputs, &self.classes));
-        let gradient = self.engine.gradient(network, &batch)?;
+        let batch = Batch::new(self.inputs.view(), &self.classes);
+        let gradient = self.engine.gradient(&self.network, &batch)?;
+        let network = &mut self.network;
         self.engine.update(network, &mut self.optimizer, LR);
         Ok(gradient.mean_loss())
     }

@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -73,7 +74,7 @@ fn other_format(bytes: &[u8]) -> Option<&'static str> {
     found.map(|&(_, format)| format)
 }
 
-fn broken(path: &Path, what: impl std::fmt::Display) -> Error {
+fn broken(path: &Path, what: impl Display) -> Error {
     let problem = format!(
         "is not a whole safetensors file ({what}): is it a model, and was it copied completely?"
     );
@@ -103,11 +104,13 @@ impl<'a> File<'a> {
         let mut meta = match text {
             None => Value::Null,
             Some(text) => {
-                let wrong = |e| Error::file(path, format!("metadata `{KEY}` cannot be read: {e}"));
-                header::check_metadata(text).map_err(wrong)?;
-                match serde_json::from_str(text).map_err(|e| wrong(e.to_string()))? {
+                let wrong = |e: &dyn Display| {
+                    Error::file(path, format!("metadata `{KEY}` cannot be read: {e}"))
+                };
+                header::check_metadata(text).map_err(|e| wrong(&e))?;
+                match serde_json::from_str(text).map_err(|e| wrong(&e))? {
                     meta @ (Value::Object(_) | Value::Null) => meta,
-                    other => return Err(wrong(format!("{other}, expected an object"))),
+                    other => return Err(wrong(&format!("{other}, expected an object"))),
                 }
             }
         };

@@ -14,15 +14,13 @@ const MOST_NAMES: usize = 4096;
 const MOST_AXES: usize = 8;
 
 /// Refuses what is no JSON, names something twice in one object, or has more than the header of a model could have.
-pub(super) fn check(json: &[u8]) -> Result<(), String> {
-    let looked = serde_json::from_slice::<Looked<MOST_AXES>>(json);
-    looked.map(|_| ()).map_err(|e| e.to_string())
+pub(super) fn check(json: &[u8]) -> serde_json::Result<()> {
+    serde_json::from_slice(json).map(|_: Looked<MOST_AXES>| ())
 }
 
 /// The same of what a program says of a model, where lists may be long.
-pub(super) fn check_metadata(json: &str) -> Result<(), String> {
-    let looked = serde_json::from_str::<Looked<{ usize::MAX }>>(json);
-    looked.map(|_| ()).map_err(|e| e.to_string())
+pub(super) fn check_metadata(json: &str) -> serde_json::Result<()> {
+    serde_json::from_str(json).map(|_: Looked<{ usize::MAX }>| ())
 }
 
 /// What holds nothing else is as it should be.

@@ -93,10 +93,15 @@ impl<T: Scalar> Model<T> {
     /// What the file of another program does not say of the network, so that it was assumed: features, the tanh cell, classes
     /// at every step.
     pub fn untold(&self) -> Vec<&'static str> {
-        match self.about.foreign {
-            true => names::untold(&self.network.architecture()),
-            false => Vec::new(),
+        if !self.about.foreign {
+            return Vec::new();
         }
+        let Architecture { input, cell, .. } = self.network.architecture();
+        let embedded = matches!(input, Input::Embedding { .. });
+        let input = (!embedded).then_some("whether it reads features or tokens");
+        let cell = (cell.gates() == 1).then_some("whether its cell is tanh or relu");
+        let head = Some("by which loss it is judged, and whether at every step or at the last");
+        [input, cell, head].into_iter().flatten().collect()
     }
 
     /// The same model, judged by the loss and at the steps of this head, where its file left that open ([`About::foreign`]).

@@ -70,8 +70,8 @@ pub(crate) fn transposed<T: Scalar>(values: &[T], columns: usize) -> Cow<'_, [T]
     (0..columns).flat_map(column).collect()
 }
 
-/// What network a file without our metadata holds, by names and shapes. Where these leave it open ([`untold`]): features, the
-/// tanh cell, and classes at every step.
+/// What network a file without our metadata holds, by names and shapes. Where these leave it open ([`super::Model::untold`]):
+/// features, the tanh cell, and classes at every step.
 pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
     // The names of one direction do not depend on more, and the second direction of the first layer is recurrence 1.
     let plain = Architecture::new(Input::Features(1), 1, Head::softmax(1));
@@ -105,16 +105,6 @@ pub(super) fn architecture(file: &File<'_>) -> Result<Architecture> {
         bidirectional: file.has(&both_ways.name(Which::WeightIh(1))),
         ..Architecture::new(input, hidden, head)
     })
-}
-
-/// What the names and shapes of a network do not say, so that it was assumed.
-pub(super) fn untold(architecture: &Architecture) -> Vec<&'static str> {
-    let embedded = matches!(architecture.input, Input::Embedding { .. });
-    let input = (!embedded).then_some("whether it reads features or tokens");
-    let one_gate = architecture.cell.gates() == 1;
-    let cell = one_gate.then_some("whether its cell is tanh or relu");
-    let head = "by which loss it is judged, and whether at every step or at the last";
-    input.into_iter().chain(cell).chain([head]).collect()
 }
 
 /// The parameters of a network, if the file has its tensors, of the right shapes, and beside them only those of a

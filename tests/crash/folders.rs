@@ -268,6 +268,12 @@ fn a_limit_on_the_size_of_files() {
     let after = Outcome::of(&scene.path("run"));
     assert!(after.model == before.model && after.last == before.last);
     assert_eq!(after.names, before.names);
+    // So does another command, which says so once.
+    let output = limited("export run --to npz");
+    let message = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let beginning = "error: run/model.safetensors: cannot write run/model.npz: File too large";
+    assert!(message.starts_with(beginning), "{message}");
 }
 
 /// A small file system for as long as this lives; `None` where we may not make one.
