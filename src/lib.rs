@@ -127,6 +127,10 @@ pub mod internal {
     pub mod atomic {
         pub use crate::atomic::*;
     }
+    /// Arrays as NumPy reads them.
+    pub mod npz {
+        pub use crate::export::npz::{float, write};
+    }
     /// What the kernels behind [`Scalar`](crate::Scalar) take.
     pub mod kernels {
         pub use crate::heads::LossStep;

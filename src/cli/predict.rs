@@ -6,7 +6,7 @@ use super::output::{BAR, Output, is_same_file};
 use super::{Done, memory};
 use anyhow::{Context, Result, bail};
 use bptt::data::{OwnedInputs, Sequences};
-use bptt::export::npz;
+use bptt::internal::npz;
 use bptt::model::Model;
 use bptt::{At, Loss, Scalar};
 use serde_json::json;

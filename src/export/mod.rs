@@ -4,7 +4,7 @@
 
 mod c;
 #[doc(hidden)]
-pub mod npz;
+pub(crate) mod npz;
 mod onnx;
 mod rtneural;
 #[doc(hidden)]
