@@ -2,7 +2,7 @@
 //!
 //! Sums are rows of gates in PyTorch's order; `from_h[row]` is the part of a sum that comes from the state, with its bias.
 
-use super::{Layer, rows_of_gates, sigmoid};
+use super::{Layer, add, add_outer, add_product, rows_of_gates, sigmoid};
 use crate::architecture::Which;
 use crate::cells::Cell;
 use crate::{Parameters, Scalar};
@@ -10,23 +10,14 @@ use crate::{Parameters, Scalar};
 /// The sums of all gates that come from the inputs and from the state, biases included where the cell adds both.
 fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
     let (n_h, cell) = (layer.architecture.hidden, layer.architecture.cell);
-    let (mut from_x, mut from_h) = (Vec::new(), Vec::new());
-    for row in 0..cell.gates() * n_h {
-        let mut sum = layer.bias[row];
-        for k in 0..x.len() {
-            sum += layer.ih[[row, k]] * x[k];
-        }
-        from_x.push(sum);
-        // The GRU's new gate has a bias of its own for the state.
-        let mut sum = match cell {
-            Cell::Gru if row >= 2 * n_h => layer.bias[row + n_h],
-            _ => T::zero(),
-        };
-        for k in 0..n_h {
-            sum += layer.hh[[row, k]] * h[k];
-        }
-        from_h.push(sum);
+    let rows = cell.gates() * n_h;
+    let (mut from_x, mut from_h) = (layer.bias[..rows].to_vec(), vec![T::zero(); rows]);
+    if cell == Cell::Gru {
+        // The new gate has a bias of its own for the state.
+        from_h[2 * n_h..].copy_from_slice(&layer.bias[rows..]);
     }
+    add_product(&mut from_x, layer.ih, x);
+    add_product(&mut from_h, layer.hh, h);
     (from_x, from_h)
 }
 
@@ -107,29 +98,21 @@ pub(super) fn backward<T: Scalar>(
             }
         }
     }
-    let (rows, index) = (cell.gates() * n_h, layer.index);
+    let (a, index) = (layer.architecture, layer.index);
     let mut dx = vec![T::zero(); x.len()];
+    add_product(&mut dx, layer.ih.t(), &dx_sums);
+    add_product(&mut d_before[..n_h], layer.hh.t(), &dh_sums);
     let g_ih = g.matrix_mut(Which::WeightIh(index));
-    let mut g_ih = rows_of_gates(layer.architecture, index, g_ih);
-    for row in 0..rows {
-        for k in 0..x.len() {
-            g_ih[[row, k]] += dx_sums[row] * x[k];
-            dx[k] += layer.ih[[row, k]] * dx_sums[row];
-        }
-    }
-    let mut g_hh = g.matrix_mut(Which::WeightHh(index));
-    for row in 0..rows {
-        for k in 0..n_h {
-            g_hh[[row, k]] += dh_sums[row] * before[k];
-            d_before[k] += layer.hh[[row, k]] * dh_sums[row];
-        }
-    }
+    add_outer(rows_of_gates(a, index, g_ih), &dx_sums, x);
+    add_outer(
+        g.matrix_mut(Which::WeightHh(index)),
+        &dh_sums,
+        &before[..n_h],
+    );
     let g_bias = g.get_mut(Which::Bias(index));
-    for row in 0..rows {
-        g_bias[row] += dx_sums[row];
-        if cell == Cell::Gru && row >= 2 * n_h {
-            g_bias[row + n_h] += dh_sums[row];
-        }
+    add(g_bias, &dx_sums);
+    if cell == Cell::Gru {
+        add(&mut g_bias[dx_sums.len()..], &dh_sums[2 * n_h..]);
     }
     d.copy_from_slice(&d_before);
     dx
