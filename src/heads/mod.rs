@@ -17,7 +17,7 @@ use crate::kernels::exp::sigmoid_at;
 use crate::kernels::number::Number;
 use crate::kernels::softmax::softmax_at;
 use crate::targets::Answers;
-use fearless_simd::Level;
+use fearless_simd::{Level, dispatch};
 use serde::{Deserialize, Serialize};
 
 /// How the answer of a step is judged. What a loss adds up over the outputs of a step it divides by their number, and what it
@@ -108,8 +108,8 @@ pub(crate) fn kernel<T: Number>(
     step: LossStep<'_, '_, T>,
 ) -> Metrics {
     match loss {
-        Loss::CrossEntropy => cross_entropy::kernel(level, u, step),
-        Loss::Binary => binary::kernel(level, u, step),
+        Loss::CrossEntropy => dispatch!(level, simd => cross_entropy::classes(simd, u, step)),
+        Loss::Binary => dispatch!(level, simd => binary::labels(simd, u, step)),
         Loss::Mse => regression::squared(u, step),
         Loss::Huber => regression::huber(u, step),
     }
