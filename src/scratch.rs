@@ -25,7 +25,7 @@ use crate::dropout::Dropping;
 use crate::steps::{Assigned, Extent, Steps};
 use crate::weights::{Passes, has_wide_decoder, reaches_inputs};
 use crate::{Inputs, Scalar};
-use ndarray::{ArrayView2, ArrayView3, Axis, s};
+use ndarray::{ArrayView3, Axis, s};
 use std::ops::Range;
 
 /// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
@@ -230,41 +230,15 @@ impl<T: Scalar> Scratch<T> {
         }
     }
 
-    /// The sequences begin with their rows of `state [N, W]`, or with zero.
-    ///
-    /// # Panics
-    /// If `state` has fewer rows or another width.
-    pub fn begin(&mut self, state: Option<ArrayView2<'_, T>>, assigned: &Assigned) {
-        for i in 0..self.steps.n() {
-            match &state {
-                Some(state) => {
-                    let row = state.row(assigned.index()[i]);
-                    self.begin_row(i, |k| row[k]);
-                }
-                None => self.begin_row(i, |_| T::zero()),
-            }
-        }
-    }
-
-    /// The sequences go on from the states `[n, W]` they had after the time step before.
-    pub fn go_on(&mut self, states: &[T]) {
-        let width = self.architecture.state();
-        for (i, row) in states.chunks_exact(width).enumerate() {
-            self.begin_row(i, |k| row[k]);
-        }
-    }
-
-    /// Sets the states with which sequence `i` enters to the elements of a state row.
-    fn begin_row(&mut self, i: usize, element: impl Fn(usize) -> T) {
-        let n_h = self.architecture.hidden;
-        let mut k = 0;
-        for LayerScratch { states, .. } in &mut self.recurrences {
-            for values in [&mut states.h, &mut states.c] {
-                if !values.is_empty() {
-                    for (j, to) in values[i * n_h..][..n_h].iter_mut().enumerate() {
-                        *to = element(k + j);
-                    }
-                    k += n_h;
+    /// The sequences enter with these states: `state(i, k)` is element `k` of the state row of sequence `i`.
+    pub fn enter(&mut self, state: impl Fn(usize, usize) -> T) {
+        let (n, n_h) = (self.steps.n(), self.architecture.hidden);
+        let recurrences = self.recurrences.iter_mut();
+        let states = recurrences.flat_map(|s| [&mut s.states.h, &mut s.states.c]);
+        for (block, values) in states.filter(|values| !values.is_empty()).enumerate() {
+            for (i, row) in values[..n * n_h].chunks_exact_mut(n_h).enumerate() {
+                for (j, to) in row.iter_mut().enumerate() {
+                    *to = state(i, block * n_h + j);
                 }
             }
         }
@@ -280,15 +254,11 @@ impl<T: Scalar> Scratch<T> {
             let goes_on = t < self.steps.count();
             let first = if goes_on { self.steps.alive(t) } else { 0 };
             for i in first..block.len() {
-                let mut row = &mut finals[i * width..][..width];
-                for LayerScratch { states, .. } in &self.recurrences {
-                    for values in [&states.h, &states.c] {
-                        if !values.is_empty() {
-                            let (to, rest) = row.split_at_mut(n_h);
-                            to.copy_from_slice(&values[(block.start + i) * n_h..][..n_h]);
-                            row = rest;
-                        }
-                    }
+                let row = finals[i * width..][..width].chunks_exact_mut(n_h);
+                let recurrences = self.recurrences.iter();
+                let states = recurrences.flat_map(|s| [&s.states.h, &s.states.c]);
+                for (to, values) in row.zip(states.filter(|values| !values.is_empty())) {
+                    to.copy_from_slice(&values[(block.start + i) * n_h..][..n_h]);
                 }
             }
         }

@@ -145,10 +145,7 @@ impl Steps {
     /// The row at which the states before step `t` begin, where those that enter stand in front: as many as there are
     /// sequences in [`Steps::block`].
     pub fn before(&self, t: usize) -> usize {
-        match t {
-            0 => 0,
-            t => self.n + self.starts[t - 1],
-        }
+        self.block(t).start
     }
 
     /// The rows of states before step `t` of all sequences that came so far, for `t` up to the number of steps.

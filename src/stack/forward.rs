@@ -7,7 +7,7 @@ use crate::layer::{Layer, forward};
 use crate::scratch::{NO_TOKEN, Scratch};
 use crate::steps::Steps;
 
-/// From the inputs (`s.load`, then `s.begin` or `s.go_on`) to the states of all layers.
+/// From the inputs (`s.load`, then `s.enter`) to the states of all layers.
 pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
     let a = s.architecture;
     enter(w, s);

@@ -16,7 +16,7 @@ mod backward;
 mod forward;
 mod head;
 
-pub(crate) use backward::{How, layers_back};
+pub(crate) use backward::layers_back;
 pub(crate) use forward::states;
 pub(crate) use head::{head_back, logits, loss, take_last};
 
