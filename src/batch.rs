@@ -194,15 +194,15 @@ impl<'a, T: Scalar> Batch<'a, T> {
         match (loss, &self.answers.targets) {
             (Loss::CrossEntropy, _) | (Loss::Mse | Loss::Huber, Targets::Values(_)) => Ok(()),
             (Loss::Binary, Targets::Values(y)) => {
-                let is_label = |y: &T| (T::zero()..=T::one()).contains(y);
-                let wrong = |&((row, step, _), y): &((usize, usize, usize), &T)| {
-                    !is_label(y) && self.has_answer(row, step)
-                };
-                let Some(((row, step, k), y)) = y.indexed_iter().find(wrong) else {
-                    return Ok(());
-                };
-                let problem = format!("[{row}, {step}, {k}] is {y}: a label is from 0 to 1");
-                Err(Error::invalid("targets", problem))
+                for ((row, step, k), y) in y.indexed_iter() {
+                    let is_label = (T::zero()..=T::one()).contains(y);
+                    if !is_label && self.has_answer(row, step) {
+                        let expected = "a label is from 0 to 1";
+                        let problem = format!("[{row}, {step}, {k}] is {y}: {expected}");
+                        return Err(Error::invalid("targets", problem));
+                    }
+                }
+                Ok(())
             }
             (_, Targets::Classes(_)) => {
                 let (title, answers) = (loss.title(), loss.answers());

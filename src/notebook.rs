@@ -51,6 +51,7 @@
 use crate::architecture::Which;
 use crate::init::initialize;
 use crate::kernels::simd;
+use crate::targets::check_shape;
 use crate::{
     Architecture, Batch, Engine, EngineOptions, Error, Head, Init, Input, Inputs, Network,
     Parameters, Result, Scalar, Targets, one_hot,
@@ -90,14 +91,6 @@ fn check<T: Scalar>(parameters: &Parameters<T>) -> Result<[usize; 3]> {
     }
     found.check()?;
     Ok([n_x, n_h, n_y])
-}
-
-/// Whether an array has the shape expected.
-fn check_shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<()> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(Error::shape(what, found, format!("{expected:?}"))),
-    }
 }
 
 fn engine<T: Scalar>(parameters: &Parameters<T>) -> Result<Engine<T>> {
@@ -165,8 +158,8 @@ pub fn rnn_layer<T: Scalar>(
 ) -> Result<(Array2<T>, Array2<T>, Array2<T>)> {
     let [n_x, n_h, _] = check(parameters)?;
     let n = x_t.nrows().max(1);
-    check_shape("x_t", x_t.shape(), &[n, n_x])?;
-    check_shape("h_prev", h_prev.shape(), &[n, n_h])?;
+    check_shape("x_t", x_t.shape(), &[n, n_x], "")?;
+    check_shape("h_prev", h_prev.shape(), &[n, n_h], "")?;
     // The products are plain loops, for they are small, and need no lock of OpenBLAS.
     let product = |rows: ArrayView2<'_, T>, weights: Which, bias: Option<Which>| {
         let weights = parameters.matrix(weights);
@@ -236,8 +229,8 @@ pub fn compute_cost<T: Scalar>(
     outputs: &ArrayRef<T, Ix3>,
 ) -> Result<f64> {
     let (n, t, n_y) = targets.dim();
-    check_shape("outputs", outputs.shape(), targets.shape())?;
-    check_shape("targets", targets.shape(), &[n.max(1), t.max(1), n_y])?;
+    check_shape("outputs", outputs.shape(), targets.shape(), "")?;
+    check_shape("targets", targets.shape(), &[n.max(1), t.max(1), n_y], "")?;
     // With what each addition rounds away carried to the next (Kahan 1965), so that no digit depends on the order.
     let (mut sum, mut lost) = (0.0, 0.0);
     Zip::from(targets).and(outputs).for_each(|target, output| {

@@ -50,17 +50,28 @@ impl<T: Number> Targets<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
         match self {
-            Targets::Classes(ids) if ids.dim() != (n, t) => {
-                let expected = format!("[{n}, {t}] as the inputs");
-                Err(Error::shape("targets", ids.shape(), expected))
+            Targets::Classes(ids) => {
+                check_shape("targets", ids.shape(), &[n, t], " as the inputs")?;
+                check_ids("targets", ids, n_y)
             }
-            Targets::Classes(ids) => check_ids("targets", ids, n_y),
-            Targets::Values(y) if y.dim() != (n, t, n_y) => {
-                let expected = format!("[{n}, {t}, {n_y}] as the inputs and the network");
-                Err(Error::shape("targets", y.shape(), expected))
+            Targets::Values(y) => {
+                let whose = " as the inputs and the network";
+                check_shape("targets", y.shape(), &[n, t, n_y], whose)
             }
-            Targets::Values(_) => Ok(()),
         }
+    }
+}
+
+/// Whether an array has the shape that is expected of it; `whose` says what that is the shape of.
+pub(crate) fn check_shape(
+    what: &'static str,
+    found: &[usize],
+    expected: &[usize],
+    whose: &str,
+) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::shape(what, found, format!("{expected:?}{whose}"))),
     }
 }
 
@@ -111,12 +122,11 @@ impl<T: Number> Answers<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`]; [`Error::NothingCounts`] if the mask is false everywhere.
     pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
         self.targets.check(n_y, (n, t))?;
-        match self.mask {
-            Some(mask) if mask.dim() != (n, t) => {
-                let expected = format!("[{n}, {t}] as the inputs");
-                Err(Error::shape("mask", mask.shape(), expected))
-            }
-            _ if self.counted((n, t)) == 0 => Err(Error::NothingCounts),
+        if let Some(mask) = self.mask {
+            check_shape("mask", mask.shape(), &[n, t], " as the inputs")?;
+        }
+        match self.counted((n, t)) {
+            0 => Err(Error::NothingCounts),
             _ => Ok(()),
         }
     }
