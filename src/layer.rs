@@ -93,7 +93,7 @@ pub(crate) fn forward<T: Scalar>(
     let width = form.columns * n_h;
     for t in 0..steps.count() {
         let (rows, before) = (steps.rows(t), steps.before(t));
-        let after = steps.n() + rows.start;
+        let after = steps.n + rows.start;
         let (h_past, h_now) = s.states.h.split_at_mut(after * n_h);
         // Of cells with one state, there is nothing to split.
         let c_after = (after * n_h).min(s.states.c.len());
@@ -222,7 +222,7 @@ fn step_back<T: Scalar>(
     let width = form.columns * n_h;
     let (rows, before) = (steps.rows(t), steps.before(t));
     let alive = rows.len();
-    let after = steps.n() + rows.start;
+    let after = steps.n + rows.start;
     // The gradients of all sums lie in `dh`, or else `dh` has room for those of one step's states.
     let whole = form.in_place || matches!(back.above, Above::Ready);
     let begin = if whole { rows.start } else { 0 };

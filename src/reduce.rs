@@ -84,7 +84,7 @@ impl<T: Scalar> Reduce<'_, T> {
     fn add_to(&self, first: usize, sum: &mut [T], begun: bool) {
         let (shards, range) = (self.shards.iter(), first..first + sum.len());
         let mut parts = shards
-            .filter(|shard| !shard.assigned.index().is_empty())
+            .filter(|shard| !shard.assigned.index.is_empty())
             .map(|shard| &shard.gradients.as_slice()[range.clone()]);
         let first = if begun {
             [None; 2]

@@ -222,7 +222,7 @@ impl<T: Scalar> Scratch<T> {
             Inputs::Tokens(from) => {
                 for (t, step) in steps.enumerate() {
                     let to = &mut self.ids[0][self.steps.rows(t)];
-                    for (to, &row) in to.iter_mut().zip(assigned.index()) {
+                    for (to, &row) in to.iter_mut().zip(&assigned.index) {
                         *to = from[[row, step]];
                     }
                 }
@@ -232,7 +232,7 @@ impl<T: Scalar> Scratch<T> {
 
     /// The sequences enter with these states: `state(i, k)` is element `k` of the state row of sequence `i`.
     pub fn enter(&mut self, state: impl Fn(usize, usize) -> T) {
-        let (n, n_h) = (self.steps.n(), self.architecture.hidden);
+        let (n, n_h) = (self.steps.n, self.architecture.hidden);
         let recurrences = self.recurrences.iter_mut();
         let states = recurrences.flat_map(|s| [&mut s.states.h, &mut s.states.c]);
         for (block, values) in states.filter(|values| !values.is_empty()).enumerate() {
@@ -284,7 +284,7 @@ pub(crate) fn copy_rows<T: Scalar>(
     for t in 0..steps.count() {
         let rows = steps.rows(t);
         let to = &mut to[rows.start * width..rows.end * width];
-        for (to, &row) in to.chunks_exact_mut(width).zip(assigned.index()) {
+        for (to, &row) in to.chunks_exact_mut(width).zip(&assigned.index) {
             match whole {
                 Some(from) => {
                     to.copy_from_slice(&from[(row * of_sequence + first + t) * width..][..width]);

@@ -99,7 +99,7 @@ impl<T: Scalar> Shard<T> {
             }
             let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
             stack::layers_back(pass.weights.packed, scratch, gradients, accumulate);
-            let entered = scratch.steps.n() * scratch.architecture.state();
+            let entered = scratch.steps.n * scratch.architecture.state();
             let left = self.between.len().saturating_sub(entered);
             self.between.truncate(left);
         }
@@ -122,7 +122,7 @@ impl<T: Scalar> Shard<T> {
     /// Logits, which become their gradients; `how` is their scale, and whether ranks are counted.
     fn judge(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>, how: (T, bool)) {
         stack::logits(pass.weights, &mut self.scratch);
-        self.metrics += stack::loss(&mut self.scratch, answers, self.assigned.index(), how);
+        self.metrics += stack::loss(&mut self.scratch, answers, &self.assigned.index, how);
     }
 
     /// The metrics of a pass forward.
@@ -187,10 +187,10 @@ impl<T: Scalar> Shard<T> {
         copy_rows(&scratch.steps, &self.assigned, d_hidden, 0, to, width);
         scratch.d_state.clear();
         if let Some(d) = &d_state {
-            let rows = self.assigned.index().iter();
+            let rows = self.assigned.index.iter();
             rows.for_each(|&row| scratch.d_state.extend(d.row(row)));
         }
-        let states = self.assigned.len() * a.state();
+        let states = self.assigned.index.len() * a.state();
         scratch.d_state.resize(states, T::zero());
         self.begin_carry();
         let (scratch, g) = (&mut self.scratch, &mut self.gradients);
@@ -221,13 +221,13 @@ impl<T: Scalar> Shard<T> {
             dropout: pass.dropout.map(|(dropout, update)| (*dropout, update)),
             shard: self.index,
             first,
-            most: self.assigned.len(),
+            most: self.assigned.index.len(),
             head: pass.head,
         };
         scratch.load(&pass.inputs, &self.assigned, steps);
-        let entering = scratch.steps.n() * width;
+        let entering = scratch.steps.n * width;
         if s == 0 {
-            let index = self.assigned.index();
+            let index = &self.assigned.index;
             match &pass.state {
                 Some(state) => scratch.enter(|i, k| state[[index[i], k]]),
                 None => scratch.enter(|_, _| T::zero()),
@@ -249,7 +249,7 @@ impl<T: Scalar> Shard<T> {
     /// Nothing comes from beyond the last step.
     fn begin_carry(&mut self) {
         let a = self.architecture();
-        let (form, len) = (a.cell.form(), self.assigned.len() * a.hidden);
+        let (form, len) = (a.cell.form(), self.assigned.index.len() * a.hidden);
         for LayerScratch { after, carry, .. } in &mut self.scratch.recurrences {
             after.clear();
             carry.h.clear();

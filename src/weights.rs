@@ -91,19 +91,19 @@ impl<T: Scalar> PackedNetwork<T> {
             }
         };
         let back_weights = if back { &mut self.back[..] } else { &mut [] };
+        let pack_forward = |(i, weights): (usize, &mut _)| pack_forward(weights, p, i);
+        let pack_back = |(i, weights): (usize, &mut _)| pack_back(weights, p, i, passes);
         if architecture.len() < PARALLEL || rayon::current_thread_index().is_none() {
-            let forward = self.forward.iter_mut().enumerate();
-            forward.for_each(|(i, weights)| pack_forward(weights, p, i));
-            let back = back_weights.iter_mut().enumerate();
-            back.for_each(|(i, weights)| pack_back(weights, p, i, passes));
+            (self.forward.iter_mut().enumerate()).for_each(pack_forward);
+            (back_weights.iter_mut().enumerate()).for_each(pack_back);
             pack_decoder();
         } else {
             let forward = self.forward.par_iter_mut().enumerate();
             let back = back_weights.par_iter_mut().enumerate();
             rayon::join(
-                || forward.for_each(|(i, weights)| pack_forward(weights, p, i)),
+                || forward.for_each(pack_forward),
                 || {
-                    back.for_each(|(i, weights)| pack_back(weights, p, i, passes));
+                    back.for_each(pack_back);
                     pack_decoder();
                 },
             );

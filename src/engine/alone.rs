@@ -139,7 +139,7 @@ impl<T: Scalar> Engine<T> {
         let (shards, packed) = (&mut self.shards, &self.packed);
         self.pool.install(|| {
             shards.par_iter_mut().with_max_len(1).for_each(|shard| {
-                if shard.assigned.index().is_empty() {
+                if shard.assigned.index.is_empty() {
                     return;
                 }
                 shard.layers_back(packed, &d_hidden, d_state);
@@ -151,7 +151,7 @@ impl<T: Scalar> Engine<T> {
         drop(rows);
         let mut state = Array2::zeros((n, a.state()));
         for shard in &self.shards {
-            let rows = shard.assigned.index().iter().copied();
+            let rows = shard.assigned.index.iter().copied();
             assign_rows(&mut state, rows, &shard.scratch.d_state);
         }
         self.reduce();

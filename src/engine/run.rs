@@ -62,14 +62,14 @@ impl<T: Scalar> Engine<T> {
             let shards = shards.par_iter_mut().with_max_len(1);
             shards.for_each(|shard| {
                 shard.clear();
-                if !shard.assigned.index().is_empty() {
+                if !shard.assigned.index.is_empty() {
                     work(shard, &pass);
                 }
             });
         });
         if let Some(state) = state {
             for shard in &self.shards {
-                assign_rows(state, shard.assigned.index().iter().copied(), &shard.finals);
+                assign_rows(state, shard.assigned.index.iter().copied(), &shard.finals);
             }
             if moves {
                 self.exchange(&self.partition, state);
@@ -127,7 +127,7 @@ impl<'a, T: Scalar> RowsOut<'a, T> {
     /// Writes a shard's rows: those of its steps, or one for each sequence.
     pub fn write(&self, shard: &Shard<T>, rows: &[T], at: At) {
         let (steps, first) = (&shard.scratch.steps, shard.scratch.dropping.first);
-        for (i, &sequence) in shard.assigned.index().iter().enumerate() {
+        for (i, &sequence) in shard.assigned.index.iter().enumerate() {
             let mut y = self.0[sequence].lock().expect("of this shard alone");
             let width = y.ncols();
             let mut write = |t: usize, row: usize| {
@@ -135,7 +135,7 @@ impl<'a, T: Scalar> RowsOut<'a, T> {
                 y.row_mut(t).assign(&row);
             };
             match at {
-                At::Every if i >= steps.n() => break,
+                At::Every if i >= steps.n => break,
                 At::Every => {
                     let rows = steps.rows_of_sequence(i).enumerate();
                     rows.for_each(|(t, row)| write(first + t, row));

@@ -105,7 +105,7 @@ fn recurrence_back<T: Scalar>(
     let dropped = s.dropping.outputs(depth, n_h);
     let back = Back {
         weights: &packed.back[i],
-        input: input(&a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n()),
+        input: input(&a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n),
         above,
         ends: (answers_last || !head).then_some(ends),
         dh: &mut *dh,

@@ -13,7 +13,7 @@ pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
     enter(w, s);
     for i in 0..a.recurrences() {
         let (below, rest) = s.recurrences.split_at_mut(i);
-        let (n, bias) = (s.steps.n(), w.parameters.get(Which::Bias(i)));
+        let (n, bias) = (s.steps.n, w.parameters.get(Which::Bias(i)));
         let table = w.parameters.get(Which::WeightIh(i));
         let input = input(&a, table, (&s.x, &s.ids, s.token_scale), below, n);
         let (l, weights) = (Layer::of(&a, i), &w.packed.forward[i]);
@@ -64,7 +64,7 @@ fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
 /// direction with nothing dropped, its states are read where they are.
 fn leave<T: Scalar>(s: &mut Scratch<T>, index: usize) {
     let a = s.architecture;
-    let (n, n_h, width) = (s.steps.n(), a.hidden, a.outputs_of_layer());
+    let (n, n_h, width) = (s.steps.n, a.hidden, a.outputs_of_layer());
     let is_top = index + 1 == a.layers;
     let mask = s.dropping.outputs(a.layers - 1 - index, width);
     // At the last step alone, the head reads states, and drops of these.

@@ -69,7 +69,7 @@ fn outputs<'a, T>(a: &Architecture, s: &'a LayerScratch<T>, n: usize) -> Rows<'a
 pub(crate) fn hidden<T>(s: &Scratch<T>) -> Rows<'_, T> {
     let a = &s.architecture;
     let top = &s.recurrences[(a.layers - 1) * a.directions()];
-    outputs(a, top, s.steps.n())
+    outputs(a, top, s.steps.n)
 }
 
 fn multiply<T: Scalar>(start: Start<'_, T>, rows: Rows<'_, T>, by: &Packed<T>, out: Out<'_, T>) {
