@@ -5,14 +5,8 @@
 //! cost = -1/(N T) sum_{n,t} y_t . log yhat_t
 //! ```
 //!
-//! | notebook | shape | here |
-//! |---|---|---|
-//! | `parameters['Wx']` | `[n_h, n_x]` | `parameters.matrix(WX)` |
-//! | `parameters['Wh']` | `[n_h, n_h]` | `parameters.matrix(WH)` |
-//! | `parameters['Wy']` | `[n_y, n_h]` | `parameters.matrix(WY)` |
-//! | `parameters['bh']` | `[n_h, 1]`, here `[1, n_h]` | `parameters.matrix(BH)` |
-//! | `parameters['by']` | `[n_y, 1]`, here `[1, n_y]` | `parameters.matrix(BY)` |
-//! | `grads['dWx']`, ... | those of the parameters | `grads.matrix(WX)`, ... |
+//! `parameters['Wx']` of the notebook is `parameters.matrix(WX)` here, and `grads['dWx']` is `grads.matrix(WX)`; biases, there
+//! columns, are rows.
 //!
 //! For readers who come from the notebook, and for the tests that hold its printed figures. [`rnn_layer`] and [`forward`] are
 //! its equations as they stand there; [`backward`] and [`train`] run on an [`Engine`] of one thread and one shard. Training of

@@ -1,14 +1,7 @@
 //! What a network should answer, and where that counts: [`Targets`], [`Answers`].
 //!
-//! | | shape | |
-//! |---|---|---|
-//! | [`Targets::Classes`] | `[N, T]` | class ids below `n_y` |
-//! | [`Targets::Values`] | `[N, T, n_y]` | a weight for each class, a label from 0 to 1, or a number |
-//! | mask | `[N, T]` | `true` where a step counts in the loss |
-//!
-//! Of a network that answers once a sequence ([`At::Last`](crate::At)), `T` is 1 in all three.
-//!
-//! Borrowed from the caller's arrays, batch-first. Knows shapes and ranges; nothing is copied here.
+//! Borrowed from the caller's arrays, batch-first; of a network that answers once a sequence ([`At::Last`](crate::At)), `T` is 1 in
+//! targets and mask. Knows shapes and ranges; nothing is copied here.
 
 use crate::kernels::number::Number;
 use crate::{Error, Result};
@@ -19,7 +12,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub enum Targets<'a, T> {
     /// Class ids `[N, T]`, each below `n_y`.
     Classes(ArrayView2<'a, u32>),
-    /// Numbers `[N, T, n_y]`: weights of the classes, labels or values, as the network's [`Loss`](crate::Loss) takes them.
+    /// Numbers `[N, T, n_y]`: weights of the classes, labels from 0 to 1 or values, as the network's [`Loss`](crate::Loss) takes them.
     Values(ArrayView3<'a, T>),
 }
 

@@ -1,33 +1,34 @@
-//! One step of one sequence through one cell, there and back.
+//! One step of one sequence through one cell of a recurrence, there and back.
 //!
 //! Sums are rows of gates in PyTorch's order; `from_h[row]` is the part of a sum that comes from the state, with its bias.
 
-use super::{Layer, add, add_outer, add_product, rows_of_gates, sigmoid};
+use super::{add, add_outer, add_product, rows_of_gates, sigmoid};
 use crate::architecture::Which;
 use crate::cells::Cell;
 use crate::{Parameters, Scalar};
 
 /// The sums of all gates that come from the inputs and from the state, biases included where the cell adds both.
-fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
-    let (n_h, cell) = (layer.architecture.hidden, layer.architecture.cell);
-    let rows = cell.gates() * n_h;
-    let (mut from_x, mut from_h) = (layer.bias[..rows].to_vec(), vec![T::zero(); rows]);
-    if cell == Cell::Gru {
+fn sums<T: Scalar>(p: &Parameters<T>, index: usize, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
+    let (a, bias) = (p.architecture(), p.get(Which::Bias(index)));
+    let rows = a.cell.gates() * a.hidden;
+    let (mut from_x, mut from_h) = (bias[..rows].to_vec(), vec![T::zero(); rows]);
+    if a.cell == Cell::Gru {
         // The new gate has a bias of its own for the state.
-        from_h[2 * n_h..].copy_from_slice(&layer.bias[rows..]);
+        from_h[2 * a.hidden..].copy_from_slice(&bias[rows..]);
     }
-    add_product(&mut from_x, layer.ih, x);
-    add_product(&mut from_h, layer.hh, h);
+    let ih = p.matrix(Which::WeightIh(index));
+    add_product(&mut from_x, rows_of_gates(a, index, ih), x);
+    add_product(&mut from_h, p.matrix(Which::WeightHh(index)), h);
     (from_x, from_h)
 }
 
 /// The state of a layer, `[h]` or `[h, c]`, becomes that after a step with inputs `x`.
-pub(super) fn forward<T: Scalar>(layer: &Layer<'_, T>, x: &[T], state: &mut [T]) {
-    let n_h = layer.architecture.hidden;
-    let (from_x, from_h) = sums(layer, x, &state[..n_h]);
+pub(super) fn forward<T: Scalar>(p: &Parameters<T>, index: usize, x: &[T], state: &mut [T]) {
+    let (n_h, cell) = (p.architecture().hidden, p.architecture().cell);
+    let (from_x, from_h) = sums(p, index, x, &state[..n_h]);
     for j in 0..n_h {
         let a = |gate: usize| from_x[gate * n_h + j] + from_h[gate * n_h + j];
-        match layer.architecture.cell {
+        match cell {
             Cell::Tanh => state[j] = a(0).tanh(),
             Cell::Relu => state[j] = a(0).max(T::zero()),
             Cell::Gru => {
@@ -47,14 +48,16 @@ pub(super) fn forward<T: Scalar>(layer: &Layer<'_, T>, x: &[T], state: &mut [T])
 /// The gradient `d` of the state after a step becomes that of the state `before` it; adds the weights' gradients to `g` and
 /// returns that of the inputs.
 pub(super) fn backward<T: Scalar>(
-    layer: &Layer<'_, T>,
+    p: &Parameters<T>,
+    index: usize,
     x: &[T],
     before: &[T],
     d: &mut [T],
     g: &mut Parameters<T>,
 ) -> Vec<T> {
-    let (n_h, one, cell) = (layer.architecture.hidden, T::one(), layer.architecture.cell);
-    let (from_x, from_h) = sums(layer, x, &before[..n_h]);
+    let (a, one) = (p.architecture(), T::one());
+    let (n_h, cell) = (a.hidden, a.cell);
+    let (from_x, from_h) = sums(p, index, x, &before[..n_h]);
     let slope = |s: T| s * (one - s);
     // The gradients of the sums from the inputs and from the state, and what of `d` goes to the state before directly.
     let (mut dx_sums, mut dh_sums) = (from_x.clone(), from_h.clone());
@@ -98,17 +101,12 @@ pub(super) fn backward<T: Scalar>(
             }
         }
     }
-    let (a, index) = (layer.architecture, layer.index);
+    let (ih, hh) = (Which::WeightIh(index), Which::WeightHh(index));
     let mut dx = vec![T::zero(); x.len()];
-    add_product(&mut dx, layer.ih.t(), &dx_sums);
-    add_product(&mut d_before[..n_h], layer.hh.t(), &dh_sums);
-    let g_ih = g.matrix_mut(Which::WeightIh(index));
-    add_outer(rows_of_gates(a, index, g_ih), &dx_sums, x);
-    add_outer(
-        g.matrix_mut(Which::WeightHh(index)),
-        &dh_sums,
-        &before[..n_h],
-    );
+    add_product(&mut dx, rows_of_gates(a, index, p.matrix(ih)).t(), &dx_sums);
+    add_product(&mut d_before[..n_h], p.matrix(hh).t(), &dh_sums);
+    add_outer(rows_of_gates(a, index, g.matrix_mut(ih)), &dx_sums, x);
+    add_outer(g.matrix_mut(hh), &dh_sums, &before[..n_h]);
     let g_bias = g.get_mut(Which::Bias(index));
     add(g_bias, &dx_sums);
     if cell == Cell::Gru {

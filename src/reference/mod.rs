@@ -12,7 +12,8 @@ mod heads;
 use crate::architecture::{Architecture, At, Input, Which};
 use crate::{Parameters, Scalar};
 use ndarray::{
-    Array2, Array3, ArrayBase, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Ix2, RawData, s,
+    Array1, Array2, Array3, ArrayBase, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Ix2,
+    RawData, s,
 };
 
 /// A problem: inputs, initial states, targets, the answers that count, and the steps of each sequence. `A` answers a sequence are
@@ -81,27 +82,6 @@ fn set_row<T: Scalar>(array: &mut Array3<T>, i: usize, step: usize, values: &[T]
     row.assign(&ArrayView1::from(values));
 }
 
-/// One recurrence's weights as rows of gates, looked up once.
-struct Layer<'a, T> {
-    architecture: Architecture,
-    index: usize,
-    ih: ArrayView2<'a, T>,
-    hh: ArrayView2<'a, T>,
-    bias: &'a [T],
-}
-
-impl<'a, T: Scalar> Layer<'a, T> {
-    fn new(p: &'a Parameters<T>, index: usize) -> Self {
-        Layer {
-            architecture: p.architecture(),
-            index,
-            ih: rows_of_gates(p.architecture(), index, p.matrix(Which::WeightIh(index))),
-            hh: p.matrix(Which::WeightHh(index)),
-            bias: p.get(Which::Bias(index)),
-        }
-    }
-}
-
 /// Input weights, or their gradients, as `[row, column]`: those of one-hot tokens lie transposed.
 fn rows_of_gates<S: RawData>(
     a: Architecture,
@@ -147,7 +127,7 @@ fn run<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>, i: usize) -> Run<
             let mut state = state.to_vec();
             let mut states = vec![state.clone()];
             for step in order(direction, steps) {
-                cells::forward(&Layer::new(p, index), &run.x[layer][step], &mut state);
+                cells::forward(p, index, &run.x[layer][step], &mut state);
                 outputs[step].extend(&state[..a.hidden]);
                 states.push(state.clone());
             }
@@ -200,11 +180,9 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
                 set_row(&mut f.h[layer], i, step, &run.x[layer + 1][step]);
             }
         }
-        let states = run.states.iter();
-        let last = states.flat_map(|states| &states[problem.lengths[i]]);
-        for (k, &last) in last.enumerate() {
-            f.state[[i, k]] = last;
-        }
+        let last = run.states.iter().flat_map(|states| states.last());
+        let last = last.flatten().copied().collect();
+        f.state.row_mut(i).assign(&Array1::from_vec(last));
         for step in 0..answers.min(problem.lengths[i]) {
             let mut u = p.get(Which::DecoderBias).to_vec();
             add_product(&mut u, decoder, &answered_from(a, &run, step));
@@ -293,7 +271,7 @@ pub fn layers_backward<T: Scalar>(
                 for (k, step) in order(direction, steps).into_iter().enumerate().rev() {
                     add(&mut d_after, &d_out[step][direction * n_h..][..n_h]);
                     let (x, before) = (&run.x[layer][step], &run.states[index][k]);
-                    let dx = cells::backward(&Layer::new(p, index), x, before, &mut d_after, g);
+                    let dx = cells::backward(p, index, x, before, &mut d_after, g);
                     add(&mut d_in[step], &dx);
                 }
                 d.assign(&ArrayView1::from(&d_after));
