@@ -23,7 +23,7 @@ use crate::architecture::{Architecture, At};
 use crate::cells::State;
 use crate::dropout::Dropping;
 use crate::steps::{Assigned, Extent, Steps};
-use crate::weights::{Passes, has_wide_decoder, reaches_inputs};
+use crate::weights::{has_wide_decoder, reaches_inputs};
 use crate::{Inputs, Scalar};
 use ndarray::{ArrayView3, Axis, s};
 use std::ops::Range;
@@ -134,7 +134,7 @@ fn buffers<T>(a: Architecture, extent: Extent) -> impl Iterator<Item = Row<T>> {
     ];
     // The gradient of the outputs of layer `L - 1 - k` is in buffer `k % 2`, that of the inputs as if they left layer -1.
     let dx = [0, 1].map(|k| {
-        let inputs = reaches_inputs(&a, 0, Passes::ForwardAndBack) && a.layers % 2 == k;
+        let inputs = reaches_inputs(&a, 0, false) && a.layers % 2 == k;
         let outputs = a.bidirectional && k < a.layers;
         rows * (a.input.width() * inputs as usize).max(2 * n_h * outputs as usize)
     });

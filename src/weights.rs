@@ -54,13 +54,12 @@ pub(crate) enum Passes {
     BackToInputs,
 }
 
-/// Whether a pass back finds the gradient of the inputs of a recurrence.
-pub(crate) fn reaches_inputs(a: &Architecture, recurrence: usize, passes: Passes) -> bool {
+/// Whether a pass back finds the gradient of the inputs of a recurrence; that of features only where the layers run `alone`.
+pub(crate) fn reaches_inputs(a: &Architecture, recurrence: usize, alone: bool) -> bool {
     match a.input {
-        _ if passes == Passes::Forward => false,
         _ if !a.is_first(recurrence) => true,
         Input::Embedding { .. } => true,
-        Input::Features(_) => passes == Passes::BackToInputs,
+        Input::Features(_) => alone,
         Input::Tokens(_) => false,
     }
 }
@@ -123,7 +122,7 @@ impl<T: Scalar> PackedNetwork<T> {
                 let hh = sum.hh.is_some() as usize * (len(n_h, columns) + len(columns, n_h));
                 has_ih as usize * len(inputs, columns) + hh
             };
-            let back = reaches_inputs(architecture, i, Passes::ForwardAndBack) as usize;
+            let back = reaches_inputs(architecture, i, false) as usize;
             let sums: usize = form.sums.iter().map(of_sum).sum();
             sums + back * len(form.gates * n_h, inputs)
         };
@@ -165,7 +164,7 @@ fn pack_back<T: Scalar>(to: &mut BackWeights<T>, p: &Parameters<T>, i: usize, pa
             hh.pack(level, blocks(p, Which::WeightHh(i), rows));
         }
     }
-    if reaches_inputs(&a, i, passes) {
+    if reaches_inputs(&a, i, passes == Passes::BackToInputs) {
         to.ih.pack(level, p.matrix(Which::WeightIh(i)));
     }
 }

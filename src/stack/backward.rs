@@ -6,7 +6,7 @@ use crate::kernels::packed::{Out, Packed, Start};
 use crate::kernels::rows::{Rows, scatter_add};
 use crate::layer::{Above, Back, Layer, backward, sum_gradients};
 use crate::scratch::{LayerScratch, Scratch};
-use crate::weights::{PackedNetwork, Passes, reaches_inputs};
+use crate::weights::{PackedNetwork, reaches_inputs};
 use crate::{Parameters, Scalar};
 
 /// From the gradient of what leaves the highest layer to the gradients `g` of all layers and of the embedding, in place of what is
@@ -21,25 +21,21 @@ pub(crate) fn layers_back<T: Scalar>(
     g: &mut Parameters<T>,
     accumulate: bool,
 ) {
-    let a = s.architecture;
-    let passes = match s.dropping.head {
-        true => Passes::ForwardAndBack,
-        false => Passes::BackToInputs,
-    };
+    let (a, alone) = (s.architecture, !s.dropping.head);
     for layer in (0..a.layers).rev() {
         for d in 0..a.directions() {
             let i = layer * a.directions() + d;
             recurrence_back(packed, s, g, i, accumulate);
-            if reaches_inputs(&a, i, passes) && (a.bidirectional || a.is_first(i)) {
+            if reaches_inputs(&a, i, alone) && (a.bidirectional || a.is_first(i)) {
                 input_gradient(packed, s, i);
             }
         }
         if layer > 0 {
-            drop_gradient(s, layer - 1);
+            drop_gradient(s, a.layers - layer);
         }
     }
     let dx = &mut s.dx[a.layers % 2];
-    if reaches_inputs(&a, 0, passes) {
+    if reaches_inputs(&a, 0, alone) {
         let width = a.input.width();
         if let Some(mut mask) = s.dropping.inputs(width) {
             mask.apply_to_steps(&s.steps, dx, width);
@@ -48,7 +44,7 @@ pub(crate) fn layers_back<T: Scalar>(
     if let Input::Embedding { size, .. } = a.input {
         let table = g.get_mut(Which::Encoder);
         // What a tied decoder has added to it already stays.
-        if !(accumulate || a.head.tied && s.dropping.head) {
+        if !(accumulate || a.head.tied && !alone) {
             table.fill(T::zero());
         }
         let rows = Rows::of(&dx[..s.ids[0].len() * size], size);

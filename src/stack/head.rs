@@ -125,7 +125,7 @@ pub(crate) fn head_back<T: Scalar>(
     }
     match a.head.at {
         At::Last => drop_last(s),
-        At::Every => drop_gradient(s, a.layers - 1),
+        At::Every => drop_gradient(s, 0),
     }
 }
 

@@ -77,10 +77,10 @@ fn multiply<T: Scalar>(start: Start<'_, T>, rows: Rows<'_, T>, by: &Packed<T>, o
     T::multiply(simd::level(), start, &[source], out);
 }
 
-/// Of both directions, the gradient of a layer's outputs, as far as they were not dropped. (Of one, the layer does that.)
-fn drop_gradient<T: Scalar>(s: &mut Scratch<T>, layer: usize) {
-    let a = s.architecture;
-    let (depth, width) = (a.layers - 1 - layer, a.outputs_of_layer());
+/// Of both directions, the gradient of the outputs of the `depth`th layer from the top, as far as they were not dropped. (Of one
+/// direction, the layer does that.)
+fn drop_gradient<T: Scalar>(s: &mut Scratch<T>, depth: usize) {
+    let (a, width) = (s.architecture, s.architecture.outputs_of_layer());
     if let (true, Some(mut mask)) = (a.bidirectional, s.dropping.outputs(depth, width)) {
         mask.apply_to_steps(&s.steps, &mut s.dx[depth % 2], width);
     }
