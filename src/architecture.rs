@@ -356,9 +356,8 @@ impl Architecture {
     /// What is looked up and not multiplied is not counted: the rows that stand for tokens, of the first layer or of an embedding.
     pub fn flops(&self, n: usize, t: usize) -> f64 {
         let decoder = self.head.outputs * self.outputs_of_layer();
-        let is_table = |i| self.input.is_one_hot() && self.is_first(i);
         let recurrent = |which| match which {
-            Which::WeightIh(i) => !is_table(i),
+            Which::WeightIh(i) => !self.has_table(i),
             which => matches!(which, Which::WeightHh(_)),
         };
         let recurrent = self.tensors().filter(|tensor| recurrent(tensor.which));

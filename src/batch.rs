@@ -1,11 +1,4 @@
-//! What a network is trained on: [`Batch`], borrowed from the caller's arrays, batch-first.
-//!
-//! | | shape | |
-//! |---|---|---|
-//! | [`Inputs::Dense`] | `[N, T, n_x]` | any real features |
-//! | [`Inputs::Tokens`] | `[N, T]` | token ids below `n_x`: one-hot rows without the rows |
-//! | [`Answers`] | `[N, T]` or `[N, T, n_y]` | targets, and a mask of the steps that count |
-//! | lengths | `[N]` | the steps of each sequence, where not all have `T`: what follows is never computed |
+//! What a network is trained on: [`Batch`], [`Inputs`] and [`Answers`] with lengths, borrowed from the caller's arrays, batch-first.
 //!
 //! Lengths and mask are two things: a length says where a sequence ends, a mask which of its steps count in the loss.
 //! Knows shapes and ranges; nothing is copied here.
@@ -19,9 +12,9 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 /// The inputs of a batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Inputs<'a, T> {
-    /// Features `[N, T, n_x]`.
+    /// Any real features `[N, T, n_x]`.
     Dense(ArrayView3<'a, T>),
-    /// Token ids `[N, T]`, each below `n_x`.
+    /// Token ids `[N, T]`, each below `n_x`: one-hot rows without the rows.
     Tokens(ArrayView2<'a, u32>),
 }
 
@@ -194,15 +187,15 @@ impl<'a, T: Scalar> Batch<'a, T> {
         match (loss, &self.answers.targets) {
             (Loss::CrossEntropy, _) | (Loss::Mse | Loss::Huber, Targets::Values(_)) => Ok(()),
             (Loss::Binary, Targets::Values(y)) => {
-                let is_label = |y: &T| (T::zero()..=T::one()).contains(y);
-                let wrong = |&((row, step, _), y): &((usize, usize, usize), &T)| {
-                    !is_label(y) && self.has_answer(row, step)
-                };
-                let Some(((row, step, k), y)) = y.indexed_iter().find(wrong) else {
-                    return Ok(());
-                };
-                let problem = format!("[{row}, {step}, {k}] is {y}: a label is from 0 to 1");
-                Err(Error::invalid("targets", problem))
+                for ((row, step, k), y) in y.indexed_iter() {
+                    let is_label = (T::zero()..=T::one()).contains(y);
+                    if !is_label && self.has_answer(row, step) {
+                        let expected = "a label is from 0 to 1";
+                        let problem = format!("[{row}, {step}, {k}] is {y}: {expected}");
+                        return Err(Error::invalid("targets", problem));
+                    }
+                }
+                Ok(())
             }
             (_, Targets::Classes(_)) => {
                 let (title, answers) = (loss.title(), loss.answers());

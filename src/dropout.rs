@@ -63,8 +63,8 @@ pub(crate) struct Dropping {
     pub first: usize,
     /// The sequences of the shard: no time step has more.
     pub most: usize,
-    /// Whether what leaves the highest layer is dropped too: not where the layers run alone.
-    pub top: bool,
+    /// Whether there is a head, for which what leaves the highest layer is dropped too: not where the layers run alone.
+    pub head: bool,
 }
 
 impl Dropping {
@@ -77,7 +77,7 @@ impl Dropping {
     pub fn outputs(&self, depth: usize, width: usize) -> Option<Dropped> {
         let p = self.dropout?.0.outputs;
         self.mask(p, 1, depth, width)
-            .filter(|_| depth > 0 || self.top)
+            .filter(|_| depth > 0 || self.head)
     }
 
     fn mask(&self, p: f64, kind: u64, depth: usize, width: usize) -> Option<Dropped> {
@@ -167,7 +167,7 @@ mod tests {
             shard: 0,
             first: 0,
             most: 3,
-            top: true,
+            head: true,
         };
         let mut dropped = dropping.outputs(0, 500).unwrap();
         let masks = [0, 1, 2].map(|t| {

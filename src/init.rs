@@ -79,19 +79,15 @@ pub fn initialize<T: Scalar>(
         };
         let deviation = variance.sqrt();
         let mut drawn = match (which, init) {
-            (Which::WeightHh(_), Init::Identity) => Array2::zeros((rows, columns)),
+            (Which::WeightHh(_), Init::Identity) => {
+                Array2::from_shape_fn((rows, columns), |(i, j)| f64::from(i % n_h == j))
+            }
             _ => Array2::from_shape_fn((rows, columns), |_| deviation * sample(&mut rng)),
         };
-        if let Which::WeightHh(_) = which {
+        if let (Which::WeightHh(_), Init::Orthogonal) = (which, init) {
             for mut gate in drawn.axis_chunks_iter_mut(Axis(0), n_h) {
-                match init {
-                    Init::Orthogonal => {
-                        let rotation = orthogonal(gate.to_owned())?;
-                        gate.assign(&rotation);
-                    }
-                    Init::Identity => gate.diag_mut().fill(1.0),
-                    Init::Glorot | Init::Pytorch => {}
-                }
+                let rotation = orthogonal(gate.to_owned())?;
+                gate.assign(&rotation);
             }
         }
         let mut to = parameters.matrix_mut(which);

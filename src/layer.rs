@@ -24,25 +24,18 @@ use crate::{Parameters, Scalar};
 use fearless_simd::Level;
 use std::ops::Range;
 
-/// Steps from the last to the first, as many at a time as have [`CHUNK`] rows.
-pub(crate) fn chunks_back(steps: &Steps) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut end = steps.count();
-    std::iter::from_fn(move || {
-        if end == 0 {
-            return None;
-        }
-        let mut begin = end - 1;
-        while begin > 0 && !is_chunk(steps, begin..end, 1) {
-            begin -= 1;
-        }
-        let chunk = begin..end;
-        end = begin;
-        Some(chunk)
-    })
-}
-
-fn is_chunk(steps: &Steps, chunk: Range<usize>, columns: usize) -> bool {
-    steps.rows_of(chunk).len() * columns >= CHUNK
+/// Steps from the last to the first, as many at a time as have [`CHUNK`] rows of one gate, where a row has `columns` of them. At least
+/// one chunk, for where there are no steps at all, there are gradients of zero.
+pub(crate) fn chunks_back(
+    steps: &Steps,
+    columns: usize,
+) -> impl Iterator<Item = Range<usize>> + '_ {
+    let chunk_before = move |end: usize| {
+        let is_chunk = |&begin: &usize| steps.rows_of(begin..end).len() * columns >= CHUNK;
+        (0..end).rev().find(is_chunk).unwrap_or(0)..end
+    };
+    let next = move |later: &Range<usize>| (later.start > 0).then(|| chunk_before(later.start));
+    std::iter::successors(Some(chunk_before(steps.count())), next)
 }
 
 /// Blocks of the rows of a step, so few that their sums stay in the second-level cache until the cell has used them.
@@ -100,7 +93,7 @@ pub(crate) fn forward<T: Scalar>(
     let width = form.columns * n_h;
     for t in 0..steps.count() {
         let (rows, before) = (steps.rows(t), steps.before(t));
-        let after = steps.n() + rows.start;
+        let after = steps.n + rows.start;
         let (h_past, h_now) = s.states.h.split_at_mut(after * n_h);
         // Of cells with one state, there is nothing to split.
         let c_after = (after * n_h).min(s.states.c.len());
@@ -201,24 +194,19 @@ pub(crate) fn backward<T: Scalar>(
     g: &mut Parameters<T>,
     mut back: Back<'_, T>,
 ) {
-    let columns = l.form.columns;
-    let mut accumulate = back.accumulate;
-    if !accumulate && let LayerInput::Tokens { .. } = back.input {
+    if !back.accumulate
+        && let LayerInput::Tokens { .. } = back.input
+    {
         g.get_mut(Which::WeightIh(l.index)).fill(T::zero());
     }
-    let mut done = steps.count();
-    for t in (0..steps.count()).rev() {
+    for chunk in chunks_back(steps, l.form.columns) {
         // STEP 1: through the cell, from the last step to the first.
-        step_back(l, steps, s, t, &mut back);
-        // STEP 2: the weights' gradients, each one product over many steps, while these are in the caches.
-        if is_chunk(steps, t..done, columns) {
-            weight_gradients(l, steps, t..done, s, g, &mut back, accumulate);
-            (done, accumulate) = (t, true);
+        for t in chunk.clone().rev() {
+            step_back(l, steps, s, t, &mut back);
         }
-    }
-    // The rest; where there are no steps at all, gradients of zero.
-    if done > 0 || steps.count() == 0 {
-        weight_gradients(l, steps, 0..done, s, g, &mut back, accumulate);
+        // STEP 2: the weights' gradients, each one product over many steps, while these are in the caches.
+        weight_gradients(l, steps, chunk, s, g, &mut back);
+        back.accumulate = true;
     }
 }
 
@@ -234,7 +222,7 @@ fn step_back<T: Scalar>(
     let width = form.columns * n_h;
     let (rows, before) = (steps.rows(t), steps.before(t));
     let alive = rows.len();
-    let after = steps.n() + rows.start;
+    let after = steps.n + rows.start;
     // The gradients of all sums lie in `dh`, or else `dh` has room for those of one step's states.
     let whole = form.in_place || matches!(back.above, Above::Ready);
     let begin = if whole { rows.start } else { 0 };
@@ -368,10 +356,9 @@ fn weight_gradients<T: Scalar>(
     s: &LayerScratch<T>,
     g: &mut Parameters<T>,
     back: &mut Back<'_, T>,
-    accumulate: bool,
 ) {
     let (n_h, form) = (l.n_h, l.form);
-    let beta = if accumulate { T::one() } else { T::zero() };
+    let beta = if back.accumulate { T::one() } else { T::zero() };
     let rows = steps.rows_of(chunk.clone());
     let k = rows.len();
     let gates = form.gates * n_h;
@@ -395,7 +382,7 @@ fn weight_gradients<T: Scalar>(
         }
     }
     let bias = g.get_mut(Which::Bias(l.index));
-    if !accumulate {
+    if !back.accumulate {
         bias.fill(T::zero());
     }
     let sums = Rows::of(&sums.data[..k * sums.stride], sums.stride);

@@ -5,14 +5,8 @@
 //! cost = -1/(N T) sum_{n,t} y_t . log yhat_t
 //! ```
 //!
-//! | notebook | shape | here |
-//! |---|---|---|
-//! | `parameters['Wx']` | `[n_h, n_x]` | `parameters.matrix(WX)` |
-//! | `parameters['Wh']` | `[n_h, n_h]` | `parameters.matrix(WH)` |
-//! | `parameters['Wy']` | `[n_y, n_h]` | `parameters.matrix(WY)` |
-//! | `parameters['bh']` | `[n_h, 1]`, here `[1, n_h]` | `parameters.matrix(BH)` |
-//! | `parameters['by']` | `[n_y, 1]`, here `[1, n_y]` | `parameters.matrix(BY)` |
-//! | `grads['dWx']`, ... | those of the parameters | `grads.matrix(WX)`, ... |
+//! `parameters['Wx']` of the notebook is `parameters.matrix(WX)` here, and `grads['dWx']` is `grads.matrix(WX)`; biases, there
+//! columns, are rows.
 //!
 //! For readers who come from the notebook, and for the tests that hold its printed figures. [`rnn_layer`] and [`forward`] are
 //! its equations as they stand there; [`backward`] and [`train`] run on an [`Engine`] of one thread and one shard. Training of
@@ -51,6 +45,7 @@
 use crate::architecture::Which;
 use crate::init::initialize;
 use crate::kernels::simd;
+use crate::targets::check_shape;
 use crate::{
     Architecture, Batch, Engine, EngineOptions, Error, Head, Init, Input, Inputs, Network,
     Parameters, Result, Scalar, Targets, one_hot,
@@ -90,14 +85,6 @@ fn check<T: Scalar>(parameters: &Parameters<T>) -> Result<[usize; 3]> {
     }
     found.check()?;
     Ok([n_x, n_h, n_y])
-}
-
-/// Whether an array has the shape expected.
-fn check_shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<()> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(Error::shape(what, found, format!("{expected:?}"))),
-    }
 }
 
 fn engine<T: Scalar>(parameters: &Parameters<T>) -> Result<Engine<T>> {
@@ -165,8 +152,8 @@ pub fn rnn_layer<T: Scalar>(
 ) -> Result<(Array2<T>, Array2<T>, Array2<T>)> {
     let [n_x, n_h, _] = check(parameters)?;
     let n = x_t.nrows().max(1);
-    check_shape("x_t", x_t.shape(), &[n, n_x])?;
-    check_shape("h_prev", h_prev.shape(), &[n, n_h])?;
+    check_shape("x_t", x_t.shape(), &[n, n_x], "")?;
+    check_shape("h_prev", h_prev.shape(), &[n, n_h], "")?;
     // The products are plain loops, for they are small, and need no lock of OpenBLAS.
     let product = |rows: ArrayView2<'_, T>, weights: Which, bias: Option<Which>| {
         let weights = parameters.matrix(weights);
@@ -236,8 +223,8 @@ pub fn compute_cost<T: Scalar>(
     outputs: &ArrayRef<T, Ix3>,
 ) -> Result<f64> {
     let (n, t, n_y) = targets.dim();
-    check_shape("outputs", outputs.shape(), targets.shape())?;
-    check_shape("targets", targets.shape(), &[n.max(1), t.max(1), n_y])?;
+    check_shape("outputs", outputs.shape(), targets.shape(), "")?;
+    check_shape("targets", targets.shape(), &[n.max(1), t.max(1), n_y], "")?;
     // With what each addition rounds away carried to the next (Kahan 1965), so that no digit depends on the order.
     let (mut sum, mut lost) = (0.0, 0.0);
     Zip::from(targets).and(outputs).for_each(|target, output| {

@@ -9,6 +9,7 @@ use crate::optim::{LEAST_SLICES, SLICE};
 use crate::partition::Partition;
 use crate::ranks::{Communicator, Reduction};
 use crate::shard::Shard;
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 /// Elements that go from rank to rank at a time.
@@ -44,29 +45,31 @@ impl<T: Scalar> Reduce<'_, T> {
     }
 
     fn along_the_chain(&self, comm: &Communicator, sum: &mut [T]) {
-        let own = self.partition.shards_of(comm.rank(), comm.size());
+        let (rank, size) = (comm.ranks.rank(), comm.ranks.size());
+        let own = self.partition.shards_of(rank, size);
         // Shards without sequences have nothing to add, and zero is not nothing: -0 would become 0.
         let begun = self.partition.any(0..own.start);
-        let goes_on = begun || self.partition.any(own);
+        let goes_on = rank + 1 < size && (begun || self.partition.any(own));
         for (i, segment) in sum.chunks_mut(REDUCTION_SEGMENT).enumerate() {
             if begun {
-                comm.receive_from_before(segment);
+                comm.timed(|ranks| ranks.receive(cast_slice_mut(segment), rank - 1));
             }
             self.add_own(segment, i * REDUCTION_SEGMENT, begun);
             if goes_on {
-                comm.send_to_next(segment);
+                comm.timed(|ranks| ranks.send(cast_slice(segment), rank + 1));
             }
         }
-        comm.broadcast_from_last(sum);
+        comm.timed(|ranks| ranks.broadcast(cast_slice_mut(sum), size - 1));
     }
 
     fn by_the_connection(&self, comm: &Communicator, sum: &mut [T]) {
-        let own = self.partition.shards_of(comm.rank(), comm.size());
+        let ranks = &comm.ranks;
+        let own = self.partition.shards_of(ranks.rank(), ranks.size());
         if !self.partition.any(own) {
             sum.fill(T::zero());
         }
         self.add_own(sum, 0, false);
-        comm.sum(T::values(sum));
+        comm.timed(|ranks| ranks.sum(T::values(sum)));
     }
 
     /// Adds this process's shards to `sum`, the elements from `first` on, on all threads.
@@ -81,7 +84,7 @@ impl<T: Scalar> Reduce<'_, T> {
     fn add_to(&self, first: usize, sum: &mut [T], begun: bool) {
         let (shards, range) = (self.shards.iter(), first..first + sum.len());
         let mut parts = shards
-            .filter(|shard| !shard.assigned.index().is_empty())
+            .filter(|shard| !shard.assigned.index.is_empty())
             .map(|shard| &shard.gradients.as_slice()[range.clone()]);
         let first = if begun {
             [None; 2]

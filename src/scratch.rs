@@ -23,9 +23,9 @@ use crate::architecture::{Architecture, At};
 use crate::cells::State;
 use crate::dropout::Dropping;
 use crate::steps::{Assigned, Extent, Steps};
-use crate::weights::{Passes, has_wide_decoder, reaches_inputs};
+use crate::weights::{has_wide_decoder, reaches_inputs};
 use crate::{Inputs, Scalar};
-use ndarray::{ArrayView2, ArrayView3, Axis, s};
+use ndarray::{ArrayView3, Axis, s};
 use std::ops::Range;
 
 /// Rows of one gate from which on the gradients of the sums are taken into the weights' gradients: enough for BLAS, few
@@ -134,7 +134,7 @@ fn buffers<T>(a: Architecture, extent: Extent) -> impl Iterator<Item = Row<T>> {
     ];
     // The gradient of the outputs of layer `L - 1 - k` is in buffer `k % 2`, that of the inputs as if they left layer -1.
     let dx = [0, 1].map(|k| {
-        let inputs = reaches_inputs(&a, 0, Passes::ForwardAndBack) && a.layers % 2 == k;
+        let inputs = reaches_inputs(&a, 0, false) && a.layers % 2 == k;
         let outputs = a.bidirectional && k < a.layers;
         rows * (a.input.width() * inputs as usize).max(2 * n_h * outputs as usize)
     });
@@ -222,7 +222,7 @@ impl<T: Scalar> Scratch<T> {
             Inputs::Tokens(from) => {
                 for (t, step) in steps.enumerate() {
                     let to = &mut self.ids[0][self.steps.rows(t)];
-                    for (to, &row) in to.iter_mut().zip(assigned.index()) {
+                    for (to, &row) in to.iter_mut().zip(&assigned.index) {
                         *to = from[[row, step]];
                     }
                 }
@@ -230,41 +230,15 @@ impl<T: Scalar> Scratch<T> {
         }
     }
 
-    /// The sequences begin with their rows of `state [N, W]`, or with zero.
-    ///
-    /// # Panics
-    /// If `state` has fewer rows or another width.
-    pub fn begin(&mut self, state: Option<ArrayView2<'_, T>>, assigned: &Assigned) {
-        for i in 0..self.steps.n() {
-            match &state {
-                Some(state) => {
-                    let row = state.row(assigned.index()[i]);
-                    self.begin_row(i, |k| row[k]);
-                }
-                None => self.begin_row(i, |_| T::zero()),
-            }
-        }
-    }
-
-    /// The sequences go on from the states `[n, W]` they had after the time step before.
-    pub fn go_on(&mut self, states: &[T]) {
-        let width = self.architecture.state();
-        for (i, row) in states.chunks_exact(width).enumerate() {
-            self.begin_row(i, |k| row[k]);
-        }
-    }
-
-    /// Sets the states with which sequence `i` enters to the elements of a state row.
-    fn begin_row(&mut self, i: usize, element: impl Fn(usize) -> T) {
-        let n_h = self.architecture.hidden;
-        let mut k = 0;
-        for LayerScratch { states, .. } in &mut self.recurrences {
-            for values in [&mut states.h, &mut states.c] {
-                if !values.is_empty() {
-                    for (j, to) in values[i * n_h..][..n_h].iter_mut().enumerate() {
-                        *to = element(k + j);
-                    }
-                    k += n_h;
+    /// The sequences enter with these states: `state(i, k)` is element `k` of the state row of sequence `i`.
+    pub fn enter(&mut self, state: impl Fn(usize, usize) -> T) {
+        let (n, n_h) = (self.steps.n, self.architecture.hidden);
+        let recurrences = self.recurrences.iter_mut();
+        let states = recurrences.flat_map(|s| [&mut s.states.h, &mut s.states.c]);
+        for (block, values) in states.filter(|values| !values.is_empty()).enumerate() {
+            for (i, row) in values[..n * n_h].chunks_exact_mut(n_h).enumerate() {
+                for (j, to) in row.iter_mut().enumerate() {
+                    *to = state(i, block * n_h + j);
                 }
             }
         }
@@ -280,15 +254,11 @@ impl<T: Scalar> Scratch<T> {
             let goes_on = t < self.steps.count();
             let first = if goes_on { self.steps.alive(t) } else { 0 };
             for i in first..block.len() {
-                let mut row = &mut finals[i * width..][..width];
-                for LayerScratch { states, .. } in &self.recurrences {
-                    for values in [&states.h, &states.c] {
-                        if !values.is_empty() {
-                            let (to, rest) = row.split_at_mut(n_h);
-                            to.copy_from_slice(&values[(block.start + i) * n_h..][..n_h]);
-                            row = rest;
-                        }
-                    }
+                let row = finals[i * width..][..width].chunks_exact_mut(n_h);
+                let recurrences = self.recurrences.iter();
+                let states = recurrences.flat_map(|s| [&s.states.h, &s.states.c]);
+                for (to, values) in row.zip(states.filter(|values| !values.is_empty())) {
+                    to.copy_from_slice(&values[(block.start + i) * n_h..][..n_h]);
                 }
             }
         }
@@ -314,7 +284,7 @@ pub(crate) fn copy_rows<T: Scalar>(
     for t in 0..steps.count() {
         let rows = steps.rows(t);
         let to = &mut to[rows.start * width..rows.end * width];
-        for (to, &row) in to.chunks_exact_mut(width).zip(assigned.index()) {
+        for (to, &row) in to.chunks_exact_mut(width).zip(&assigned.index) {
             match whole {
                 Some(from) => {
                     to.copy_from_slice(&from[(row * of_sequence + first + t) * width..][..width]);

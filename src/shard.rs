@@ -6,12 +6,12 @@
 //!
 //! Knows nothing of the other shards or of threads.
 
-use crate::architecture::{Architecture, At, Head, Input, Which};
+use crate::architecture::{Architecture, At, Head, Input};
 use crate::dropout::{Dropout, Dropping};
 use crate::heads::Metrics;
 use crate::kernels::simd;
 use crate::scratch::{Filled, LayerScratch, Scratch, copy_rows};
-use crate::stack::{self, How, Weights};
+use crate::stack::{self, Weights};
 use crate::steps::{Assigned, Extent};
 use crate::targets::Answers;
 use crate::weights::PackedNetwork;
@@ -28,7 +28,7 @@ pub(crate) struct Pass<'a, T: Scalar> {
     pub segment: usize,
     /// Dropout, if there is any, and the number of the update.
     pub dropout: Option<(&'a Dropout, u64)>,
-    /// Whether there is a head, for which what leaves the highest layer is dropped too.
+    /// Whether there is a head: not where the layers run alone.
     pub head: bool,
 }
 
@@ -98,9 +98,8 @@ impl<T: Scalar> Shard<T> {
                 At::Last => self.scratch.make_room(Filled::Back),
             }
             let (scratch, gradients) = (&mut self.scratch, &mut self.gradients);
-            let (head, packed) = (true, pass.weights.packed);
-            stack::layers_back(packed, scratch, gradients, How { head, accumulate });
-            let entered = scratch.steps.n() * scratch.architecture.state();
+            stack::layers_back(pass.weights.packed, scratch, gradients, accumulate);
+            let entered = scratch.steps.n * scratch.architecture.state();
             let left = self.between.len().saturating_sub(entered);
             self.between.truncate(left);
         }
@@ -123,7 +122,7 @@ impl<T: Scalar> Shard<T> {
     /// Logits, which become their gradients; `how` is their scale, and whether ranks are counted.
     fn judge(&mut self, pass: &Pass<'_, T>, answers: &Answers<'_, T>, how: (T, bool)) {
         stack::logits(pass.weights, &mut self.scratch);
-        self.metrics += stack::loss(&mut self.scratch, answers, self.assigned.index(), how);
+        self.metrics += stack::loss(&mut self.scratch, answers, &self.assigned.index, how);
     }
 
     /// The metrics of a pass forward.
@@ -188,10 +187,10 @@ impl<T: Scalar> Shard<T> {
         copy_rows(&scratch.steps, &self.assigned, d_hidden, 0, to, width);
         scratch.d_state.clear();
         if let Some(d) = &d_state {
-            let rows = self.assigned.index().iter();
+            let rows = self.assigned.index.iter();
             rows.for_each(|&row| scratch.d_state.extend(d.row(row)));
         }
-        let states = self.assigned.len() * a.state();
+        let states = self.assigned.index.len() * a.state();
         scratch.d_state.resize(states, T::zero());
         self.begin_carry();
         let (scratch, g) = (&mut self.scratch, &mut self.gradients);
@@ -203,12 +202,9 @@ impl<T: Scalar> Shard<T> {
                 to.copy_from_slice(&from[..a.hidden]);
             }
         }
-        if !a.head.tied {
-            g.get_mut(Which::Decoder).fill(T::zero());
-        }
-        g.get_mut(Which::DecoderBias).fill(T::zero());
-        let (head, accumulate) = (false, false);
-        stack::layers_back(packed, scratch, g, How { head, accumulate });
+        // Those of the head stay so.
+        g.as_mut_slice().fill(T::zero());
+        stack::layers_back(packed, scratch, g, false);
     }
 
     fn segments(&self, pass: &Pass<'_, T>) -> usize {
@@ -225,16 +221,21 @@ impl<T: Scalar> Shard<T> {
             dropout: pass.dropout.map(|(dropout, update)| (*dropout, update)),
             shard: self.index,
             first,
-            most: self.assigned.len(),
-            top: pass.head,
+            most: self.assigned.index.len(),
+            head: pass.head,
         };
         scratch.load(&pass.inputs, &self.assigned, steps);
+        let entering = scratch.steps.n * width;
         if s == 0 {
-            scratch.begin(pass.state, &self.assigned);
-            self.finals.resize(scratch.steps.n() * width, T::zero());
+            let index = &self.assigned.index;
+            match &pass.state {
+                Some(state) => scratch.enter(|i, k| state[[index[i], k]]),
+                None => scratch.enter(|_, _| T::zero()),
+            }
+            self.finals.resize(entering, T::zero());
         } else {
-            let begin = self.between.len() - scratch.steps.n() * width;
-            scratch.go_on(&self.between[begin..]);
+            let states = &self.between[self.between.len() - entering..];
+            scratch.enter(|i, k| states[i * width + k]);
         }
         stack::states(pass.weights, scratch);
     }
@@ -248,7 +249,7 @@ impl<T: Scalar> Shard<T> {
     /// Nothing comes from beyond the last step.
     fn begin_carry(&mut self) {
         let a = self.architecture();
-        let (form, len) = (a.cell.form(), self.assigned.len() * a.hidden);
+        let (form, len) = (a.cell.form(), self.assigned.index.len() * a.hidden);
         for LayerScratch { after, carry, .. } in &mut self.scratch.recurrences {
             after.clear();
             carry.h.clear();

@@ -15,7 +15,8 @@ use std::ops::Range;
 /// The sequences of a shard: rows of the batch, the longest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Assigned {
-    index: Vec<usize>,
+    /// Their rows in the batch.
+    pub index: Vec<usize>,
     lengths: Vec<usize>,
 }
 
@@ -29,16 +30,6 @@ impl Assigned {
             self.lengths.push(length);
         }
         debug_assert!(self.lengths.is_sorted_by(|a, b| a >= b));
-    }
-
-    /// Their rows in the batch.
-    pub fn index(&self) -> &[usize] {
-        &self.index
-    }
-
-    /// Their number.
-    pub fn len(&self) -> usize {
-        self.index.len()
     }
 
     /// The steps of the longest.
@@ -67,7 +58,7 @@ pub(crate) struct Extent {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Steps {
     /// Sequences that enter: those alive at the step before.
-    n: usize,
+    pub n: usize,
     /// The first row of each step; one more at the end.
     starts: Vec<usize>,
     /// How many of the steps each sequence that enters has.
@@ -78,7 +69,7 @@ impl Steps {
     /// Becomes time steps `steps` of these sequences.
     pub fn lay_out(&mut self, assigned: &Assigned, steps: Range<usize>) {
         self.n = match steps.start {
-            0 => assigned.len(),
+            0 => assigned.index.len(),
             first => assigned.alive(first - 1),
         };
         let entering = &assigned.lengths[..self.n];
@@ -101,11 +92,6 @@ impl Steps {
             rows,
             ragged: rows < self.n * self.count(),
         }
-    }
-
-    /// Sequences that enter.
-    pub fn n(&self) -> usize {
-        self.n
     }
 
     /// The number of steps.
@@ -145,10 +131,7 @@ impl Steps {
     /// The row at which the states before step `t` begin, where those that enter stand in front: as many as there are
     /// sequences in [`Steps::block`].
     pub fn before(&self, t: usize) -> usize {
-        match t {
-            0 => 0,
-            t => self.n + self.starts[t - 1],
-        }
+        self.block(t).start
     }
 
     /// The rows of states before step `t` of all sequences that came so far, for `t` up to the number of steps.
@@ -175,8 +158,8 @@ mod tests {
         let mut assigned = Assigned::default();
         assigned.set([(4, 7), (2, 0), (1, 3), (0, 5)].into_iter());
         assert_eq!(
-            (assigned.len(), assigned.steps(), assigned.index()),
-            (4, 4, &[7, 0, 3, 5][..])
+            (assigned.steps(), &assigned.index[..]),
+            (4, &[7, 0, 3, 5][..])
         );
         let mut steps = Steps::default();
         steps.lay_out(&assigned, 0..4);
@@ -198,7 +181,7 @@ mod tests {
         assert!((0..3).all(|t| !steps.are_contiguous(t..t + 2)));
         // A segment: whoever was alive at the step before enters.
         steps.lay_out(&assigned, 2..4);
-        assert_eq!((steps.n(), steps.count(), steps.alive(0)), (2, 2, 1));
+        assert_eq!((steps.n, steps.count(), steps.alive(0)), (2, 2, 1));
         // Where none ends, all are.
         assigned.set([(4, 1), (4, 0)].into_iter());
         steps.lay_out(&assigned, 0..4);

@@ -75,7 +75,7 @@ impl<'n, T: Scalar> Stream<'n, T> {
         let (scratch, n_y) = (&mut self.scratch, architecture.head.outputs);
         self.assigned.set((0..n).map(|row| (t, row)));
         scratch.load(&inputs, &self.assigned, 0..t);
-        scratch.begin(Some(self.state.view()), &self.assigned);
+        scratch.enter(|row, k| self.state[[row, k]]);
         let weights = Weights {
             parameters: self.network.parameters(),
             packed: &self.packed,

@@ -1,14 +1,7 @@
 //! What a network should answer, and where that counts: [`Targets`], [`Answers`].
 //!
-//! | | shape | |
-//! |---|---|---|
-//! | [`Targets::Classes`] | `[N, T]` | class ids below `n_y` |
-//! | [`Targets::Values`] | `[N, T, n_y]` | a weight for each class, a label from 0 to 1, or a number |
-//! | mask | `[N, T]` | `true` where a step counts in the loss |
-//!
-//! Of a network that answers once a sequence ([`At::Last`](crate::At)), `T` is 1 in all three.
-//!
-//! Borrowed from the caller's arrays, batch-first. Knows shapes and ranges; nothing is copied here.
+//! Borrowed from the caller's arrays, batch-first; of a network that answers once a sequence ([`At::Last`](crate::At)), `T` is 1 in
+//! targets and mask. Knows shapes and ranges; nothing is copied here.
 
 use crate::kernels::number::Number;
 use crate::{Error, Result};
@@ -19,7 +12,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub enum Targets<'a, T> {
     /// Class ids `[N, T]`, each below `n_y`.
     Classes(ArrayView2<'a, u32>),
-    /// Numbers `[N, T, n_y]`: weights of the classes, labels or values, as the network's [`Loss`](crate::Loss) takes them.
+    /// Numbers `[N, T, n_y]`: weights of the classes, labels from 0 to 1 or values, as the network's [`Loss`](crate::Loss) takes them.
     Values(ArrayView3<'a, T>),
 }
 
@@ -50,17 +43,28 @@ impl<T: Number> Targets<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`].
     pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
         match self {
-            Targets::Classes(ids) if ids.dim() != (n, t) => {
-                let expected = format!("[{n}, {t}] as the inputs");
-                Err(Error::shape("targets", ids.shape(), expected))
+            Targets::Classes(ids) => {
+                check_shape("targets", ids.shape(), &[n, t], " as the inputs")?;
+                check_ids("targets", ids, n_y)
             }
-            Targets::Classes(ids) => check_ids("targets", ids, n_y),
-            Targets::Values(y) if y.dim() != (n, t, n_y) => {
-                let expected = format!("[{n}, {t}, {n_y}] as the inputs and the network");
-                Err(Error::shape("targets", y.shape(), expected))
+            Targets::Values(y) => {
+                let whose = " as the inputs and the network";
+                check_shape("targets", y.shape(), &[n, t, n_y], whose)
             }
-            Targets::Values(_) => Ok(()),
         }
+    }
+}
+
+/// Whether an array has the shape that is expected of it; `whose` says what that is the shape of.
+pub(crate) fn check_shape(
+    what: &'static str,
+    found: &[usize],
+    expected: &[usize],
+    whose: &str,
+) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::shape(what, found, format!("{expected:?}{whose}"))),
     }
 }
 
@@ -111,12 +115,11 @@ impl<T: Number> Answers<'_, T> {
     /// [`Error::Shape`] or [`Error::Id`]; [`Error::NothingCounts`] if the mask is false everywhere.
     pub fn check(&self, n_y: usize, (n, t): (usize, usize)) -> Result<()> {
         self.targets.check(n_y, (n, t))?;
-        match self.mask {
-            Some(mask) if mask.dim() != (n, t) => {
-                let expected = format!("[{n}, {t}] as the inputs");
-                Err(Error::shape("mask", mask.shape(), expected))
-            }
-            _ if self.counted((n, t)) == 0 => Err(Error::NothingCounts),
+        if let Some(mask) = self.mask {
+            check_shape("mask", mask.shape(), &[n, t], " as the inputs")?;
+        }
+        match self.counted((n, t)) {
+            0 => Err(Error::NothingCounts),
             _ => Ok(()),
         }
     }

@@ -54,13 +54,12 @@ pub(crate) enum Passes {
     BackToInputs,
 }
 
-/// Whether a pass back finds the gradient of the inputs of a recurrence.
-pub(crate) fn reaches_inputs(a: &Architecture, recurrence: usize, passes: Passes) -> bool {
+/// Whether a pass back finds the gradient of the inputs of a recurrence; that of features only where the layers run `alone`.
+pub(crate) fn reaches_inputs(a: &Architecture, recurrence: usize, alone: bool) -> bool {
     match a.input {
-        _ if passes == Passes::Forward => false,
         _ if !a.is_first(recurrence) => true,
         Input::Embedding { .. } => true,
-        Input::Features(_) => passes == Passes::BackToInputs,
+        Input::Features(_) => alone,
         Input::Tokens(_) => false,
     }
 }
@@ -91,19 +90,19 @@ impl<T: Scalar> PackedNetwork<T> {
             }
         };
         let back_weights = if back { &mut self.back[..] } else { &mut [] };
+        let pack_forward = |(i, weights): (usize, &mut _)| pack_forward(weights, p, i);
+        let pack_back = |(i, weights): (usize, &mut _)| pack_back(weights, p, i, passes);
         if architecture.len() < PARALLEL || rayon::current_thread_index().is_none() {
-            let forward = self.forward.iter_mut().enumerate();
-            forward.for_each(|(i, weights)| pack_forward(weights, p, i));
-            let back = back_weights.iter_mut().enumerate();
-            back.for_each(|(i, weights)| pack_back(weights, p, i, passes));
+            (self.forward.iter_mut().enumerate()).for_each(pack_forward);
+            (back_weights.iter_mut().enumerate()).for_each(pack_back);
             pack_decoder();
         } else {
             let forward = self.forward.par_iter_mut().enumerate();
             let back = back_weights.par_iter_mut().enumerate();
             rayon::join(
-                || forward.for_each(|(i, weights)| pack_forward(weights, p, i)),
+                || forward.for_each(pack_forward),
                 || {
-                    back.for_each(|(i, weights)| pack_back(weights, p, i, passes));
+                    back.for_each(pack_back);
                     pack_decoder();
                 },
             );
@@ -123,7 +122,7 @@ impl<T: Scalar> PackedNetwork<T> {
                 let hh = sum.hh.is_some() as usize * (len(n_h, columns) + len(columns, n_h));
                 has_ih as usize * len(inputs, columns) + hh
             };
-            let back = reaches_inputs(architecture, i, Passes::ForwardAndBack) as usize;
+            let back = reaches_inputs(architecture, i, false) as usize;
             let sums: usize = form.sums.iter().map(of_sum).sum();
             sums + back * len(form.gates * n_h, inputs)
         };
@@ -165,7 +164,7 @@ fn pack_back<T: Scalar>(to: &mut BackWeights<T>, p: &Parameters<T>, i: usize, pa
             hh.pack(level, blocks(p, Which::WeightHh(i), rows));
         }
     }
-    if reaches_inputs(&a, i, passes) {
+    if reaches_inputs(&a, i, passes == Passes::BackToInputs) {
         to.ih.pack(level, p.matrix(Which::WeightIh(i)));
     }
 }

@@ -6,6 +6,7 @@ use crate::architecture::{At, Input};
 use crate::batch::check_lengths;
 use crate::shard::Shard;
 use crate::stack;
+use crate::targets::check_shape;
 use crate::weights::Passes;
 use crate::{Error, Inputs, Network, Result, Scalar};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut3};
@@ -76,11 +77,13 @@ impl<T: Scalar> Engine<T> {
     ) -> Result<()> {
         let inputs = inputs.into();
         let (n, t) = inputs.sequences();
-        let width = self.architecture.outputs_of_layer();
-        if hidden.dim() != (n, t, width) {
-            let expected = format!("[{n}, {t}, {width}] as inputs and network");
-            return Err(Error::shape("hidden", hidden.shape(), expected));
-        }
+        let expected = [n, t, self.architecture.outputs_of_layer()];
+        check_shape(
+            "hidden",
+            hidden.shape(),
+            &expected,
+            " as inputs and network",
+        )?;
         check_lengths(lengths, (n, t), At::Every)?;
         if self.ranks() > 1 {
             let problem = "the layers alone run in one process";
@@ -120,11 +123,13 @@ impl<T: Scalar> Engine<T> {
         let [n, t] = self.alone.expect(missing);
         let a = self.architecture;
         check_state(d_state, n, a.state())?;
-        let width = a.outputs_of_layer();
-        if d_hidden.dim() != (n, t, width) {
-            let expected = format!("[{n}, {t}, {width}] as the hidden states");
-            return Err(Error::shape("d_hidden", d_hidden.shape(), expected));
-        }
+        let expected = [n, t, a.outputs_of_layer()];
+        check_shape(
+            "d_hidden",
+            d_hidden.shape(),
+            &expected,
+            " as the hidden states",
+        )?;
         self.alone = None;
         let mut inputs = match a.input {
             Input::Features(n_x) => Some(Array3::zeros((n, t, n_x))),
@@ -134,7 +139,7 @@ impl<T: Scalar> Engine<T> {
         let (shards, packed) = (&mut self.shards, &self.packed);
         self.pool.install(|| {
             shards.par_iter_mut().with_max_len(1).for_each(|shard| {
-                if shard.assigned.index().is_empty() {
+                if shard.assigned.index.is_empty() {
                     return;
                 }
                 shard.layers_back(packed, &d_hidden, d_state);
@@ -146,7 +151,7 @@ impl<T: Scalar> Engine<T> {
         drop(rows);
         let mut state = Array2::zeros((n, a.state()));
         for shard in &self.shards {
-            let rows = shard.assigned.index().iter().copied();
+            let rows = shard.assigned.index.iter().copied();
             assign_rows(&mut state, rows, &shard.scratch.d_state);
         }
         self.reduce();

@@ -198,12 +198,12 @@ impl<T: Scalar> Engine<T> {
 
     /// Which of several processes this is, from 0.
     pub fn rank(&self) -> usize {
-        self.comm.as_ref().map_or(0, Communicator::rank)
+        self.comm.as_ref().map_or(0, |comm| comm.ranks.rank())
     }
 
     /// How many processes there are: 1 alone.
     pub fn ranks(&self) -> usize {
-        self.comm.as_ref().map_or(1, Communicator::size)
+        self.comm.as_ref().map_or(1, |comm| comm.ranks.size())
     }
 
     pub(crate) fn comm(&self) -> Option<&Communicator> {
@@ -223,8 +223,8 @@ impl<T: Scalar> Engine<T> {
     /// The threads on which a whole step is best taken: so there is one hand-over, and not one for each part of it. None
     /// where the other processes may be talked to from the present thread alone.
     pub(crate) fn step_pool(&self) -> Option<Arc<rayon::ThreadPool>> {
-        let from_any = self.comm().is_none_or(Communicator::takes_any_thread);
-        from_any.then(|| Arc::clone(&self.pool))
+        let from_any = |comm: &Communicator| comm.ranks.takes_any_thread();
+        (self.comm.as_ref().is_none_or(from_any)).then(|| Arc::clone(&self.pool))
     }
 
     /// The gradient of the mean loss over the counted steps of `batch`, to be found in [`Engine::gradients`].
@@ -313,16 +313,10 @@ impl<T: Scalar> Engine<T> {
         if batch.lengths.is_some_and(ended) {
             return Ok(());
         }
-        let inputs = (&batch.inputs, batch.lengths);
-        self.run(
-            network,
-            Passes::Forward,
-            inputs,
-            Some(state),
-            |shard, pass| {
-                shard.advance(pass, |_| {});
-            },
-        )
+        let (passes, inputs) = (Passes::Forward, (&batch.inputs, batch.lengths));
+        self.run(network, passes, inputs, Some(state), |shard, pass| {
+            shard.advance(pass, |_| {});
+        })
     }
 
     /// What the network answers, `[N, T, n_y]`, or once a sequence `[N, 1, n_y]`: probabilities of classes or labels, or

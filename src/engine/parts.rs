@@ -1,7 +1,6 @@
 //! Predictions of any number of sequences of any length, a part of them at a time: [`Engine::predict_in_parts`].
 
 use super::Engine;
-use crate::architecture::{Architecture, At};
 use crate::batch::check_lengths;
 use crate::{Inputs, Network, Result, Scalar};
 use ndarray::{Array2, Array3, s};
@@ -17,39 +16,23 @@ pub const STEPS: usize = 128;
 /// answers depends on neither's number; not where a network reads from both ends, or answers once a sequence.
 const ROWS_PER_SHARD: usize = 16;
 
-/// How much is predicted at a time.
-struct Part {
-    rows: usize,
-    steps: usize,
-}
-
-impl Part {
-    fn of<T: Scalar>(engine: &Engine<T>, (n, t): (usize, usize)) -> Self {
-        let Architecture {
-            bidirectional,
-            head,
-            ..
-        } = engine.architecture;
-        Part {
-            rows: ROWS.max(ROWS_PER_SHARD * engine.shards()).min(n),
-            steps: match head.at {
-                At::Every if !bidirectional => STEPS.min(t),
-                _ => t,
-            },
-        }
-    }
-}
-
 impl<T: Scalar> Engine<T> {
+    /// How many of `n` sequences and of their `t` steps are predicted at a time.
+    fn part(&self, n: usize, t: usize) -> (usize, usize) {
+        let rows = ROWS.max(ROWS_PER_SHARD * self.shards()).min(n);
+        let whole = self.architecture.needs_whole_sequences();
+        (rows, if whole { t } else { STEPS.min(t) })
+    }
+
     /// Bytes that [`Engine::predict_in_parts`] of `n` sequences of `t` steps takes, the answers among them.
     ///
     /// # Errors
     /// As [`Engine::bytes`].
     pub fn bytes_in_parts(&self, n: usize, t: usize) -> Result<f64> {
-        let (part, head) = (Part::of(self, (n, t)), self.architecture.head);
+        let ((rows, steps), head) = (self.part(n, t), self.architecture.head);
         // The answers to all sequences, and the answers to one part of them, which are copied.
-        let answers = n as f64 * head.at.answers(t) as f64 + (part.rows * part.steps) as f64;
-        let step = self.bytes(part.rows, part.steps)?;
+        let answers = n as f64 * head.at.answers(t) as f64 + (rows * steps) as f64;
+        let step = self.bytes(rows, steps)?;
         Ok(answers * head.outputs as f64 * size_of::<T>() as f64 + step as f64)
     }
 
@@ -68,13 +51,13 @@ impl<T: Scalar> Engine<T> {
         let (inputs, a) = (inputs.into(), self.architecture);
         let (n, t) = inputs.sequences();
         check_lengths(lengths, (n, t), a.head.at)?;
-        let (part, answers) = (Part::of(self, (n, t)), a.head.at.answers(t));
+        let ((most_rows, most_steps), answers) = (self.part(n, t), a.head.at.answers(t));
         let mut y = Array3::zeros((n, answers, a.head.outputs));
-        for begin in (0..n).step_by(part.rows) {
-            let rows = begin..(begin + part.rows).min(n);
+        for begin in (0..n).step_by(most_rows) {
+            let rows = begin..(begin + most_rows).min(n);
             let mut state = Array2::zeros((rows.len(), a.state()));
-            for begin in (0..t).step_by(part.steps) {
-                let steps = begin..(begin + part.steps).min(t);
+            for begin in (0..t).step_by(most_steps) {
+                let steps = begin..(begin + most_steps).min(t);
                 let (r, t) = (rows.clone(), steps.clone());
                 let inputs = match inputs {
                     Inputs::Dense(x) => Inputs::Dense(x.slice_move(s![r, t, ..])),

@@ -6,8 +6,9 @@ use crate::heads::Metrics;
 use crate::partition::Partition;
 use crate::shard::{Pass, Shard};
 use crate::stack::Weights;
+use crate::targets::check_shape;
 use crate::weights::{Passes, has_wide_decoder};
-use crate::{Error, Inputs, Network, Result, Scalar};
+use crate::{Inputs, Network, Result, Scalar};
 use ndarray::{Array2, ArrayBase, ArrayView1, ArrayView2, ArrayViewMut2, DataMut, Ix3};
 use rayon::prelude::*;
 use std::ops::Add;
@@ -61,14 +62,14 @@ impl<T: Scalar> Engine<T> {
             let shards = shards.par_iter_mut().with_max_len(1);
             shards.for_each(|shard| {
                 shard.clear();
-                if !shard.assigned.index().is_empty() {
+                if !shard.assigned.index.is_empty() {
                     work(shard, &pass);
                 }
             });
         });
         if let Some(state) = state {
             for shard in &self.shards {
-                assign_rows(state, shard.assigned.index().iter().copied(), &shard.finals);
+                assign_rows(state, shard.assigned.index.iter().copied(), &shard.finals);
             }
             if moves {
                 self.exchange(&self.partition, state);
@@ -87,18 +88,17 @@ impl<T: Scalar> Engine<T> {
 
     /// The states of the sequences of each rank, as they were dealt, to all.
     fn exchange(&self, partition: &Partition, state: &mut Array2<T>) {
-        let (Some(comm), width) = (&self.comm, self.architecture.state()) else {
-            return;
-        };
+        let Some(comm) = &self.comm else { return };
+        let (ranks, width) = (self.ranks(), self.architecture.state());
         let rows = |rank| {
-            let shards = partition.shards_of(rank, comm.size());
+            let shards = partition.shards_of(rank, ranks);
             shards.flat_map(|shard| partition.rows(shard).map(|(_, row)| row))
         };
-        let own = rows(comm.rank()).flat_map(|row| state.row(row).to_vec());
+        let own = rows(self.rank()).flat_map(|row| state.row(row).to_vec());
         let own: Vec<T> = own.collect();
         let mut all = vec![T::zero(); state.len()];
         comm.all_gather(&own, |rank| rows(rank).count() * width, &mut all);
-        assign_rows(state, (0..comm.size()).flat_map(rows), &all);
+        assign_rows(state, (0..ranks).flat_map(rows), &all);
     }
 
     /// The metrics of all shards, in their order.
@@ -109,7 +109,7 @@ impl<T: Scalar> Engine<T> {
         };
         let own: Vec<_> = own.collect();
         let mut all = vec![Metrics::default(); self.partition.shards];
-        let count = |rank| self.partition.shards_of(rank, comm.size()).len();
+        let count = |rank| self.partition.shards_of(rank, self.ranks()).len();
         comm.all_gather(&own, count, &mut all);
         all.into_iter().fold(Metrics::default(), Metrics::add)
     }
@@ -127,7 +127,7 @@ impl<'a, T: Scalar> RowsOut<'a, T> {
     /// Writes a shard's rows: those of its steps, or one for each sequence.
     pub fn write(&self, shard: &Shard<T>, rows: &[T], at: At) {
         let (steps, first) = (&shard.scratch.steps, shard.scratch.dropping.first);
-        for (i, &sequence) in shard.assigned.index().iter().enumerate() {
+        for (i, &sequence) in shard.assigned.index.iter().enumerate() {
             let mut y = self.0[sequence].lock().expect("of this shard alone");
             let width = y.ncols();
             let mut write = |t: usize, row: usize| {
@@ -135,7 +135,7 @@ impl<'a, T: Scalar> RowsOut<'a, T> {
                 y.row_mut(t).assign(&row);
             };
             match at {
-                At::Every if i >= steps.n() => break,
+                At::Every if i >= steps.n => break,
                 At::Every => {
                     let rows = steps.rows_of_sequence(i).enumerate();
                     rows.for_each(|(t, row)| write(first + t, row));
@@ -164,11 +164,7 @@ pub(crate) fn check_state<T>(
     n: usize,
     width: usize,
 ) -> Result<()> {
-    match state.filter(|state| state.dim() != (n, width)) {
-        Some(state) => {
-            let expected = format!("[{n}, {width}]");
-            Err(Error::shape("state", state.shape(), expected))
-        }
-        None => Ok(()),
-    }
+    state.map_or(Ok(()), |state| {
+        check_shape("state", state.shape(), &[n, width], "")
+    })
 }

@@ -14,14 +14,14 @@ use crate::kernels::exp::sigmoid;
 use crate::kernels::number::Number;
 use crate::kernels::simd::map;
 use crate::targets::Targets;
-use fearless_simd::{Level, Simd, dispatch};
-
-pub(super) fn kernel<T: Number>(level: Level, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
-    dispatch!(level, simd => one_step(simd, u, step))
-}
+use fearless_simd::Simd;
 
 #[inline(always)]
-fn one_step<T: Number, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
+pub(super) fn labels<T: Number, S: Simd>(
+    simd: S,
+    u: &mut [T],
+    step: LossStep<'_, '_, T>,
+) -> Metrics {
     let Targets::Values(targets) = step.answers.targets else {
         unreachable!("Batch::check has seen to it");
     };

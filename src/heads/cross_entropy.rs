@@ -12,15 +12,15 @@ use super::{LossStep, Metrics};
 use crate::kernels::number::Number;
 use crate::kernels::softmax::{exp_row, max_row, scale_row};
 use crate::targets::Targets;
-use fearless_simd::{Level, Simd, dispatch};
+use fearless_simd::Simd;
 
 /// Turns logits `[rows, n_y]` into `dU = scale (y sum target - target)`, zero where the mask is false.
-pub(super) fn kernel<T: Number>(level: Level, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
-    dispatch!(level, simd => one_step(simd, u, step))
-}
-
 #[inline(always)]
-fn one_step<T: Number, S: Simd>(simd: S, u: &mut [T], step: LossStep<'_, '_, T>) -> Metrics {
+pub(super) fn classes<T: Number, S: Simd>(
+    simd: S,
+    u: &mut [T],
+    step: LossStep<'_, '_, T>,
+) -> Metrics {
     let (answers, t, scale, ranks) = (step.answers, step.step, step.scale, step.ranks);
     let mut metrics = Metrics::default();
     step.each_counted(u, |u, row| {

@@ -17,27 +17,24 @@ use crate::kernels::exp::sigmoid_at;
 use crate::kernels::number::Number;
 use crate::kernels::softmax::softmax_at;
 use crate::targets::Answers;
-use fearless_simd::Level;
+use fearless_simd::{Level, dispatch};
 use serde::{Deserialize, Serialize};
 
 /// How the answer of a step is judged. What a loss adds up over the outputs of a step it divides by their number, and what it
 /// adds up over steps by the number of those that count: the mean that PyTorch's losses take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// One of `n_y` classes, or a distribution over them: `-sum_k target_k ln softmax(u)_k`, in nats (`nn.CrossEntropyLoss`).
     #[default]
-    #[serde(rename = "cross-entropy")]
     CrossEntropy,
     /// `n_y` labels, each there or not: the mean over labels of `-target ln s - (1 - target) ln (1 - s)` with `s = sigmoid(u)`,
     /// in nats (`nn.BCEWithLogitsLoss`).
-    #[serde(rename = "binary")]
     Binary,
     /// `n_y` numbers: the mean of `(u - target)^2` (`nn.MSELoss`).
-    #[serde(rename = "mse")]
     Mse,
     /// `n_y` numbers: the mean of `e^2 / 2` where `|e| <= 1`, else `|e| - 1/2`, with `e = u - target` (`nn.HuberLoss`): outliers
     /// count less than by their square.
-    #[serde(rename = "huber")]
     Huber,
 }
 
@@ -108,8 +105,8 @@ pub(crate) fn kernel<T: Number>(
     step: LossStep<'_, '_, T>,
 ) -> Metrics {
     match loss {
-        Loss::CrossEntropy => cross_entropy::kernel(level, u, step),
-        Loss::Binary => binary::kernel(level, u, step),
+        Loss::CrossEntropy => dispatch!(level, simd => cross_entropy::classes(simd, u, step)),
+        Loss::Binary => dispatch!(level, simd => binary::labels(simd, u, step)),
         Loss::Mse => regression::squared(u, step),
         Loss::Huber => regression::huber(u, step),
     }

@@ -246,16 +246,12 @@ pub trait Blas: Number {
 
 /// Whether the matrices of a product hold what its sizes ask for.
 fn check<T>([a, b]: [Rows<'_, T>; 2], transposed: [bool; 2], c: &Out<'_, T>, k: usize) {
-    let stored = |[rows, columns]: [usize; 2], transposed| match transposed {
-        true => [columns, rows],
-        false => [rows, columns],
-    };
-    let (of_a, of_b) = (
-        stored([c.n, k], transposed[0]),
-        stored([k, c.m], transposed[1]),
-    );
-    for (name, x, [rows, columns]) in [("a", a, of_a), ("b", b, of_b)] {
-        assert!(x.holds(rows, columns), "{name} is [{rows}, {columns}]");
+    let operands = [("a", a, [c.n, k]), ("b", b, [k, c.m])];
+    for ((name, x, mut stored), transposed) in operands.into_iter().zip(transposed) {
+        if transposed {
+            stored.reverse();
+        }
+        assert!(x.holds(stored[0], stored[1]), "{name} is {stored:?}");
     }
     let holds = c.stride >= c.m && c.data.len() >= extent(c.n, c.stride, c.m);
     assert!(holds, "c is [{}, {}]", c.n, c.m);

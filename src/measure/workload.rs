@@ -88,7 +88,7 @@ impl<T: Scalar> Workload<T> {
     pub(super) fn sum(&self, own: f64) -> f64 {
         let mut sum = [own];
         if let Some(comm) = self.engine.comm() {
-            comm.sum(Values::F64(&mut sum));
+            comm.timed(|ranks| ranks.sum(Values::F64(&mut sum)));
         }
         sum[0]
     }

@@ -74,7 +74,7 @@ pub fn launched_processes() -> Option<usize> {
 /// Ranks as an engine uses them.
 #[derive(Clone, Debug)]
 pub(crate) struct Communicator {
-    ranks: Arc<dyn Ranks>,
+    pub ranks: Arc<dyn Ranks>,
     pub reduction: Reduction,
     /// Nanoseconds spent in communication.
     waited: Arc<AtomicU64>,
@@ -89,68 +89,30 @@ impl Communicator {
         }
     }
 
-    pub fn rank(&self) -> usize {
-        self.ranks.rank()
-    }
-
-    pub fn size(&self) -> usize {
-        self.ranks.size()
-    }
-
-    /// [`Ranks::takes_any_thread`].
-    pub fn takes_any_thread(&self) -> bool {
-        self.ranks.takes_any_thread()
-    }
-
     /// The time in communication since this was asked for last.
     pub fn take_waited(&self) -> Duration {
         Duration::from_nanos(self.waited.swap(0, Ordering::Relaxed))
     }
 
-    /// [`check_equal`] about numbers.
-    pub fn check_equal<T: Pod>(&self, what: &'static str, x: &[T]) -> Result<()> {
-        check_equal(&*self.ranks, what, cast_slice(x))
-    }
-
-    fn timed(&self, communicate: impl FnOnce(&dyn Ranks)) {
+    /// Communicates, and counts the time that it takes.
+    pub fn timed<R>(&self, communicate: impl FnOnce(&dyn Ranks) -> R) -> R {
         let begin = Instant::now();
-        communicate(&*self.ranks);
+        let found = communicate(&*self.ranks);
         let nanoseconds = begin.elapsed().as_nanos() as u64;
         self.waited.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    pub fn receive_from_before<T: Pod>(&self, x: &mut [T]) {
-        self.timed(|ranks| ranks.receive(cast_slice_mut(x), ranks.rank() - 1));
-    }
-
-    /// To the next rank, if there is one.
-    pub fn send_to_next<T: Pod>(&self, x: &[T]) {
-        let next = self.rank() + 1;
-        if next < self.size() {
-            self.timed(|ranks| ranks.send(cast_slice(x), next));
-        }
-    }
-
-    pub fn broadcast_from_last<T: Pod>(&self, x: &mut [T]) {
-        self.timed(|ranks| ranks.broadcast(cast_slice_mut(x), ranks.size() - 1));
-    }
-
-    pub fn sum(&self, values: Values<'_>) {
-        self.timed(|ranks| ranks.sum(values));
+        found
     }
 
     /// What every rank has, one after another; `count` says how many numbers a rank has.
     pub fn all_gather<T: Pod>(&self, own: &[T], count: impl Fn(usize) -> usize, all: &mut [T]) {
         let bytes = |rank| count(rank) * size_of::<T>();
-        let counts: Vec<_> = (0..self.size()).map(bytes).collect();
+        let counts: Vec<_> = (0..self.ranks.size()).map(bytes).collect();
         self.timed(|ranks| ranks.all_gather(cast_slice(own), &counts, cast_slice_mut(all)));
     }
 
     /// Whether any rank says so.
     pub fn any_rank(&self, own: bool) -> bool {
-        let mut any = false;
-        self.timed(|ranks| any = gather_values(ranks, u8::from(own)).contains(&1));
-        any
+        self.timed(|ranks| gather_values(ranks, u8::from(own)).contains(&1))
     }
 }
 

@@ -157,14 +157,10 @@ impl Ranks for Connection {
 
     fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
         let counts: Vec<_> = counts.iter().map(|&count| number(count)).collect();
-        let begins: Vec<_> = counts
-            .iter()
-            .scan(0, |end, count| {
-                let begin = *end;
-                *end += count;
-                Some(begin)
-            })
-            .collect();
+        let mut begins = vec![0; counts.len()];
+        for rank in 1..counts.len() {
+            begins[rank] = begins[rank - 1] + counts[rank - 1];
+        }
         let mut parts = PartitionMut::new(all, counts, begins);
         self.world().all_gather_varcount_into(own, &mut parts);
     }

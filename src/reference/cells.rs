@@ -1,42 +1,34 @@
-//! One step of one sequence through one cell, there and back.
+//! One step of one sequence through one cell of a recurrence, there and back.
 //!
 //! Sums are rows of gates in PyTorch's order; `from_h[row]` is the part of a sum that comes from the state, with its bias.
 
-use super::{Layer, rows_of_gates, sigmoid};
+use super::{add, add_outer, add_product, rows_of_gates, sigmoid};
 use crate::architecture::Which;
 use crate::cells::Cell;
 use crate::{Parameters, Scalar};
 
 /// The sums of all gates that come from the inputs and from the state, biases included where the cell adds both.
-fn sums<T: Scalar>(layer: &Layer<'_, T>, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
-    let (n_h, cell) = (layer.architecture.hidden, layer.architecture.cell);
-    let (mut from_x, mut from_h) = (Vec::new(), Vec::new());
-    for row in 0..cell.gates() * n_h {
-        let mut sum = layer.bias[row];
-        for k in 0..x.len() {
-            sum += layer.ih[[row, k]] * x[k];
-        }
-        from_x.push(sum);
-        // The GRU's new gate has a bias of its own for the state.
-        let mut sum = match cell {
-            Cell::Gru if row >= 2 * n_h => layer.bias[row + n_h],
-            _ => T::zero(),
-        };
-        for k in 0..n_h {
-            sum += layer.hh[[row, k]] * h[k];
-        }
-        from_h.push(sum);
+fn sums<T: Scalar>(p: &Parameters<T>, index: usize, x: &[T], h: &[T]) -> (Vec<T>, Vec<T>) {
+    let (a, bias) = (p.architecture(), p.get(Which::Bias(index)));
+    let rows = a.cell.gates() * a.hidden;
+    let (mut from_x, mut from_h) = (bias[..rows].to_vec(), vec![T::zero(); rows]);
+    if a.cell == Cell::Gru {
+        // The new gate has a bias of its own for the state.
+        from_h[2 * a.hidden..].copy_from_slice(&bias[rows..]);
     }
+    let ih = p.matrix(Which::WeightIh(index));
+    add_product(&mut from_x, rows_of_gates(a, index, ih), x);
+    add_product(&mut from_h, p.matrix(Which::WeightHh(index)), h);
     (from_x, from_h)
 }
 
 /// The state of a layer, `[h]` or `[h, c]`, becomes that after a step with inputs `x`.
-pub(super) fn forward<T: Scalar>(layer: &Layer<'_, T>, x: &[T], state: &mut [T]) {
-    let n_h = layer.architecture.hidden;
-    let (from_x, from_h) = sums(layer, x, &state[..n_h]);
+pub(super) fn forward<T: Scalar>(p: &Parameters<T>, index: usize, x: &[T], state: &mut [T]) {
+    let (n_h, cell) = (p.architecture().hidden, p.architecture().cell);
+    let (from_x, from_h) = sums(p, index, x, &state[..n_h]);
     for j in 0..n_h {
         let a = |gate: usize| from_x[gate * n_h + j] + from_h[gate * n_h + j];
-        match layer.architecture.cell {
+        match cell {
             Cell::Tanh => state[j] = a(0).tanh(),
             Cell::Relu => state[j] = a(0).max(T::zero()),
             Cell::Gru => {
@@ -56,14 +48,16 @@ pub(super) fn forward<T: Scalar>(layer: &Layer<'_, T>, x: &[T], state: &mut [T])
 /// The gradient `d` of the state after a step becomes that of the state `before` it; adds the weights' gradients to `g` and
 /// returns that of the inputs.
 pub(super) fn backward<T: Scalar>(
-    layer: &Layer<'_, T>,
+    p: &Parameters<T>,
+    index: usize,
     x: &[T],
     before: &[T],
     d: &mut [T],
     g: &mut Parameters<T>,
 ) -> Vec<T> {
-    let (n_h, one, cell) = (layer.architecture.hidden, T::one(), layer.architecture.cell);
-    let (from_x, from_h) = sums(layer, x, &before[..n_h]);
+    let (a, one) = (p.architecture(), T::one());
+    let (n_h, cell) = (a.hidden, a.cell);
+    let (from_x, from_h) = sums(p, index, x, &before[..n_h]);
     let slope = |s: T| s * (one - s);
     // The gradients of the sums from the inputs and from the state, and what of `d` goes to the state before directly.
     let (mut dx_sums, mut dh_sums) = (from_x.clone(), from_h.clone());
@@ -107,29 +101,16 @@ pub(super) fn backward<T: Scalar>(
             }
         }
     }
-    let (rows, index) = (cell.gates() * n_h, layer.index);
+    let (ih, hh) = (Which::WeightIh(index), Which::WeightHh(index));
     let mut dx = vec![T::zero(); x.len()];
-    let g_ih = g.matrix_mut(Which::WeightIh(index));
-    let mut g_ih = rows_of_gates(layer.architecture, index, g_ih);
-    for row in 0..rows {
-        for k in 0..x.len() {
-            g_ih[[row, k]] += dx_sums[row] * x[k];
-            dx[k] += layer.ih[[row, k]] * dx_sums[row];
-        }
-    }
-    let mut g_hh = g.matrix_mut(Which::WeightHh(index));
-    for row in 0..rows {
-        for k in 0..n_h {
-            g_hh[[row, k]] += dh_sums[row] * before[k];
-            d_before[k] += layer.hh[[row, k]] * dh_sums[row];
-        }
-    }
+    add_product(&mut dx, rows_of_gates(a, index, p.matrix(ih)).t(), &dx_sums);
+    add_product(&mut d_before[..n_h], p.matrix(hh).t(), &dh_sums);
+    add_outer(rows_of_gates(a, index, g.matrix_mut(ih)), &dx_sums, x);
+    add_outer(g.matrix_mut(hh), &dh_sums, &before[..n_h]);
     let g_bias = g.get_mut(Which::Bias(index));
-    for row in 0..rows {
-        g_bias[row] += dx_sums[row];
-        if cell == Cell::Gru && row >= 2 * n_h {
-            g_bias[row + n_h] += dh_sums[row];
-        }
+    add(g_bias, &dx_sums);
+    if cell == Cell::Gru {
+        add(&mut g_bias[dx_sums.len()..], &dh_sums[2 * n_h..]);
     }
     d.copy_from_slice(&d_before);
     dx

@@ -11,7 +11,10 @@ mod heads;
 
 use crate::architecture::{Architecture, At, Input, Which};
 use crate::{Parameters, Scalar};
-use ndarray::{Array2, Array3, ArrayBase, ArrayView2, ArrayView3, Ix2, RawData, s};
+use ndarray::{
+    Array1, Array2, Array3, ArrayBase, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Ix2,
+    RawData, s,
+};
 
 /// A problem: inputs, initial states, targets, the answers that count, and the steps of each sequence. `A` answers a sequence are
 /// `T`, or 1 of a network that answers at the last step.
@@ -48,25 +51,35 @@ fn sigmoid<T: Scalar>(a: T) -> T {
     T::one() / (T::one() + (-a).exp())
 }
 
-/// One recurrence's weights as rows of gates, looked up once.
-struct Layer<'a, T> {
-    architecture: Architecture,
-    index: usize,
-    ih: ArrayView2<'a, T>,
-    hh: ArrayView2<'a, T>,
-    bias: &'a [T],
+/// `y += x`.
+fn add<T: Scalar>(y: &mut [T], x: &[T]) {
+    for j in 0..x.len() {
+        y[j] += x[j];
+    }
 }
 
-impl<'a, T: Scalar> Layer<'a, T> {
-    fn new(p: &'a Parameters<T>, index: usize) -> Self {
-        Layer {
-            architecture: p.architecture(),
-            index,
-            ih: rows_of_gates(p.architecture(), index, p.matrix(Which::WeightIh(index))),
-            hh: p.matrix(Which::WeightHh(index)),
-            bias: p.get(Which::Bias(index)),
+/// `y += W x`.
+fn add_product<T: Scalar>(y: &mut [T], w: ArrayView2<'_, T>, x: &[T]) {
+    for j in 0..y.len() {
+        for k in 0..x.len() {
+            y[j] += w[[j, k]] * x[k];
         }
     }
+}
+
+/// `W += y x^T`.
+fn add_outer<T: Scalar>(mut w: ArrayViewMut2<'_, T>, y: &[T], x: &[T]) {
+    for j in 0..y.len() {
+        for k in 0..x.len() {
+            w[[j, k]] += y[j] * x[k];
+        }
+    }
+}
+
+/// What an array has of sequence `i` at `step` becomes `values`.
+fn set_row<T: Scalar>(array: &mut Array3<T>, i: usize, step: usize, values: &[T]) {
+    let mut row = array.slice_mut(s![i, step, ..]);
+    row.assign(&ArrayView1::from(values));
 }
 
 /// Input weights, or their gradients, as `[row, column]`: those of one-hot tokens lie transposed.
@@ -114,7 +127,7 @@ fn run<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>, i: usize) -> Run<
             let mut state = state.to_vec();
             let mut states = vec![state.clone()];
             for step in order(direction, steps) {
-                cells::forward(&Layer::new(p, index), &run.x[layer][step], &mut state);
+                cells::forward(p, index, &run.x[layer][step], &mut state);
                 outputs[step].extend(&state[..a.hidden]);
                 states.push(state.clone());
             }
@@ -130,13 +143,8 @@ fn embed<T: Scalar>(p: &Parameters<T>, x: &[T]) -> Vec<T> {
     let Input::Embedding { size, .. } = p.architecture().input else {
         return x.to_vec();
     };
-    let encoder = p.matrix(Which::Encoder);
     let mut embedded = vec![T::zero(); size];
-    for token in 0..x.len() {
-        for j in 0..size {
-            embedded[j] += encoder[[token, j]] * x[token];
-        }
-    }
+    add_product(&mut embedded, p.matrix(Which::Encoder).t(), x);
     embedded
 }
 
@@ -164,34 +172,22 @@ pub fn forward<T: Scalar>(p: &Parameters<T>, problem: &Problem<'_, T>) -> Forwar
         y: Array3::zeros((n, answers, n_y)),
         state: Array2::zeros((n, a.state())),
     };
-    let (decoder, bias) = (p.matrix(Which::Decoder), p.get(Which::DecoderBias));
+    let decoder = p.matrix(Which::Decoder);
     for i in 0..n {
         let run = run(p, problem, i);
         for layer in 0..a.layers {
             for step in 0..problem.lengths[i] {
-                for j in 0..a.directions() * a.hidden {
-                    f.h[layer][[i, step, j]] = run.x[layer + 1][step][j];
-                }
+                set_row(&mut f.h[layer], i, step, &run.x[layer + 1][step]);
             }
         }
-        let states = run.states.iter();
-        let last = states.flat_map(|states| &states[problem.lengths[i]]);
-        for (k, &last) in last.enumerate() {
-            f.state[[i, k]] = last;
-        }
+        let last = run.states.iter().flat_map(|states| states.last());
+        let last = last.flatten().copied().collect();
+        f.state.row_mut(i).assign(&Array1::from_vec(last));
         for step in 0..answers.min(problem.lengths[i]) {
-            let h = answered_from(a, &run, step);
-            for j in 0..n_y {
-                let mut u = bias[j];
-                for k in 0..h.len() {
-                    u += decoder[[j, k]] * h[k];
-                }
-                f.u[[i, step, j]] = u;
-            }
-            let y = heads::answer(a.head.loss, &f.u.slice(s![i, step, ..]).to_vec());
-            for j in 0..n_y {
-                f.y[[i, step, j]] = y[j];
-            }
+            let mut u = p.get(Which::DecoderBias).to_vec();
+            add_product(&mut u, decoder, &answered_from(a, &run, step));
+            set_row(&mut f.u, i, step, &u);
+            set_row(&mut f.y, i, step, &heads::answer(a.head.loss, &u));
         }
     }
     f
@@ -222,24 +218,24 @@ pub fn backward<T: Scalar>(
     let mut g = Parameters::zeros(a);
     let mut d_hidden = Array3::zeros((n, t, width));
     let mut d_state = Array2::zeros((n, a.state()));
-    let decoder = p.matrix(Which::Decoder);
     for (i, step) in counted_answers(problem) {
         let h = answered_from(a, &run(p, problem, i), step);
         let u = f.u.slice(s![i, step, ..]).to_vec();
         let target = problem.targets.slice(s![i, step, ..]).to_vec();
-        let du = heads::gradient(a.head.loss, &u, &target);
-        for j in 0..a.head.outputs {
-            let du = du[j] / counted;
-            g.get_mut(Which::DecoderBias)[j] += du;
-            for k in 0..width {
-                g.matrix_mut(Which::Decoder)[[j, k]] += du * h[k];
-                let dh = decoder[[j, k]] * du;
-                let (direction, unit) = (k / a.hidden, k % a.hidden);
-                let top = (a.layers - 1) * a.directions() + direction;
-                match a.head.at {
-                    At::Every => d_hidden[[i, step, k]] += dh,
-                    At::Last => d_state[[i, top * of_recurrence + unit]] += dh,
-                }
+        let mut du = heads::gradient(a.head.loss, &u, &target);
+        du.iter_mut().for_each(|du| *du /= counted);
+        add(g.get_mut(Which::DecoderBias), &du);
+        add_outer(g.matrix_mut(Which::Decoder), &du, &h);
+        let mut dh = vec![T::zero(); width];
+        add_product(&mut dh, p.matrix(Which::Decoder).t(), &du);
+        if a.head.at == At::Every {
+            set_row(&mut d_hidden, i, step, &dh);
+            continue;
+        }
+        for (direction, dh) in dh.chunks(a.hidden).enumerate() {
+            let begin = ((a.layers - 1) * a.directions() + direction) * of_recurrence;
+            for j in 0..a.hidden {
+                d_state[[i, begin + j]] += dh[j];
             }
         }
     }
@@ -273,33 +269,25 @@ pub fn layers_backward<T: Scalar>(
                 let mut d = d_state.slice_mut(s![i, own]);
                 let mut d_after = d.to_vec();
                 for (k, step) in order(direction, steps).into_iter().enumerate().rev() {
-                    for j in 0..n_h {
-                        d_after[j] += d_out[step][direction * n_h + j];
-                    }
+                    add(&mut d_after, &d_out[step][direction * n_h..][..n_h]);
                     let (x, before) = (&run.x[layer][step], &run.states[index][k]);
-                    let dx = cells::backward(&Layer::new(p, index), x, before, &mut d_after, g);
-                    for j in 0..dx.len() {
-                        d_in[step][j] += dx[j];
-                    }
+                    let dx = cells::backward(p, index, x, before, &mut d_after, g);
+                    add(&mut d_in[step], &dx);
                 }
-                for j in 0..of_recurrence {
-                    d[j] = d_after[j];
-                }
+                d.assign(&ArrayView1::from(&d_after));
             }
             d_out = d_in;
         }
         for step in 0..steps {
-            for k in 0..problem.x.dim().2 {
-                if let Input::Embedding { size, .. } = a.input {
-                    let x = problem.x[[i, step, k]];
-                    for j in 0..size {
-                        d_x[[i, step, k]] += p.matrix(Which::Encoder)[[k, j]] * d_out[step][j];
-                        g.matrix_mut(Which::Encoder)[[k, j]] += x * d_out[step][j];
-                    }
-                } else {
-                    d_x[[i, step, k]] = d_out[step][k];
-                }
-            }
+            let Input::Embedding { .. } = a.input else {
+                set_row(&mut d_x, i, step, &d_out[step]);
+                continue;
+            };
+            let x = problem.x.slice(s![i, step, ..]).to_vec();
+            let mut dx = vec![T::zero(); x.len()];
+            add_product(&mut dx, p.matrix(Which::Encoder), &d_out[step]);
+            set_row(&mut d_x, i, step, &dx);
+            add_outer(g.matrix_mut(Which::Encoder), &x, &d_out[step]);
         }
     }
     (d_x, d_state)

@@ -6,47 +6,36 @@ use crate::kernels::packed::{Out, Packed, Start};
 use crate::kernels::rows::{Rows, scatter_add};
 use crate::layer::{Above, Back, Layer, backward, sum_gradients};
 use crate::scratch::{LayerScratch, Scratch};
-use crate::weights::{PackedNetwork, Passes, reaches_inputs};
+use crate::weights::{PackedNetwork, reaches_inputs};
 use crate::{Parameters, Scalar};
-
-/// How the layers go back: where the gradient of what leaves the highest comes from, and what becomes of the weights' gradients.
-#[derive(Clone, Copy)]
-pub(crate) struct How {
-    /// From the head, by [`head_back`]; else from whoever runs the layers alone: it is in `s.dh[0]`, or of both directions in
-    /// `s.dx[0]`, and that of the states after the last steps in `s.d_state` and the carries.
-    pub head: bool,
-    /// They are added to those that are there.
-    pub accumulate: bool,
-}
 
 /// From the gradient of what leaves the highest layer to the gradients `g` of all layers and of the embedding, in place of what is
 /// there or added to it. Leaves to the segment of time before what it needs, and to the caller the gradients of the inputs
 /// and states.
+///
+/// The gradient comes from the head, by [`head_back`](super::head_back); or from whoever runs the layers alone: it is in `s.dh[0]`, or
+/// of both directions in `s.dx[0]`, and that of the states after the last steps in `s.d_state` and the carries.
 pub(crate) fn layers_back<T: Scalar>(
     packed: &PackedNetwork<T>,
     s: &mut Scratch<T>,
     g: &mut Parameters<T>,
-    how: How,
+    accumulate: bool,
 ) {
-    let a = s.architecture;
-    let passes = match how.head {
-        true => Passes::ForwardAndBack,
-        false => Passes::BackToInputs,
-    };
+    let (a, alone) = (s.architecture, !s.dropping.head);
     for layer in (0..a.layers).rev() {
         for d in 0..a.directions() {
             let i = layer * a.directions() + d;
-            recurrence_back(packed, s, g, i, how);
-            if reaches_inputs(&a, i, passes) && (a.bidirectional || a.is_first(i)) {
+            recurrence_back(packed, s, g, i, accumulate);
+            if reaches_inputs(&a, i, alone) && (a.bidirectional || a.is_first(i)) {
                 input_gradient(packed, s, i);
             }
         }
         if layer > 0 {
-            drop_gradient(s, layer - 1);
+            drop_gradient(s, a.layers - layer);
         }
     }
     let dx = &mut s.dx[a.layers % 2];
-    if reaches_inputs(&a, 0, passes) {
+    if reaches_inputs(&a, 0, alone) {
         let width = a.input.width();
         if let Some(mut mask) = s.dropping.inputs(width) {
             mask.apply_to_steps(&s.steps, dx, width);
@@ -55,7 +44,7 @@ pub(crate) fn layers_back<T: Scalar>(
     if let Input::Embedding { size, .. } = a.input {
         let table = g.get_mut(Which::Encoder);
         // What a tied decoder has added to it already stays.
-        if !(how.accumulate || a.head.tied && how.head) {
+        if !(accumulate || a.head.tied && !alone) {
             table.fill(T::zero());
         }
         let rows = Rows::of(&dx[..s.ids[0].len() * size], size);
@@ -69,13 +58,13 @@ fn recurrence_back<T: Scalar>(
     s: &mut Scratch<T>,
     g: &mut Parameters<T>,
     i: usize,
-    how: How,
+    accumulate: bool,
 ) {
-    let a = s.architecture;
+    let (a, head) = (s.architecture, s.dropping.head);
     let (n_h, directions) = (a.hidden, a.directions());
     let (layer, direction) = (i / directions, i % directions);
     let depth = a.layers - 1 - layer;
-    let answers_last = depth == 0 && how.head && a.head.at == At::Last;
+    let answers_last = depth == 0 && head && a.head.at == At::Last;
     if a.bidirectional && !answers_last {
         // Its columns of the gradient of the layer's outputs, in its own order.
         let (dx, dh) = (&s.dx[depth % 2], &mut s.dh[0]);
@@ -101,34 +90,34 @@ fn recurrence_back<T: Scalar>(
             let sums = sum_gradients(&l, &upper.sums, dh_above);
             Above::Product(sums, &packed.back[i + 1].ih)
         }
-        None if packed.wide || !how.head => Above::Ready,
+        None if packed.wide || !head => Above::Ready,
         None => Above::Product(Rows::of(&s.u, a.head.outputs), &packed.decoder_back),
     };
     let of_state = i * a.recurrence_state();
-    let ends = match how.head {
+    let ends = match head {
         true => Rows::of(&s.last, a.outputs_of_layer()).columns(direction * n_h),
         false => Rows::of(&s.d_state, a.state()).columns(of_state),
     };
     let dropped = s.dropping.outputs(depth, n_h);
     let back = Back {
         weights: &packed.back[i],
-        input: input(&a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n()),
+        input: input(&a, &[], (&s.x, &s.ids, s.token_scale), below, s.steps.n),
         above,
-        ends: (answers_last || !how.head).then_some(ends),
+        ends: (answers_last || !head).then_some(ends),
         dh: &mut *dh,
         gathered: &mut s.gathered,
         dropped: dropped.filter(|_| !a.bidirectional && !answers_last),
-        accumulate: how.accumulate,
+        accumulate,
     };
     backward(&l, &s.steps, this, g, back);
     // The segment before, if there is one, goes on from the gradients of this one's first step.
     let alive = s.steps.rows_of(0..s.steps.count().min(1)).len();
-    let goes_on = s.dropping.first > 0 || !how.head;
+    let goes_on = s.dropping.first > 0 || !head;
     let first = alive * l.form.columns * n_h * goes_on as usize;
     let sums = sum_gradients(&l, &this.sums, dh);
     this.after.clear();
     this.after.extend_from_slice(&sums.data[..first]);
-    if !how.head {
+    if !head {
         let hh = &packed.back[i].hh;
         state_gradient(&l, hh, this, alive, &mut s.d_state[of_state..], a.state());
     }

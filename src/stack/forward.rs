@@ -7,13 +7,13 @@ use crate::layer::{Layer, forward};
 use crate::scratch::{NO_TOKEN, Scratch};
 use crate::steps::Steps;
 
-/// From the inputs (`s.load`, then `s.begin` or `s.go_on`) to the states of all layers.
+/// From the inputs (`s.load`, then `s.enter`) to the states of all layers.
 pub(crate) fn states<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
     let a = s.architecture;
     enter(w, s);
     for i in 0..a.recurrences() {
         let (below, rest) = s.recurrences.split_at_mut(i);
-        let (n, bias) = (s.steps.n(), w.parameters.get(Which::Bias(i)));
+        let (n, bias) = (s.steps.n, w.parameters.get(Which::Bias(i)));
         let table = w.parameters.get(Which::WeightIh(i));
         let input = input(&a, table, (&s.x, &s.ids, s.token_scale), below, n);
         let (l, weights) = (Layer::of(&a, i), &w.packed.forward[i]);
@@ -64,37 +64,34 @@ fn enter<T: Scalar>(w: Weights<'_, T>, s: &mut Scratch<T>) {
 /// direction with nothing dropped, its states are read where they are.
 fn leave<T: Scalar>(s: &mut Scratch<T>, index: usize) {
     let a = s.architecture;
-    let (n, n_h, width) = (s.steps.n(), a.hidden, a.outputs_of_layer());
+    let (n, n_h, width) = (s.steps.n, a.hidden, a.outputs_of_layer());
     let is_top = index + 1 == a.layers;
     let mask = s.dropping.outputs(a.layers - 1 - index, width);
     // At the last step alone, the head reads states, and drops of these.
     let mask = mask.filter(|_| !(is_top && a.head.at == At::Last));
     let len = width * s.steps.extent().rows;
     let of_layer = &mut s.recurrences[index * a.directions()..][..a.directions()];
-    match of_layer {
-        [only] => {
-            only.outputs.clear();
-            if mask.is_some() {
-                only.outputs.extend_from_slice(&only.states.h[n * n_h..]);
-            }
+    let (forwards, backwards) = of_layer.split_first_mut().expect("one direction or two");
+    if let [backwards] = backwards {
+        forwards.outputs.resize(len, T::zero());
+        let h = &forwards.states.h[n * n_h..];
+        let turned_h = &backwards.states.h[n * n_h..];
+        for (row, turned) in s.steps.turned() {
+            let to = &mut forwards.outputs[row * width..][..width];
+            let (to_h, to_turned) = to.split_at_mut(n_h);
+            to_h.copy_from_slice(&h[row * n_h..][..n_h]);
+            to_turned.copy_from_slice(&turned_h[turned * n_h..][..n_h]);
         }
-        [forwards, backwards] => {
-            forwards.outputs.resize(len, T::zero());
-            let h = &forwards.states.h[n * n_h..];
-            let turned_h = &backwards.states.h[n * n_h..];
-            for (row, turned) in s.steps.turned() {
-                let to = &mut forwards.outputs[row * width..][..width];
-                let (to_h, to_turned) = to.split_at_mut(n_h);
-                to_h.copy_from_slice(&h[row * n_h..][..n_h]);
-                to_turned.copy_from_slice(&turned_h[turned * n_h..][..n_h]);
-            }
+    } else {
+        forwards.outputs.clear();
+        if mask.is_some() {
+            (forwards.outputs).extend_from_slice(&forwards.states.h[n * n_h..]);
         }
-        _ => unreachable!("one direction or two"),
     }
     if let Some(mut mask) = mask {
-        mask.apply_to_steps(&s.steps, &mut of_layer[0].outputs, width);
+        mask.apply_to_steps(&s.steps, &mut forwards.outputs, width);
     }
-    if let ([forwards, backwards], false) = (of_layer, is_top) {
+    if let ([backwards], false) = (backwards, is_top) {
         backwards.outputs.resize(len, T::zero());
         turn(&s.steps, &forwards.outputs, &mut backwards.outputs, width);
     }

@@ -125,7 +125,7 @@ pub(crate) fn head_back<T: Scalar>(
     }
     match a.head.at {
         At::Last => drop_last(s),
-        At::Every => drop_gradient(s, a.layers - 1),
+        At::Every => drop_gradient(s, 0),
     }
 }
 
@@ -146,12 +146,7 @@ fn decoder_gradients<T: Scalar>(s: &Scratch<T>, g: &mut Parameters<T>, mut accum
         accumulate = true;
     };
     match a.head.at {
-        At::Every => {
-            // Where there are no steps at all, gradients of zero.
-            let none = (s.steps.count() == 0).then_some(0..0);
-            let chunks = chunks_back(&s.steps).chain(none);
-            chunks.for_each(|chunk| add(s.steps.rows_of(chunk)));
-        }
+        At::Every => chunks_back(&s.steps, 1).for_each(|chunk| add(s.steps.rows_of(chunk))),
         At::Last => add(0..s.u.len() / n_y),
     }
 }

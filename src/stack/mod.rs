@@ -16,7 +16,7 @@ mod backward;
 mod forward;
 mod head;
 
-pub(crate) use backward::{How, layers_back};
+pub(crate) use backward::layers_back;
 pub(crate) use forward::states;
 pub(crate) use head::{head_back, logits, loss, take_last};
 
@@ -69,7 +69,7 @@ fn outputs<'a, T>(a: &Architecture, s: &'a LayerScratch<T>, n: usize) -> Rows<'a
 pub(crate) fn hidden<T>(s: &Scratch<T>) -> Rows<'_, T> {
     let a = &s.architecture;
     let top = &s.recurrences[(a.layers - 1) * a.directions()];
-    outputs(a, top, s.steps.n())
+    outputs(a, top, s.steps.n)
 }
 
 fn multiply<T: Scalar>(start: Start<'_, T>, rows: Rows<'_, T>, by: &Packed<T>, out: Out<'_, T>) {
@@ -77,10 +77,10 @@ fn multiply<T: Scalar>(start: Start<'_, T>, rows: Rows<'_, T>, by: &Packed<T>, o
     T::multiply(simd::level(), start, &[source], out);
 }
 
-/// Of both directions, the gradient of a layer's outputs, as far as they were not dropped. (Of one, the layer does that.)
-fn drop_gradient<T: Scalar>(s: &mut Scratch<T>, layer: usize) {
-    let a = s.architecture;
-    let (depth, width) = (a.layers - 1 - layer, a.outputs_of_layer());
+/// Of both directions, the gradient of the outputs of the `depth`th layer from the top, as far as they were not dropped. (Of one
+/// direction, the layer does that.)
+fn drop_gradient<T: Scalar>(s: &mut Scratch<T>, depth: usize) {
+    let (a, width) = (s.architecture, s.architecture.outputs_of_layer());
     if let (true, Some(mut mask)) = (a.bidirectional, s.dropping.outputs(depth, width)) {
         mask.apply_to_steps(&s.steps, &mut s.dx[depth % 2], width);
     }

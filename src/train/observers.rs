@@ -76,13 +76,13 @@ impl Control {
 }
 
 /// Sees a run as it goes.
+#[allow(unused_variables)]
 pub trait Observer<T: Scalar> {
     /// After every update, and after its report if there was one.
     ///
     /// # Errors
     /// End the run.
     fn step(&mut self, run: &Trainer<T>, step: &StepReport) -> Result<Control> {
-        let _ = (run, step);
         Ok(Control::Continue)
     }
 
@@ -97,7 +97,6 @@ pub trait Observer<T: Scalar> {
     /// # Errors
     /// End the run.
     fn report(&mut self, run: &Trainer<T>, report: &Report, best: bool) -> Result<()> {
-        let _ = (run, report, best);
         Ok(())
     }
 
@@ -106,7 +105,6 @@ pub trait Observer<T: Scalar> {
     /// # Errors
     /// End the run.
     fn diverged(&mut self, run: &Trainer<T>, what: &Error) -> Result<()> {
-        let _ = (run, what);
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Control, MOST_HALVINGS, PLATEAU, Report, Schedule, Trainer, copy, evaluate_until};
 use crate::heads::Metrics;
-use crate::ranks::Communicator;
+use crate::ranks::{Communicator, check_equal};
 use crate::{Result, Scalar};
+use bytemuck::cast_slice;
 
 impl<T: Scalar> Trainer<T> {
     /// Ends the interval since the last report: validates, and keeps the weights if they are the best so far.
@@ -53,7 +54,8 @@ impl<T: Scalar> Trainer<T> {
         let seconds = std::mem::take(&mut self.clock).as_secs_f64();
         let counted = std::mem::take(&mut self.counted_since);
         if let Some(comm) = self.engine.comm() {
-            comm.check_equal("other weights", self.network.parameters().as_slice())?;
+            let weights = cast_slice(self.network.parameters().as_slice());
+            check_equal(&*comm.ranks, "other weights", weights)?;
         }
         let report = Report {
             step: self.progress.step,
