@@ -14,8 +14,9 @@
 //! where `m' = m / (1 - b1^t)` and `s' = s / (1 - b2^t)` at update `t`. For all but adamw, weight decay is `g += decay w`.
 //! Knows nothing of losses, batches or schedules.
 
-use crate::kernels::simd::vectorized;
+use crate::kernels::simd;
 use crate::{Architecture, Error, Parameters, Result, Scalar};
+use fearless_simd::dispatch;
 use rayon::prelude::*;
 
 /// Elements of the flat buffer that one thread reduces and updates at a time. Part of the result (the gradient's norm is
@@ -209,60 +210,31 @@ impl<T: Scalar> Optimizer<T> {
         }
         self.steps += 1;
         let rule = Rule::new(&self.options, self.steps, norm, lr);
-        let weights = p.as_mut_slice().par_chunks_mut(SLICE);
-        let slices = weights.zip(g.as_slice().par_chunks(SLICE));
+        let slices = slices_of(p).zip(g.as_slice().par_chunks(SLICE));
         let slices = slices.with_min_len(LEAST_SLICES);
-        let algorithm = self.options.algorithm;
+        // The operations stay those that are written: the bits do not depend on the vectors' width.
+        let level = simd::level();
         match &mut self.moments[..] {
-            [] => slices.for_each(|(w, g)| {
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        for (w, &g) in w.iter_mut().zip(g) {
-                            rule.descend(w, rule.bounded(g, *w));
-                        }
-                    },
-                )
-            }),
-            [first] => {
-                let first = first.as_mut_slice().par_chunks_mut(SLICE);
-                slices.zip(first).for_each(|((w, g), m)| {
-                    vectorized(
-                        #[inline(always)]
-                        || {
-                            for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
-                                let g = rule.bounded(g, *w);
-                                match algorithm {
-                                    Algorithm::RmsProp => rule.root_mean_square(w, g, m),
-                                    Algorithm::Nesterov => rule.nesterov(w, g, m),
-                                    _ => rule.momentum(w, g, m),
-                                }
-                            }
-                        },
-                    )
-                });
-            }
-            [first, second, ..] => {
-                let first = first.as_mut_slice().par_chunks_mut(SLICE);
-                let second = second.as_mut_slice().par_chunks_mut(SLICE);
-                slices.zip(first).zip(second).for_each(|(((w, g), m), s)| {
-                    vectorized(
-                        #[inline(always)]
-                        || {
-                            for (((w, &g), m), s) in w.iter_mut().zip(g).zip(m).zip(s) {
-                                let g = rule.bounded(g, *w);
-                                rule.adam(w, g, m, s);
-                            }
-                        },
-                    )
-                });
-            }
+            [] => slices.for_each(|(w, g)| dispatch!(level, _simd => rule.descend(w, g))),
+            [m] => slices
+                .zip(slices_of(m))
+                .for_each(|((w, g), m)| dispatch!(level, _simd => rule.with_one_moment(w, g, m))),
+            [m, s, ..] => slices
+                .zip(slices_of(m))
+                .zip(slices_of(s))
+                .for_each(|(((w, g), m), s)| dispatch!(level, _simd => rule.adam(w, g, m, s))),
         }
     }
 }
 
+/// What one thread updates at a time.
+fn slices_of<T: Scalar>(p: &mut Parameters<T>) -> impl IndexedParallelIterator<Item = &mut [T]> {
+    p.as_mut_slice().par_chunks_mut(SLICE)
+}
+
 /// The constants of one update, in the precision of the weights.
 struct Rule<T> {
+    algorithm: Algorithm,
     lr: T,
     /// What the gradient is multiplied with to clip its norm.
     scale: T,
@@ -288,6 +260,7 @@ impl<T: Scalar> Rule<T> {
         let exponent = i32::try_from(steps).unwrap_or(i32::MAX);
         let correction = |beta: f64| T::from_f64(1.0 / (1.0 - beta.powi(exponent)));
         Rule {
+            algorithm: options.algorithm,
             lr: T::from_f64(lr),
             scale: T::from_f64(scale),
             limit: T::from_f64(options.clip.value.unwrap_or(f64::INFINITY)),
@@ -307,34 +280,42 @@ impl<T: Scalar> Rule<T> {
     }
 
     #[inline(always)]
-    fn descend(&self, w: &mut T, g: T) {
-        *w -= self.lr * g;
+    fn descend(&self, w: &mut [T], g: &[T]) {
+        for (w, &g) in w.iter_mut().zip(g) {
+            *w -= self.lr * self.bounded(g, *w);
+        }
     }
 
     #[inline(always)]
-    fn momentum(&self, w: &mut T, g: T, v: &mut T) {
-        *v = self.momentum * *v + g;
-        *w -= self.lr * *v;
+    fn with_one_moment(&self, w: &mut [T], g: &[T], m: &mut [T]) {
+        for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
+            let g = self.bounded(g, *w);
+            match self.algorithm {
+                Algorithm::RmsProp => {
+                    *m = self.beta2 * *m + (T::one() - self.beta2) * g * g;
+                    *w -= self.lr * g / (m.sqrt() + self.epsilon);
+                }
+                Algorithm::Nesterov => {
+                    *m = self.momentum * *m + g;
+                    *w -= self.lr * (g + self.momentum * *m);
+                }
+                _ => {
+                    *m = self.momentum * *m + g;
+                    *w -= self.lr * *m;
+                }
+            }
+        }
     }
 
     #[inline(always)]
-    fn nesterov(&self, w: &mut T, g: T, v: &mut T) {
-        *v = self.momentum * *v + g;
-        *w -= self.lr * (g + self.momentum * *v);
-    }
-
-    #[inline(always)]
-    fn root_mean_square(&self, w: &mut T, g: T, s: &mut T) {
-        *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
-        *w -= self.lr * g / (s.sqrt() + self.epsilon);
-    }
-
-    #[inline(always)]
-    fn adam(&self, w: &mut T, g: T, m: &mut T, s: &mut T) {
-        *m = self.momentum * *m + (T::one() - self.momentum) * g;
-        *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
-        let [m, s] = [*m * self.corrections[0], *s * self.corrections[1]];
-        *w -= self.decoupled * *w;
-        *w -= self.lr * m / (s.sqrt() + self.epsilon);
+    fn adam(&self, w: &mut [T], g: &[T], m: &mut [T], s: &mut [T]) {
+        for (((w, &g), m), s) in w.iter_mut().zip(g).zip(m).zip(s) {
+            let g = self.bounded(g, *w);
+            *m = self.momentum * *m + (T::one() - self.momentum) * g;
+            *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
+            let [m, s] = [*m * self.corrections[0], *s * self.corrections[1]];
+            *w -= self.decoupled * *w;
+            *w -= self.lr * m / (s.sqrt() + self.epsilon);
+        }
     }
 }

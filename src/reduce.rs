@@ -4,12 +4,13 @@
 //! segment by segment along their chain ([`crate::ranks`]). Knows nothing of what a gradient means.
 
 use crate::Scalar;
-use crate::kernels::simd::vectorized;
+use crate::kernels::simd;
 use crate::optim::{LEAST_SLICES, SLICE};
 use crate::partition::Partition;
 use crate::ranks::{Communicator, Reduction};
 use crate::shard::Shard;
 use bytemuck::{cast_slice, cast_slice_mut};
+use fearless_simd::dispatch;
 use rayon::prelude::*;
 
 /// Elements that go from rank to rank at a time.
@@ -91,24 +92,19 @@ impl<T: Scalar> Reduce<'_, T> {
         } else {
             [parts.next(), parts.next()]
         };
-        vectorized(
-            #[inline(always)]
-            || {
-                match first {
-                    [Some(a), Some(b)] => {
-                        let pairs = a.iter().zip(b);
-                        sum.iter_mut()
-                            .zip(pairs)
-                            .for_each(|(sum, (&a, &b))| *sum = a + b);
-                    }
-                    [Some(a), None] => sum.copy_from_slice(a),
-                    _ => {}
+        dispatch!(simd::level(), _simd => {
+            match first {
+                [Some(a), Some(b)] => {
+                    let pairs = sum.iter_mut().zip(a.iter().zip(b));
+                    pairs.for_each(|(sum, (&a, &b))| *sum = a + b);
                 }
-                for part in parts {
-                    sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
-                }
-            },
-        )
+                [Some(a), None] => sum.copy_from_slice(a),
+                _ => {}
+            }
+            for part in parts {
+                sum.iter_mut().zip(part).for_each(|(a, &b)| *a += b);
+            }
+        });
     }
 }
 
@@ -128,15 +124,12 @@ fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
     let chunks = x.chunks_exact(8);
     let rest = chunks.remainder().iter().map(|x| x.as_f64() * x.as_f64());
     let rest: f64 = rest.sum();
-    vectorized(
-        #[inline(always)]
-        || {
-            for chunk in chunks {
-                for (sum, x) in sums.iter_mut().zip(chunk) {
-                    *sum += x.as_f64() * x.as_f64();
-                }
+    dispatch!(simd::level(), _simd => {
+        for chunk in chunks {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                *sum += x.as_f64() * x.as_f64();
             }
-        },
-    );
+        }
+    });
     sums.iter().sum::<f64>() + rest
 }

@@ -5,7 +5,7 @@
 
 use super::number::Number;
 use crate::{Error, Result};
-use fearless_simd::{Level, Simd, SimdBase, dispatch};
+use fearless_simd::{Level, Simd, SimdBase};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -28,13 +28,6 @@ pub fn chosen() -> Result<Level> {
         None => Ok(Level::new()),
         Some(value) => by_name(&value.to_string_lossy()),
     }
-}
-
-/// Does some work whose loops the compiler is to vectorise, as wide as the processor can: give it as `#[inline(always)] || ...`.
-/// Operations stay those that are written, so bits do not depend on the width.
-#[inline(always)]
-pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    dispatch!(level(), _simd => work())
 }
 
 /// The instruction set of a name, if this machine has it.
