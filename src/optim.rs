@@ -288,22 +288,23 @@ impl<T: Scalar> Rule<T> {
 
     #[inline(always)]
     fn with_one_moment(&self, w: &mut [T], g: &[T], m: &mut [T]) {
-        for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
-            let g = self.bounded(g, *w);
-            match self.algorithm {
-                Algorithm::RmsProp => {
-                    *m = self.beta2 * *m + (T::one() - self.beta2) * g * g;
-                    *w -= self.lr * g / (m.sqrt() + self.epsilon);
-                }
-                Algorithm::Nesterov => {
-                    *m = self.momentum * *m + g;
-                    *w -= self.lr * (g + self.momentum * *m);
-                }
-                _ => {
-                    *m = self.momentum * *m + g;
-                    *w -= self.lr * *m;
-                }
-            }
+        let pairs = w.iter_mut().zip(m).zip(g);
+        // A loop for each, of which the compiler makes vectors; with one for all it does not.
+        match self.algorithm {
+            Algorithm::RmsProp => pairs.for_each(|((w, s), &g)| {
+                let g = self.bounded(g, *w);
+                *s = self.beta2 * *s + (T::one() - self.beta2) * g * g;
+                *w -= self.lr * g / (s.sqrt() + self.epsilon);
+            }),
+            Algorithm::Nesterov => pairs.for_each(|((w, v), &g)| {
+                let g = self.bounded(g, *w);
+                *v = self.momentum * *v + g;
+                *w -= self.lr * (g + self.momentum * *v);
+            }),
+            _ => pairs.for_each(|((w, v), &g)| {
+                *v = self.momentum * *v + self.bounded(g, *w);
+                *w -= self.lr * *v;
+            }),
         }
     }
 
