@@ -6,7 +6,7 @@
 //!
 //! Knows nothing of the other shards or of threads.
 
-use crate::architecture::{Architecture, At, Head, Input};
+use crate::architecture::{Architecture, At, Head, Input, Which};
 use crate::dropout::{Dropout, Dropping};
 use crate::heads::Metrics;
 use crate::kernels::simd;
@@ -202,8 +202,11 @@ impl<T: Scalar> Shard<T> {
                 to.copy_from_slice(&from[..a.hidden]);
             }
         }
-        // Those of the head stay so.
-        g.as_mut_slice().fill(T::zero());
+        // Those of the head; all others are written by the layers.
+        if !a.head.tied {
+            g.get_mut(Which::Decoder).fill(T::zero());
+        }
+        g.get_mut(Which::DecoderBias).fill(T::zero());
         stack::layers_back(packed, scratch, g, false);
     }
 
