@@ -7,7 +7,7 @@
 //!
 //! Weights, inputs and targets are NumPy's, from `tests/fixtures/notebook.npz`; the figures are
 //! computed here. Arrays look as NumPy prints them, but for rows too long for its lines, which stay
-//! whole. `tests/notebook.rs` checks the same figures.
+//! whole. `tests/notebook/main.rs` checks the same figures.
 
 use bptt::notebook::{
     BH, BY, Losses, RecurrentNeuralNetwork, Tanh, WH, WX, WY, backward, compute_cost, forward,
